@@ -1,0 +1,34 @@
+# `make demo` and `make test` set up what they need in .venv first; when it is set up they start at once.
+# PYTHON=python3.12 make test  chooses another Python (3.10 to 3.13).
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: demo test lint clean
+
+demo: .venv/.demo
+	@rm -rf demo
+	$(BIN)/semicardiac demo --out demo
+
+test: .venv/.test
+	$(BIN)/python -m pytest
+
+lint: .venv/.test
+	$(BIN)/ruff check training Testing
+
+clean:
+	rm -rf .venv demo
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Setting up .venv (once, some minutes: PyTorch is large) ..."
+	$(PIP_INSTALL) '.[report]'
+	@touch $@
+
+.venv/.test: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Setting up .venv (once, some minutes: PyTorch is large) ..."
+	$(PIP_INSTALL) '.[test]'
+	@touch $@ .venv/.demo

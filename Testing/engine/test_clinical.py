@@ -1,0 +1,66 @@
+"""Volumes, ejection fraction, mass and agreement against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from semicardiac import clinical
+from semicardiac.labels import get_label_set
+from semicardiac.volumes import Volume
+
+ACDC = get_label_set("acdc")
+
+
+def test_volumes_of_an_oblique_anisotropic_grid():
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn * [1.5, 1.25, 8.0]
+    array = np.zeros((3, 4, 5), np.uint8)
+    array[0] = 1
+    array[1, :2] = 3
+    assert clinical.volumes_ml(Volume(array, matrix), ACDC) == {
+        "RV cavity": pytest.approx(20 * 0.015), "LV myocardium": 0.0, "LV cavity": pytest.approx(10 * 0.015),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("edv", "esv", "expected"), [(150, 60, 60.0), (100, 100, 0.0), (80, 100, -25.0), (0, 0, math.nan)])
+def test_ejection_fraction(edv, esv, expected):
+    assert clinical.ejection_fraction(edv, esv) == pytest.approx(expected, nan_ok=True)
+
+
+def test_measures_of_a_patient():
+    ed = {"RV cavity": 160.0, "LV myocardium": 100.0, "LV cavity": 150.0}
+    es = {"RV cavity": 80.0, "LV myocardium": 110.0, "LV cavity": 60.0}
+    assert clinical.patient_measures(ed, es, ACDC) == {
+        "lv_edv_ml": 150.0, "lv_esv_ml": 60.0, "lv_sv_ml": 90.0, "lv_ef_percent": 60.0,
+        "lv_mass_g": pytest.approx(105.0),  # of the end-diastolic myocardium
+        "rv_edv_ml": 160.0, "rv_esv_ml": 80.0, "rv_sv_ml": 80.0, "rv_ef_percent": 50.0,
+    }  # fmt: skip
+
+
+def test_measures_only_of_the_structures_that_the_label_set_has():
+    cavity = ACDC.model_copy(update={"structures": ACDC.structures[2:]})
+    measures = clinical.patient_measures({"LV cavity": 120.0}, {"LV cavity": 60.0}, cavity)
+    assert list(measures) == ["lv_edv_ml", "lv_esv_ml", "lv_sv_ml", "lv_ef_percent"]
+
+
+class TestAgreement:
+    def test_hand_computed(self):
+        found = clinical.agreement([52.0, 60.0, 41.0], [50.0, 61.0, 36.0])  # differences 2, -1, 5: mean 2, sd 3
+        assert found == clinical.Agreement(n=3, bias=2.0, sd=3.0, lower=pytest.approx(-3.88), upper=pytest.approx(7.88))
+
+    def test_pairs_with_a_nan_are_left_out_and_counted_so(self):
+        assert clinical.agreement([52.0, math.nan, 41.0], [50.0, 61.0, math.nan]).n == 1
+
+    def test_what_cannot_be_said_is_nan(self):
+        one = clinical.agreement([52.0], [50.0])
+        assert one.bias == 2.0
+        assert math.isnan(one.sd)
+        assert math.isnan(one.upper)
+        assert math.isnan(clinical.agreement([], []).bias)
+
+    def test_needs_pairs(self):
+        with pytest.raises(ValueError, match="2 and 1"):
+            clinical.agreement([1.0, 2.0], [1.0])

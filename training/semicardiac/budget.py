@@ -1,0 +1,48 @@
+"""How much of a training is done: by the clock or by steps, over all the runs that it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from .config import ScheduleConfig
+
+
+class Budget:
+    """The time or the steps that a training may take.
+
+    Args:
+        schedule: `minutes` or `steps`, whichever is set; 10 minutes if neither is.
+        used_before: Seconds that earlier runs of the job used.
+    """
+
+    def __init__(self, schedule: ScheduleConfig, used_before: float = 0.0) -> None:
+        self.steps = schedule.steps
+        self.seconds = None if schedule.steps is not None else 60 * (schedule.minutes or 10.0)
+        self.used_before = used_before
+        self._now = time.process_time if schedule.clock == "cpu" else time.monotonic
+        # Processor time counts from the start of the process, imports included: they are part of what a run costs.
+        self._start = 0.0 if schedule.clock == "cpu" else self._now()
+        self._paused = 0.0
+
+    def used(self) -> float:
+        """Seconds of training so far, in this run and those before."""
+        return self.used_before + self._now() - self._start - self._paused
+
+    def share(self, step: int) -> float:
+        """What share of the training is done after so many steps, 0 to 1."""
+        return min(1.0, self.used() / self.seconds if self.seconds is not None else step / self.steps)
+
+    def stage(self, share: float, steps: int) -> Callable[[int], float]:
+        """A part of the budget: ends after `steps`, or where time counts after `share` of it, whichever is first."""
+        start = self.used()
+
+        def done(step: int) -> float:
+            by_time = (self.used() - start) / (share * self.seconds) if self.seconds is not None else 0.0
+            return min(1.0, max(step / steps, by_time))
+
+        return done
+
+    def pause(self, seconds_since: float) -> None:
+        """Leaves out what was spent since `used()` was `seconds_since`: validation is not training."""
+        self._paused += self.used() - seconds_since

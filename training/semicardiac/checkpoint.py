@@ -1,0 +1,43 @@
+"""The state of an interrupted training, written atomically and read without unpickling code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import UserError
+from .files import atomic_path
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes tensors, numbers, texts and containers of them."""
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, **state}, temporary)
+
+
+def load_checkpoint(path: Path, label_names: list[str]) -> dict[str, Any]:
+    """Reads what `save_checkpoint` wrote, onto the CPU.
+
+    Raises:
+        UserError: If it is damaged, from a newer version, or of a training with other labels.
+    """
+    hint = "Start the training again in a new folder"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError):
+        raise UserError("the checkpoint is damaged", where=path, hint=hint) from None
+    if not isinstance(state, dict) or "format" not in state:
+        raise UserError("this is not a checkpoint of SemiCardiacSeg", where=path, hint=hint)
+    if state["format"] > FORMAT:
+        raise UserError("the checkpoint was written by a newer version", where=path, hint="Update SemiCardiacSeg")
+    if state["labels"] != label_names:
+        raise UserError(
+            f"the checkpoint is of the labels {', '.join(state['labels'])}, the job of {', '.join(label_names)}",
+            where=path, hint="Use the label set that the training began with, or a new folder",
+        )  # fmt: skip
+    return state

@@ -1,0 +1,88 @@
+"""The command line `semicardiac`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import traceback
+from typing import Annotated, Any, Union
+
+import tyro
+from tyro.conf import DisallowNone, FlagCreatePairsOff, subcommand
+
+from . import __version__
+from .commands import COMMANDS, Command
+from .errors import UserError
+
+DESCRIPTION = """Cardiac segmentation from few labeled and many unlabeled volumes.
+
+Examples:
+  semicardiac demo
+  semicardiac check data/acdc
+  semicardiac train data/acdc --out runs/first --split p70 --labeled 7 --minutes 10
+  semicardiac segment runs/first scan.nii.gz --out results
+  semicardiac report runs/first
+
+For research; not for clinical use. Data never leave this computer."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Returns:
+        The exit status: 0 done, 2 the user can mend it, 1 our fault, 130 stopped.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        print(f"semicardiac {__version__}")
+        return 0
+    try:
+        return parse_arguments(arguments).run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as exit_request:  # --help
+        return int(exit_request.code or 0)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"error: an error inside semicardiac: {error!r}. Send us the lines above.", file=sys.stderr)
+        return 1
+
+
+def parse_arguments(arguments: list[str]) -> Any:
+    """The command that the arguments ask for.
+
+    Raises:
+        UserError: If they cannot be understood, as one line.
+        SystemExit: After `--help`.
+    """
+    name = arguments[0] if arguments else "--help"
+    if name in COMMANDS:
+        command, arguments, prog = COMMANDS[name], arguments[1:], f"semicardiac {name}"
+        description = f"{command.__doc__}\n\nExamples:{command.EXAMPLES}"
+    else:
+        command = Union[tuple(Annotated[kind, subcommand(word)] for word, kind in COMMANDS.items())]  # noqa: UP007
+        arguments, prog, description = arguments or ["--help"], "semicardiac", DESCRIPTION
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            markers = (FlagCreatePairsOff, DisallowNone)
+            return tyro.cli(command, prog=prog, description=description, args=arguments, config=markers)
+    except SystemExit as exit_request:
+        if not exit_request.code:
+            raise
+        raise UserError(_one_line(complaint.getvalue()), hint=f"{prog} --help shows what there is") from None
+
+
+def _one_line(box: str) -> str:
+    """The first paragraph and the nearest known option of the box that tyro draws around a complaint."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
+    end = lines.index("") if "" in lines else len(lines)
+    what = " ".join(lines[:end]).rstrip(".")
+    if "Perhaps you meant:" in lines:
+        option = lines[lines.index("Perhaps you meant:") + 1].split()[0]
+        what += f"; did you mean {option}"
+    return what[:1].lower() + what[1:]

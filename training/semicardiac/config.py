@@ -1,0 +1,256 @@
+"""Every setting of a training, with its default, its bounds and its reason, as models that check themselves.
+
+Unknown keys and values out of range are errors that name the nearest key or the bounds.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import UserError, nearest
+
+Preset = Literal["default", "paper", "supervised"]
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class PreprocessConfig(Section):
+    """From a volume to square slices with the heart in the middle."""
+
+    plane: Literal["acquired", "axial", "coronal", "sagittal"] = "acquired"
+    """Which slices the network sees: as acquired (across the coarsest axis), or an anatomical plane."""
+    spacing_mm: float = Field(1.5, gt=0.2, le=10)
+    """In-plane spacing that every slice is resampled to."""
+    crop: int | None = Field(None, ge=32, le=512, multiple_of=16)
+    """Side of the square around the heart, in pixels of that spacing: what the network sees. None: 112, or more where
+    the labeled hearts are larger."""
+    margin: int = Field(40, ge=0, le=256)
+    """Pixels kept around the crop, so that rotated, shrunken and shifted views show anatomy, not padding."""
+    clip: tuple[float, float] = (-3.0, 4.0)
+    """Bounds of the intensities after the z-score over the volume."""
+
+
+class LocateConfig(Section):
+    """Finding the heart: the first stage."""
+
+    method: Literal["network", "center"] = "network"
+    """A small trained network, or the middle of the image."""
+    spacing_mm: float = Field(3.0, gt=0.2, le=20)
+    size: int = Field(96, ge=32, le=256, multiple_of=16)
+    widths: tuple[int, ...] = (8, 16, 32, 64, 128)
+    batch: int = Field(16, ge=1)
+    share: float = Field(0.1, gt=0, lt=0.9)
+    """Share of the training budget with 7 labeled patients or more; it doubles as they get fewer."""
+    steps_max: int = Field(1500, ge=1)
+    learning_rate: float = Field(0.05, gt=0)
+    recenter: bool = True
+    """Move the crops of the unlabeled pool onto the teacher's own predictions when these come into play."""
+
+
+class AugmentConfig(Section):
+    """Random views of a slice. Lengths are shares of the crop's side, angles in degrees."""
+
+    rotation: float = Field(30.0, ge=0, le=180)
+    scale: tuple[float, float] = (0.7, 1.3)
+    shift: float = Field(0.12, ge=0, le=0.5)
+    elastic: float = Field(0.03, ge=0, le=0.2)
+    """Standard deviation of the displacement of the control points."""
+    elastic_points: int = Field(6, ge=2, le=32)
+    flip: float = Field(0.5, ge=0, le=1)
+    """Probability of each of the two flips."""
+    brightness: tuple[float, float] = (0.7, 1.3)
+    gain: tuple[float, float] = (0.7, 1.4)
+    """Contrast around the slice's mean."""
+    gamma: tuple[float, float] = (0.6, 1.6)
+    noise: float = Field(0.15, ge=0)
+    """Largest standard deviation of the added noise, in standard deviations of the volume."""
+    blur: float = Field(0.3, ge=0, le=1)
+    """Probability of a light blur."""
+    cutout: float = Field(0.0, ge=0, le=1)
+    """Probability that a rectangle is blanked in the image (contrast views of preset `paper`)."""
+    crop: float = Field(0.0, ge=0, le=1)
+    """Probability that a random part of the view fills it (contrast views of preset `paper`)."""
+
+
+class NetworkConfig(Section):
+    """The backbone."""
+
+    name: str = "unet"
+    """`unet`, our own; or a 2D network of MONAI: dynunet, segresnet, swinunetr."""
+    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
+
+
+class LossConfig(Section):
+    """The method's three modules and their weights."""
+
+    dptm: bool = True
+    """Dynamic threshold map (Eqs. 5-10). Off: the fixed threshold below."""
+    rem: bool = True
+    """Robust entropy minimization (Eqs. 11, 12). Off: squared difference of the two softmaxes where the gate is open."""
+    contrast: bool = True
+    """Contrastive consistency (Eqs. 13, 14)."""
+    supervised: Literal["ce", "ce_dice"] = "ce_dice"
+    lambda_u: float = Field(1.0, ge=0)
+    """λ1, the weight of the unlabeled loss at the end of its ramp."""
+    lambda_c: float = Field(0.1, ge=0)
+    """λ2, the weight of the contrastive loss."""
+    alpha: float | None = Field(None, ge=0, lt=1)
+    """α of the threshold map; without it, chosen so that the map settles within a tenth of the steps."""
+    gamma: Literal["confidence", "binary"] = "confidence"
+    fixed_threshold: float = Field(0.95, ge=0, le=1)
+    tau: float = Field(1.0, gt=0)
+    """τ of Eq. 12, the student's softmax temperature."""
+    class_floor: int = Field(32, ge=1)
+    """Fewer pixels of a class than this in a batch leave its k_c as it was."""
+    contrast_temperature: float = Field(0.2, gt=0)
+    contrast_grid: int = Field(3, ge=1, le=16)
+    """The bottleneck is pooled to this many cells a side; 1 would be blind behind an instance norm."""
+    contrast_key: Literal["teacher", "student"] = "teacher"
+    """Features of the original image: the teacher's pass that runs anyway, or a second student pass."""
+
+
+class OptimConfig(Section):
+    """Stochastic gradient descent and the teacher."""
+
+    learning_rate: float = Field(0.05, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(1e-4, ge=0)
+    clip_norm: float | None = Field(5.0, gt=0)
+    ema: float = Field(0.99, ge=0, lt=1)
+    """β of the teacher."""
+    hold: float = Field(0.35, ge=0, le=1)
+    """Share of the training with the full learning rate; a cosine takes it to zero in the rest."""
+    batch_labeled: int = Field(12, ge=1)
+    """Labeled slices in a batch while there are no unlabeled ones in it."""
+    batch_mixed: tuple[int, int] = (4, 8)
+    """Labeled and unlabeled slices in a batch once the unlabeled ones take part."""
+
+
+class ScheduleConfig(Section):
+    """How long to train, in time or in steps, and what happens when."""
+
+    minutes: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+    clock: Literal["wall", "cpu"] = "wall"
+    """What `minutes` counts: time on the wall, or processor time of this process (for fair comparisons on a shared machine)."""
+    warmup: float = Field(0.35, ge=0, le=1)
+    """Share of the training on labeled slices alone."""
+    ramp: float = Field(0.1, ge=0, le=1)
+    """Share of the training over which λ1 rises (sigmoid)."""
+    validate_every: float | None = Field(None, gt=0, le=1)
+    """Validate each time this share of the training is done. None: only at the end."""
+    preview_every: float = Field(0.1, gt=0, le=1)
+    checkpoint_s: float = Field(30.0, ge=0)
+    """Seconds between checkpoints."""
+
+
+class TrainConfig(Section):
+    """Everything that decides what a training does, given its cases."""
+
+    preset: Preset = "default"
+    seed: int = Field(0, ge=0)
+    deterministic: bool = False
+    preprocess: PreprocessConfig = PreprocessConfig()
+    locate: LocateConfig = LocateConfig()
+    augment: AugmentConfig = AugmentConfig()
+    network: NetworkConfig = NetworkConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # The published recipe, read literally: no warm-up, no ramp, every batch half labeled and half unlabeled.
+    "paper": {
+        "loss": {"supervised": "ce", "alpha": 0.99, "contrast_key": "student"},
+        "optim": {
+            "learning_rate": 0.01, "weight_decay": 5e-4, "nesterov": False, "clip_norm": None, "hold": 0.0,
+            "batch_labeled": 16, "batch_mixed": (8, 8),
+        },
+        "schedule": {"warmup": 0.0, "ramp": 0.0},
+        "augment": {"cutout": 0.5, "crop": 0.5, "noise": 0.1, "shift": 0.0, "blur": 0.0},
+        "locate": {"method": "center"},
+        "preprocess": {"crop": 160},
+    },
+    # The same recipe on the labeled cases alone.
+    "supervised": {"loss": {"dptm": False, "rem": False, "contrast": False, "lambda_u": 0.0}, "schedule": {"warmup": 1.0}},
+}
+
+
+def make_config(preset: str = "default", overrides: dict[str, Any] | None = None) -> TrainConfig:
+    """The configuration of a preset with some settings changed.
+
+    Args:
+        preset: `default`, `paper` or `supervised`.
+        overrides: Nested settings, such as `{"loss": {"lambda_u": 0.5}}`; they win over the preset.
+
+    Raises:
+        UserError: For an unknown preset or setting (with the nearest known one) or a value out of bounds.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"there is no preset '{preset}'", where="preset", hint=nearest(preset, PRESETS))
+    return parse(TrainConfig, _merge(_merge({"preset": preset}, PRESETS[preset]), overrides or {}))
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """Nested settings from texts such as `loss.lambda_u=0.5`; values are read as JSON where they are JSON.
+
+    Raises:
+        UserError: For a text without `=` or without a section.
+    """
+    settings: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"'{text}' is not of the form section.key=value", where="--set", hint="For example: --set loss.lambda_u=0.5")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        for name in reversed(key.strip().split(".")):
+            parsed = {name: parsed}
+        settings = _merge(settings, parsed)
+    return settings
+
+
+def parse(model: type[Any], data: Any, *, where: object = "configuration") -> Any:
+    """Validates `data` as `model` (a pydantic model class).
+
+    Raises:
+        UserError: With the field, what was found, what is allowed, and the nearest known key.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        place = f"{where}: {path}" if path else str(where)
+        if first["type"] == "extra_forbidden":
+            known = _fields_at(model, first["loc"][:-1])
+            raise UserError("there is no such setting", where=place, hint=nearest(str(first["loc"][-1]), known)) from None
+        raise UserError(f"got {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None
+
+
+def _fields_at(model: type[Any], loc: tuple[Any, ...]) -> list[str]:
+    for name in loc:
+        field = getattr(model, "model_fields", {}).get(name)
+        if field is None or not hasattr(field.annotation, "model_fields"):
+            break
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+    return merged

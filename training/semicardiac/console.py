@@ -1,0 +1,114 @@
+"""What a person at a terminal sees of a job's events: progress bars, and a line for what matters."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from tqdm import tqdm
+
+from .errors import UserError
+from .events import (
+    AnyEvent,
+    Device,
+    Done,
+    Failed,
+    Progress,
+    Result,
+    StoppedEvent,
+    Validation,
+    Warned,
+    to_line,
+)
+
+QUIET_S = 15.0
+"""Where progress cannot be drawn as a bar, a line of it appears this often."""
+
+
+class Console:
+    """Listens to a job and writes to a terminal, or plain lines where there is none."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._bar: tqdm | None = None
+        self._stage = ""
+        self._line_at = 0.0
+
+    def __call__(self, event: AnyEvent) -> None:
+        if isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, Failed):
+            self._close()
+            self.say(f"error: {UserError(event.what, where=event.where, hint=event.hint)}")
+        elif isinstance(event, Warned):
+            self.say(f"warning: {UserError(event.warning, where=event.where, hint=event.hint)}")
+        elif isinstance(event, Device):
+            layout = "channels last" if event.channels_last else "contiguous"
+            self.say(f"computing on {event.name} ({event.device}, {event.dtype}, {layout}, {event.threads} threads)")
+        elif isinstance(event, Validation):
+            dice = ", ".join(f"{name} {_number(value)}" for name, value in event.dice.items())
+            self.say(f"validation at step {event.step}: Dice {_number(event.mean_dice)} ({dice})")
+        elif isinstance(event, Result):
+            self.say(f"wrote {event.path}")
+        elif isinstance(event, StoppedEvent):
+            self._close()
+            self.say("stopped; semicardiac run, with the job folder, goes on with it")
+        elif isinstance(event, Done):
+            self._close()
+            self.say(f"done in {_duration(event.seconds)}")
+
+    def say(self, text: str) -> None:
+        """Writes a line above the progress bar."""
+        tqdm.write(text, file=self._stream)
+
+    def _progress(self, event: Progress) -> None:
+        details = [] if event.eta_s is None else [f"{_duration(event.eta_s)} left"]
+        details += [f"loss {event.loss:.3f}"] if event.loss is not None else []
+        details += [event.case] if event.case else []
+        if not self._stream.isatty():
+            if event.stage != self._stage or time.monotonic() >= self._line_at:
+                self.say(f"{event.stage}: {event.step} of {event.total}" + "".join(f", {text}" for text in details))
+                self._line_at = time.monotonic() + QUIET_S
+            self._stage = event.stage
+            return
+        if self._bar is None or event.stage != self._stage:
+            self._close()
+            layout = "{desc} |{bar:30}| {percentage:3.0f} %{postfix}"
+            self._bar = tqdm(total=max(event.total, 1), desc=event.stage, bar_format=layout, file=self._stream)
+            self._stage = event.stage
+        self._bar.total = max(event.total, 1)  # it changes as the schedule fits itself to the measured speed
+        self._bar.n = event.step
+        self._bar.set_postfix_str(", ".join(details))
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Lines:
+    """Writes each event as a line of JSON to standard output, for programs; goes quiet when nobody reads any more."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._open = True
+
+    def __call__(self, event: AnyEvent) -> None:
+        if not self._open:
+            return
+        try:
+            self._stream.write(to_line(event) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # the reader is gone; events.jsonl still has it all
+            self._open = False
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

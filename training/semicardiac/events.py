@@ -1,0 +1,191 @@
+"""The stream of events in which a job tells what it does: events.jsonl in the job folder, and on stdout.
+
+One JSON object a line, ASCII, flushed at once. Every event has `event` (its kind) and `time` (seconds since
+the epoch). The classes below are the whole vocabulary; `json_schema()` gives it to other programs.
+"""
+
+from __future__ import annotations
+
+import json
+import time as clock
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Listener = Callable[["AnyEvent"], None]
+
+
+class Event(BaseModel):
+    """What every event holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    time: float = Field(default_factory=clock.time)
+
+
+class Started(Event):
+    """The engine runs this job."""
+
+    event: Literal["started"] = "started"
+    kind: str
+    version: str
+    pid: int
+    resumed: bool = False
+
+
+class Device(Event):
+    """Where and how the job computes, and what was tried to choose it (images a second)."""
+
+    event: Literal["device"] = "device"
+    device: str
+    name: str
+    dtype: str
+    channels_last: bool
+    threads: int
+    images_per_s: dict[str, float] = {}
+
+
+class Progress(Event):
+    """How far a stage has come. Losses and rates are means since the last such event."""
+
+    event: Literal["progress"] = "progress"
+    stage: str
+    step: int
+    total: int
+    eta_s: float | None = None
+    loss: float | None = None
+    loss_supervised: float | None = None
+    loss_unsupervised: float | None = None
+    loss_contrast: float | None = None
+    lambda_u: float | None = None
+    learning_rate: float | None = None
+    threshold_mean: float | None = None
+    pass_rate: dict[str, float] = {}
+    images_per_s: float | None = None
+    gpu_memory_mb: float | None = None
+    case: str | None = None
+
+
+class Validation(Event):
+    """Dice of the teacher on the validation cases, on their original grid."""
+
+    event: Literal["validation"] = "validation"
+    step: int
+    dice: dict[str, float | None]
+    mean_dice: float | None
+
+
+class Preview(Event):
+    """A picture was written; the path is relative to the job folder."""
+
+    event: Literal["preview"] = "preview"
+    step: int
+    path: str
+
+
+class Result(Event):
+    """A result file or node is ready; the path is relative to the job folder where it lies inside."""
+
+    event: Literal["result"] = "result"
+    kind: str
+    path: str
+    case: str | None = None
+
+
+class Warned(Event):
+    """Something that a person should know and that did not stop the job."""
+
+    event: Literal["warning"] = "warning"
+    warning: str
+    where: str = ""
+    hint: str = ""
+
+
+class Failed(Event):
+    """The job ended without doing its work. `fault` says who can mend it."""
+
+    event: Literal["error"] = "error"
+    what: str
+    where: str = ""
+    hint: str = ""
+    fault: Literal["user", "engine"] = "user"
+
+
+class StoppedEvent(Event):
+    """The job stopped on request; it can be resumed."""
+
+    event: Literal["stopped"] = "stopped"
+    step: int | None = None
+
+
+class Done(Event):
+    """The job has done its work."""
+
+    event: Literal["done"] = "done"
+    seconds: float
+    cpu_seconds: float
+    summary: dict[str, Any] = {}
+
+
+AnyEvent = Annotated[
+    Union[Started, Device, Progress, Validation, Preview, Result, Warned, Failed, StoppedEvent, Done],
+    Field(discriminator="event"),
+]
+_adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+class EventLog:
+    """Where a job's events go: a file that is only ever appended to, and any number of listeners.
+
+    Args:
+        path: The events.jsonl to append to, or None.
+        listeners: Called with each event, in order.
+    """
+
+    def __init__(self, path: Path | None = None, *listeners: Listener) -> None:
+        self._path = path
+        self._listeners = listeners
+        if path is not None and path.exists() and not path.read_bytes()[-1:] in (b"", b"\n"):
+            with open(path, "ab") as file:  # a kill in mid-line: the next event starts on a line of its own
+                file.write(b"\n")
+
+    def emit(self, event: AnyEvent) -> None:
+        if self._path is not None:
+            with open(self._path, "a", encoding="ascii", newline="\n") as file:
+                file.write(to_line(event) + "\n")
+        for listener in self._listeners:
+            listener(event)
+
+    def warn(self, warning: str, *, where: object = "", hint: str = "") -> None:
+        self.emit(Warned(warning=warning, where=str(where), hint=hint))
+
+
+def to_line(event: AnyEvent) -> str:
+    """An event as one line of ASCII JSON without what is unset; NaN becomes null."""
+    return json.dumps(json.loads(event.model_dump_json(exclude_none=True)), ensure_ascii=True)
+
+
+def parse_line(line: str) -> AnyEvent:
+    """The event of one line.
+
+    Raises:
+        pydantic.ValidationError: If the line is not an event.
+    """
+    return _adapter.validate_json(line)
+
+
+def read_events(path: Path) -> list[AnyEvent]:
+    """All whole events of a file, in order; a line cut short by a kill is left out."""
+    events = []
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        try:
+            events.append(parse_line(line))
+        except ValueError:
+            continue
+    return events
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of an event line."""
+    return _adapter.json_schema()

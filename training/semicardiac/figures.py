@@ -1,0 +1,229 @@
+"""Charts of the report as SVG text that takes the page's fonts and colors, light or dark.
+
+Colors in the figures are CSS variables of the page (see page.py): `ink`, `muted`, `rule`, `paper`, `accent`, and
+`s1`, `s2`, ... for the structures, `s0` for the background. Matplotlib draws with a stand-in color for each,
+which is then replaced.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from .clinical import Agreement
+from .errors import UserError
+
+Points = tuple[Sequence[float], Sequence[float]]
+"""x and y of a line; a NaN in y is a gap."""
+
+_VARIABLES = ("ink", "muted", "rule", "paper", "accent", *(f"s{number}" for number in range(32)))
+_STAND_INS = {name: f"#01{number:02x}fe" for number, name in enumerate(_VARIABLES)}
+_SMOOTH_FROM = 40
+"""A line of more points than this is drawn as its moving mean over the faint points."""
+
+
+def curves(
+    lines: Mapping[str, Points],
+    *,
+    name: str,
+    title: str,
+    colors: Mapping[str, str],
+    bounds: tuple[float | None, float | None] = (None, None),
+    mark: tuple[float, str] | None = None,
+    log: bool = False,
+    width: float = 4.6,
+    height: float = 2.5,
+) -> str:
+    """Lines over training steps, each named at its right end.
+
+    Args:
+        lines: What to draw, by the name that is written at its end.
+        name: A name for this figure that no other on the page has.
+        title: What is drawn, for those who cannot see it.
+        colors: The color variable of each line; `muted` for those left out.
+        bounds: Lowest and highest y to show at least.
+        mark: A step to mark by a vertical line, and its text.
+        log: Logarithmic y axis.
+        width: Inches; the page scales the figure to its column.
+        height: Inches.
+    """
+    figure, axes = _axes(width, height, right=0.80)
+    ends = []
+    for label, (x, y) in lines.items():
+        color = _STAND_INS[colors.get(label, "muted")]
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        kept = np.isfinite(y)
+        x, y = x[kept], y[kept]
+        if not len(x):
+            continue
+        smooth = _moving_mean(y)
+        if smooth is not y:
+            axes.plot(x, y, color=color, linewidth=0.6, alpha=0.28)
+        marker = "o" if len(x) < 12 else None
+        axes.plot(x, smooth, color=color, linewidth=1.5, marker=marker, markersize=3, solid_capstyle="round")
+        ends.append((label, float(smooth[-1]), color))
+    if log:
+        axes.set_yscale("log")
+    low, high = bounds
+    axes.set_ylim(bottom=None if low is None else min(low, axes.get_ylim()[0]))
+    axes.set_ylim(top=None if high is None else max(high, axes.get_ylim()[1]))
+    axes.margins(x=0.01)
+    axes.set_xlim(left=0)
+    if mark is not None and 0 < mark[0] < axes.get_xlim()[1]:
+        axes.axvline(mark[0], color=_STAND_INS["muted"], linewidth=0.8, dashes=(2, 3))
+        axes.text(
+            mark[0], 1.02, f" {mark[1]}", transform=axes.get_xaxis_transform(), va="bottom",
+            ha="left" if mark[0] < 0.6 * axes.get_xlim()[1] else "right", fontsize=8, color=_STAND_INS["muted"],
+        )
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
+    _name_ends(axes, ends)
+    return _svg(figure, name, title)
+
+
+def dice_strip(
+    groups: Mapping[str, Mapping[str, Mapping[str, float]]],
+    *,
+    name: str,
+    title: str,
+    colors: Mapping[str, str],
+) -> str:
+    """Dice of every volume, a row per structure: each volume a dot, the mean a bar, the worst volume named.
+
+    Args:
+        groups: Dice by the name of the result, then structure, then case. Of two results the first is filled and in
+            color, and the second hollow and gray beneath it.
+        name: A name for this figure that no other on the page has.
+        title: What is drawn, for those who cannot see it.
+        colors: The color variable of each structure.
+    """
+    structures = list(next(iter(groups.values())))
+    figure, axes = _axes(9.6, 0.62 + (0.62 if len(groups) > 1 else 0.5) * len(structures), left=0.125, right=0.985, grid="x")
+    lane = 0.2 if len(groups) > 1 else 0.0
+    for number, result in enumerate(groups.values()):
+        for row, structure in enumerate(structures):
+            named = {case: value for case, value in result.get(structure, {}).items() if np.isfinite(value)}
+            if not named:
+                continue
+            color = _STAND_INS["muted" if number else colors[structure]]
+            values = np.array(list(named.values()))
+            level = row - lane + 2 * lane * number
+            axes.scatter(
+                values, level + _spread(values), s=20, zorder=3, linewidth=1 if number else 0.6, alpha=0.9,
+                color="none" if number else color, edgecolor=color if number else _STAND_INS["paper"],
+            )
+            axes.plot([values.mean()] * 2, [level - 0.3 + lane / 2, level + 0.3 - lane / 2], color=color, linewidth=2.2, zorder=4)
+            if not number:
+                worst = min(named, key=named.__getitem__)
+                axes.annotate(
+                    worst, (named[worst], level), xytext=(0, 7), textcoords="offset points", fontsize=7.5,
+                    color=_STAND_INS["muted"], ha="left" if named[worst] < 0.5 * (values.max() + values.min()) else "right",
+                )
+    axes.set_yticks(range(len(structures)), structures, color=_STAND_INS["ink"])
+    axes.set_ylim(len(structures) - 0.45, -0.62)
+    axes.set_xlim(right=1.0)
+    axes.set_xlim(left=max(0.0, np.floor(axes.get_xlim()[0] * 20) / 20))
+    return _svg(figure, name, title)
+
+
+def bland_altman(
+    measured: Sequence[float], reference: Sequence[float], limits: Agreement, *, name: str, title: str, unit: str
+) -> str:
+    """Differences over means of paired measurements, with the bias and the 95 % limits of agreement."""
+    measured, reference = np.asarray(measured, float), np.asarray(reference, float)
+    figure, axes = _axes(4.6, 2.9, left=0.115, right=0.79, bottom=0.155)
+    axes.axhline(0, color=_STAND_INS["rule"], linewidth=1)
+    axes.scatter(
+        (measured + reference) / 2, measured - reference, s=26, zorder=3,
+        color=_STAND_INS["accent"], edgecolor=_STAND_INS["paper"], linewidth=0.6,
+    )
+    ends = []
+    for value, text, dashes in ((limits.upper, "+1.96 SD", (4, 3)), (limits.bias, "bias", (1, 0)), (limits.lower, "-1.96 SD", (4, 3))):
+        if np.isfinite(value):
+            axes.axhline(value, color=_STAND_INS["muted"], linewidth=1.0, dashes=dashes)
+            ends.append((f"{text} {value:+.1f}".replace("-", "\N{MINUS SIGN}"), value, _STAND_INS["muted"]))
+    spread = max(abs(bound) for bound in axes.get_ylim()) * 1.15
+    axes.set_ylim(-spread, spread)
+    axes.set_xlabel(f"mean of both ({unit})", fontsize=8.5, color=_STAND_INS["muted"])
+    axes.set_title(f"segmentation minus reference ({unit})", fontsize=8.5, color=_STAND_INS["muted"], loc="left", pad=6)
+    _name_ends(axes, ends)
+    return _svg(figure, name, title)
+
+
+def require_matplotlib() -> None:
+    """Raises a UserError that names the extra to install where matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "the report draws its charts with matplotlib, which is not installed",
+            where="report",
+            hint="Install it with: pip install 'semicardiac[report]'",
+        ) from None
+
+
+def _axes(
+    width: float, height: float, *, left: float = 0.09, right: float, bottom: float | None = None, grid: str = "y"
+) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # 0.3 s and an optional dependency: only who draws pays for it
+
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((left, bottom or 0.28 / height, right - left, 1 - (0.55 if grid == "y" else 0.4) / height - ((bottom or 0) and 0.06)))
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(side == "bottom" and grid == "y")
+        axes.spines[side].set_color(_STAND_INS["rule"])
+    axes.grid(axis=grid, color=_STAND_INS["rule"], linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=8.5, labelcolor=_STAND_INS["muted"], pad=4)
+    return figure, axes
+
+
+def _moving_mean(y: np.ndarray) -> np.ndarray:
+    if len(y) < _SMOOTH_FROM:
+        return y
+    window = max(3, len(y) // 25) | 1
+    weights = np.ones(window)
+    return np.convolve(y, weights, "same") / np.convolve(np.ones(len(y)), weights, "same")
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Small vertical offsets, the same at each call, that keep near dots apart."""
+    return 0.13 * np.sin(np.argsort(np.argsort(values)) * 2.4)
+
+
+def _name_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
+    """Writes the name of each line at the height of its end, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    transform = axes.transData.transform
+    height = axes.get_window_extent().height
+    bottom = axes.get_window_extent().y0
+    at = [(transform((0, value))[1] - bottom) / height for _, value, _ in ends]
+    gap = 11 / 72 * axes.figure.dpi / height
+    order = sorted(range(len(ends)), key=at.__getitem__)
+    for lower, upper in zip(order, order[1:], strict=False):
+        at[upper] = max(at[upper], at[lower] + gap)
+    overflow = max([at[index] for index in order[-1:]] + [1.0]) - 1.0
+    for index, (label, _, color) in enumerate(ends):
+        axes.text(1.02, at[index] - overflow, label, transform=axes.transAxes, va="center", fontsize=8.5, color=color)
+
+
+def _svg(figure: Any, name: str, title: str) -> str:
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    used = set(re.findall(r"#([\w-]+)[\")]", text))
+    text = re.sub(r' id="([\w-]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", text)
+    text = re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", text)
+    for variable, stand_in in _STAND_INS.items():
+        text = text.replace(stand_in, f"var(--{variable})")
+    viewbox = re.search(r'viewBox="([^"]+)"', text)[1]
+    return f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(title, {chr(34): "&quot;"})}">' + text[text.index(">") + 1 :]

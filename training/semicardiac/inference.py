@@ -1,0 +1,150 @@
+"""From a volume to its segmentation, on the volume's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from skimage.measure import label as connected_components
+
+from .compute import ComputePlan
+from .errors import UserError
+from .locate import find_heart
+from .model import Model
+from .preprocess import Center, Stack, as_stack, centroid, restore_probabilities, sample_images
+from .volumes import Volume
+
+#: Slices a network call: more do not pay on a CPU.
+CPU_BATCH, GPU_BATCH = 4, 64
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says of a volume, all on the volume's grid.
+
+    Attributes:
+        labels: Training labels, uint8.
+        confidence: Largest class probability of each voxel, float32.
+        entropy: Entropy of the class probabilities over its largest possible value, 0 to 1, float32.
+        center: Where the square around the heart had its middle, (row, col) in mm of the stack's plane.
+        doubt: Empty, or why the heart may have been missed.
+    """
+
+    labels: Volume
+    confidence: Volume
+    entropy: Volume
+    center: Center
+    doubt: str
+
+
+def cpu_plan() -> ComputePlan:
+    """Full precision on the CPU, for predictions outside a job."""
+    return ComputePlan(device="cpu", name="cpu", dtype="float32", channels_last=False, threads=torch.get_num_threads())
+
+
+def segment(
+    model: Model,
+    volume: Volume,
+    plan: ComputePlan | None = None,
+    *,
+    flips: bool = True,
+    largest_component: bool = True,
+    roi: tuple[float, float, float, float, float, float] | None = None,
+) -> Prediction:
+    """Segments a volume.
+
+    The heart is found, the square around it predicted, and predicted again around the middle of that prediction.
+
+    Args:
+        model: The trained model, on the plan's device.
+        volume: Intensities.
+        plan: Where to compute; without it, full precision on the CPU.
+        flips: Average over the four flips of each slice.
+        largest_component: Keep of every structure only its largest connected part.
+        roi: RAS bounds in mm (x, x, y, y, z, z) of a box around the heart, instead of finding it.
+    """
+    plan = plan or cpu_plan()
+    config = model.config
+    stack = as_stack(volume, config.preprocess.plane)
+    if roi is None:
+        center, doubt = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
+    else:
+        center, doubt = _roi_center(volume, stack, roi), ""
+    probability = predict_square(model, stack, center, plan, flips=False)
+    for _ in range(2):
+        better = square_centroid(probability, center, config.preprocess.spacing_mm)
+        if better is None or np.hypot(better[0] - center[0], better[1] - center[1]) < 3:
+            break
+        center = better
+        probability = predict_square(model, stack, center, plan, flips=False)
+    if flips:
+        probability = predict_square(model, stack, center, plan, flips=True)
+
+    shape = stack.array.shape
+    labels, confidence, entropy = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for at in range(0, len(probability), 8):  # a few slices at a time: the classes of a whole CT would not fit
+        rows = slice(at, at + 8)
+        restored = restore_probabilities(probability[rows], stack, center, config.preprocess.spacing_mm)
+        labels[rows] = restored.argmax(axis=1)
+        confidence[rows] = restored.max(axis=1)
+        safe = restored.clip(1e-12, 1)
+        entropy[rows] = -(safe * np.log(safe)).sum(axis=1) / np.log(model.labels.classes)
+    if largest_component:
+        labels = keep_largest(labels)
+    if not labels.any():
+        doubt = doubt or "no structure was found"
+    as_volume = (volume.with_array(stack.restore(array)) for array in (labels, confidence, entropy.clip(0, 1)))
+    return Prediction(*as_volume, center, doubt)
+
+
+@torch.no_grad()
+def predict_square(model: Model, stack: Stack, center: Center, plan: ComputePlan, *, flips: bool) -> np.ndarray:
+    """Class probabilities on the square around `center`, (slices, C, crop, crop) float32."""
+    config = model.config.preprocess
+    images = torch.from_numpy(sample_images(stack, center, config.spacing_mm, config.crop, config.clip)).unsqueeze(1)
+    size = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
+    axes: list[list[int]] = [[], [3], [2], [2, 3]] if flips else [[]]
+    parts = []
+    for batch in images.split(size):
+        total = torch.zeros((), device=plan.device)
+        for flip in axes:
+            with plan.autocast():
+                logits, _ = model.network(plan.place(batch.flip(flip)))
+            total = total + logits.float().softmax(1).flip(flip)
+        parts.append((total / len(axes)).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def square_centroid(probability: np.ndarray, center: Center, spacing: float) -> Center | None:
+    """The middle of the predicted heart, (row, col) in mm; None if nothing was predicted."""
+    square = Stack(probability[:, 0], (1.0, spacing, spacing), (0, 1, 2), (False, False, False))
+    found = centroid((probability[:, 0] < 0.5).astype(np.float32), square)
+    if found is None:
+        return None
+    half = (probability.shape[-1] - 1) / 2 * spacing
+    return center[0] + found[0] - half, center[1] + found[1] - half
+
+
+def keep_largest(labels: np.ndarray) -> np.ndarray:
+    """Training labels [slice,row,col] with only the largest 26-connected part of each structure."""
+    kept = np.zeros_like(labels)
+    for value in np.unique(labels[labels > 0]):
+        parts = connected_components(labels == value, connectivity=3)
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        kept[parts == sizes.argmax()] = value
+    return kept
+
+
+def _roi_center(volume: Volume, stack: Stack, roi: tuple[float, ...]) -> Center:
+    """The middle of an ROI in the plane of the stack, (row, col) in mm."""
+    middle = np.array([(roi[0] + roi[1]) / 2, (roi[2] + roi[3]) / 2, (roi[4] + roi[5]) / 2, 1.0])
+    index = (np.linalg.inv(volume.ijk_to_ras) @ middle)[:3][::-1]
+    if not all(-0.5 <= place <= count - 0.5 for place, count in zip(index, volume.array.shape, strict=True)):
+        raise UserError("the middle of the ROI lies outside the volume", where="roi", hint="Give the bounds in RAS and mm")
+    along = [
+        volume.array.shape[axis] - 1 - index[axis] if flip else index[axis]
+        for axis, flip in zip(stack.axes, stack.flipped, strict=True)
+    ]
+    return float(along[1] * stack.spacing[1]), float(along[2] * stack.spacing[2])

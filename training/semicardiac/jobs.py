@@ -1,0 +1,162 @@
+"""A job: a folder whose job.json says what to do. GUI, console and command line all go through it.
+
+Paths are absolute in memory. In job.json those inside the job folder are relative to it, so that a job can be
+moved to another machine and run there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_core import to_jsonable_python
+
+from . import files
+from .cases import Case
+from .config import Section, TrainConfig, parse
+from .errors import UserError, nearest
+from .labels import LabelSet
+from .processes import exclusive
+
+FORMAT = 1
+"""Version of job.json. It rises when an older engine could not run a newer job."""
+
+JOB, EVENTS, LOCK, STOP, CRASH_REPORT = "job.json", "events.jsonl", "lock", "STOP", "crash-report.txt"
+"""Files of a job folder that hold no results: a job that ended before its work began leaves nothing else."""
+
+
+class TrainJob(Section):
+    """Train a model on labeled and unlabeled cases; with several seeds, one model in a subfolder for each."""
+
+    format: int = FORMAT
+    kind: Literal["train"] = "train"
+    cases: tuple[Case, ...] = Field(min_length=1)
+    labels: LabelSet
+    config: TrainConfig = TrainConfig()
+    device: str = "auto"
+    seeds: int = Field(1, ge=1, le=100)
+
+
+class SegmentJob(Section):
+    """Segment volumes and time series with a trained model."""
+
+    format: int = FORMAT
+    kind: Literal["segment"] = "segment"
+    model: Path
+    inputs: tuple[Path, ...] = Field(min_length=1)
+    out: Path
+    suffix: Literal[".nii.gz", ".nrrd", ".seg.nrrd"] = ".nii.gz"
+    confidence: bool = False
+    entropy: bool = False
+    flips: bool = False
+    largest_component: bool = True
+    roi: tuple[float, float, float, float, float, float] | None = None
+    """Where the heart is, in mm: RAS bounds xmin, xmax, ymin, ymax, zmin, zmax."""
+    device: str = "auto"
+
+
+class EvaluateJob(Section):
+    """Compare a folder of segmentations with reference segmentations; the tables are written into the job folder."""
+
+    format: int = FORMAT
+    kind: Literal["evaluate"] = "evaluate"
+    predictions: Path
+    reference: Path
+    labels: LabelSet
+
+
+Job = TrainJob | SegmentJob | EvaluateJob
+KINDS: dict[str, type[Job]] = {"train": TrainJob, "segment": SegmentJob, "evaluate": EvaluateJob}
+
+
+def create_job(folder: Path, job: Job) -> Path:
+    """Writes job.json into a new or empty folder, or over a job that ended before its work began.
+
+    Raises:
+        UserError: If the folder holds anything else, is in use, or is not writable.
+    """
+    folder = Path(folder).absolute()
+    files.output_folder(folder, empty=False)
+    if set(os.listdir(folder)) - {JOB, EVENTS, LOCK, STOP, CRASH_REPORT}:
+        files.output_folder(folder, empty=True)  # says so
+    with exclusive(folder / LOCK):
+        (folder / EVENTS).unlink(missing_ok=True)
+        write_job(folder, job)
+    return folder
+
+
+def subfolder(folder: Path, name: str) -> Path:
+    """A folder of this name that does not exist yet, numbered where there are others: job, job-2, job-3."""
+    number = 1
+    while (path := folder / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return path
+
+
+def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = None) -> None:
+    """Gives a training more time or steps than it had.
+
+    Raises:
+        UserError: If the job is no training, or it is measured in the other unit.
+    """
+    job = load_job(folder)
+    if not isinstance(job, TrainJob):
+        raise UserError("this job is no training", where=folder, hint="Only a training can be given more time")
+    schedule = job.config.schedule
+    unit = "minutes" if minutes is not None else "steps"
+    before = getattr(schedule, unit)
+    if before is None:
+        other = "steps" if unit == "minutes" else "minutes"
+        raise UserError(f"this training is measured in {other}", where=folder, hint=f"Use --{other}")
+    more = schedule.model_copy(update={unit: before + (minutes if minutes is not None else steps)})
+    write_job(folder, job.model_copy(update={"config": job.config.model_copy(update={"schedule": more})}))
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """Writes job.json; paths inside the folder become relative."""
+    folder = Path(folder).absolute()
+
+    def shortened(path: Path) -> Path:
+        path = path.absolute()
+        return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+    data = _map_paths(job.model_dump(), lambda path: shortened(path).as_posix())
+    files.write_json(folder / JOB, to_jsonable_python(data))
+
+
+def load_job(folder: Path) -> Job:
+    """Reads job.json; paths become absolute.
+
+    Raises:
+        UserError: If it is missing, damaged, from a newer version, or holds anything unknown.
+    """
+    folder = Path(folder).absolute()
+    path = folder / JOB
+    data = files.read_json(path)
+    if not isinstance(data, dict):
+        raise UserError("this is not a job", where=path, hint="Make a job with semicardiac train, segment or evaluate")
+    version = data.get("format")
+    if not isinstance(version, int):
+        raise UserError("the job does not tell its format", where=path, hint=f'Write "format": {FORMAT} into it')
+    if version > FORMAT:
+        what = f"this job is of format {version}, and this version of semicardiac knows formats up to {FORMAT}"
+        raise UserError(what, where=path, hint="Update semicardiac: pip install --upgrade semicardiac")
+    if data.get("kind") not in KINDS:
+        kind = str(data.get("kind"))
+        raise UserError(f"there is no kind of job '{kind}'", where=f"{path}: kind", hint=nearest(kind, KINDS))
+    model = KINDS[data["kind"]]
+    job = parse(model, data, where=path)
+    return model.model_validate(_map_paths(job.model_dump(), lambda path: folder / path))
+
+
+def _map_paths(value: Any, change: Callable[[Path], Any]) -> Any:
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map_paths(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_map_paths(item, change) for item in value]
+    return value

@@ -1,0 +1,192 @@
+"""Finding the heart: a small network on coarse slices of the whole field of view, and what makes its answer plausible.
+
+Everything behind it gains, since the segmenting network then sees a square around the heart and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from skimage.measure import label as connected_components
+from torch import nn
+from torch.nn import functional as F
+
+from . import augment
+from .cases import Case
+from .compute import ComputePlan
+from .config import AugmentConfig, TrainConfig
+from .dataset import SliceBank, read_case_labels
+from .labels import LabelSet
+from .preprocess import Center, Stack, centroid, sample_images
+
+#: Views for the locator: the heart anywhere in the field, at any size, in any contrast.
+VIEWS = AugmentConfig(rotation=45, scale=(0.6, 1.6), shift=0.25, elastic=0.02, gain=(0.6, 1.6), gamma=(0.5, 2.0))
+
+
+class Found(NamedTuple):
+    """Where the heart is, and why that may be wrong."""
+
+    center: Center
+    """(row, col) in mm."""
+    doubt: str
+    """Empty, or what is implausible; `center` is then the middle of the image."""
+
+
+def train_locator(
+    network: nn.Module,
+    bank: SliceBank,
+    config: TrainConfig,
+    plan: ComputePlan,
+    generator: torch.Generator,
+    share_done: Callable[[int], float],
+    report: Callable[[int, float], None] = lambda step, loss: None,
+) -> int:
+    """Trains the locator on the labeled slices of the coarse bank.
+
+    Args:
+        network: Two classes; trained in place.
+        bank: Coarse slices of the whole field of view.
+        config: The training's.
+        plan: Where to compute.
+        generator: Of the batches and views.
+        share_done: The share of this stage that is done after so many steps; 1 ends it. May raise to stop.
+        report: Called now and then with the step and the mean loss.
+
+    Returns:
+        The number of steps.
+    """
+    clip = config.preprocess.clip
+    images = torch.from_numpy(bank.images)
+    labels = torch.from_numpy(bank.labels)
+    network = plan.place(network).train()
+    optimizer = torch.optim.SGD(
+        network.parameters(), config.locate.learning_rate, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    step = 0
+    total = torch.zeros((), device=plan.device)
+    while (done := share_done(step)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = config.locate.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        index = torch.randint(bank.labeled_slices, (config.locate.batch,), generator=generator)
+        view = augment.draw(VIEWS, config.locate.batch, generator).to(plan.device)
+        grid = augment.grid_of(view, bank.size)
+        image = images[index].to(plan.device).float().unsqueeze(1)
+        heart = (labels[index] > 0).to(plan.device).float().unsqueeze(1)
+        image = augment.recolor(augment.warp(image, grid, crop=bank.size, outside="border"), view, clip)
+        heart = augment.warp(heart, grid, crop=bank.size, mode="nearest").squeeze(1)
+        with plan.autocast():
+            logits, _ = network(plan.place(image))
+        probability = logits.softmax(1)[:, 1]
+        overlap = 1 - (2 * (probability * heart).sum() + 1) / (probability.sum() + heart.sum() + 1)
+        loss = F.cross_entropy(logits, heart.long()) + overlap
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        step += 1
+        total += loss.detach()
+        if step % 50 == 0:
+            report(step, float(total) / 50)
+            total.zero_()
+    network.eval()
+    return step
+
+
+def heart_area(labels: Stack) -> float:
+    """The area that the heart covers when all slices are looked through, mm²."""
+    return float((labels.array > 0).any(axis=0).sum() * labels.spacing[1] * labels.spacing[2])
+
+
+def area_bounds(areas: list[float]) -> tuple[float, float]:
+    """What heart areas are plausible, mm²: far wider than the few labeled hearts, since they are few."""
+    return min(areas) / 3, max(areas) * 3
+
+
+@torch.no_grad()
+def find_heart(
+    locator: nn.Module | None, stack: Stack, config: TrainConfig, plan: ComputePlan, area_mm2: tuple[float, float]
+) -> Found:
+    """The middle of the heart in a stack of slices.
+
+    Args:
+        locator: The trained network, or None for the middle of the image.
+        stack: Intensities.
+        config: Of the training that the locator is from.
+        plan: Where to compute.
+        area_mm2: Plausible areas of the heart.
+    """
+    if locator is None:
+        return Found(stack.middle, "")
+    size, spacing = config.locate.size, config.locate.spacing_mm
+    images = sample_images(stack, stack.middle, spacing, size, config.preprocess.clip)
+    return find_in_coarse(locator, images, stack.middle, config, plan, area_mm2)
+
+
+@torch.no_grad()
+def find_in_coarse(
+    locator: nn.Module,
+    images: np.ndarray,
+    middle: Center,
+    config: TrainConfig,
+    plan: ComputePlan,
+    area_mm2: tuple[float, float],
+) -> Found:
+    """`find_heart` for slices that are sampled already.
+
+    Args:
+        locator: The trained network.
+        images: (slices, size, size), around `middle` at the locator's spacing.
+        middle: (row, col) in mm.
+        config: Of the training that the locator is from.
+        plan: Where to compute.
+        area_mm2: Plausible areas of the heart.
+    """
+    spacing = config.locate.spacing_mm
+    heart = np.concatenate([_heart_probability(locator, images[at : at + 8], plan) for at in range(0, len(images), 8)])
+    mass = heart.sum(axis=0)
+    inside = (heart > 0.5).any(axis=0)
+    if not inside.any():
+        return Found(middle, "no heart was found")
+    parts = connected_components(inside)
+    weights = np.bincount(parts.ravel(), mass.ravel())
+    weights[0] = 0
+    part = parts == weights.argmax()
+    area = float(part.sum() * spacing**2)
+    if not area_mm2[0] <= area <= area_mm2[1]:
+        return Found(middle, f"what looks like the heart covers {area / 100:.0f} cm²")
+    where = mass * part
+    row, col = (float((where.sum(axis=1 - axis) * np.arange(len(where))).sum() / where.sum()) for axis in (0, 1))
+    offset = (len(where) - 1) / 2
+    return Found((middle[0] + (row - offset) * spacing, middle[1] + (col - offset) * spacing), "")
+
+
+def label_center(case: Case, plane: str, labels: LabelSet) -> Center:
+    """The middle of the labeled heart of a case, (row, col) in mm."""
+    stack = read_case_labels(case, plane, labels)
+    return centroid(stack.array > 0, stack) or stack.middle
+
+
+def agree(found: dict[str, Found], cases: list[Case], limit_mm: float = 25.0) -> list[tuple[Case, str]]:
+    """The cases whose heart lies elsewhere than in another volume of the same patient, and by how much.
+
+    ED and ES of a patient are acquired in one session, so that their hearts lie within millimetres of each other.
+    """
+    doubtful = []
+    by_patient: dict[str, list[Case]] = {}
+    for case in cases:
+        by_patient.setdefault(case.patient, []).append(case)
+    for group in by_patient.values():
+        centers = np.array([found[case.name].center for case in group])
+        if len(group) > 1 and (spread := float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max() * 2)) > limit_mm:
+            doubtful += [(case, f"the hearts of this patient's volumes lie {spread:.0f} mm apart") for case in group]
+    return doubtful
+
+
+def _heart_probability(locator: nn.Module, images: np.ndarray, plan: ComputePlan) -> np.ndarray:
+    with plan.autocast():
+        logits, _ = locator(plan.place(torch.from_numpy(np.asarray(images, np.float32)).unsqueeze(1)))
+    return logits.softmax(1)[:, 1].cpu().numpy()

@@ -1,0 +1,211 @@
+"""A trained model and the package in which it is shared: safetensors, config.json, a card, the licence, checksums.
+
+A package is a folder or a zip of one. Weights are never unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from . import __version__
+from .config import TrainConfig, parse
+from .errors import UserError
+from .files import atomic_path, sha256, write_json, write_text
+from .labels import LabelSet
+from .network import build_network
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+SETTINGS = "config.json"
+CHECKSUMS = "SHA256SUMS"
+
+
+@dataclass(eq=False)
+class Model:
+    """What segments a volume.
+
+    Attributes:
+        network: The teacher, which predicts.
+        locator: Finds the heart; None where the middle of the image is taken.
+        threshold: The threshold map M (H, W) and k (C,) at the end of training, for looking at.
+        heart_area_mm2: 5th and 95th percentile of the labeled hearts' area over the stack, for plausibility.
+        about: Provenance and metrics, for the card.
+    """
+
+    network: nn.Module
+    locator: nn.Module | None
+    config: TrainConfig
+    labels: LabelSet
+    threshold: Tensor
+    ratio: Tensor
+    heart_area_mm2: tuple[float, float]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def to(self, device: str) -> Model:
+        self.network.to(device)
+        if self.locator is not None:
+            self.locator.to(device)
+        return self
+
+
+def build_locator(config: TrainConfig) -> nn.Module:
+    """The small network that finds the heart: two classes, heart or not."""
+    return build_network(config.network.model_copy(update={"name": "unet", "widths": config.locate.widths}), 2)
+
+
+def save_model(folder: Path, model: Model) -> None:
+    """Writes the package. Files of an earlier one are replaced one by one, the checksums last."""
+    tensors = {f"network.{key}": value for key, value in model.network.state_dict().items()}
+    if model.locator is not None:
+        tensors |= {f"locator.{key}": value for key, value in model.locator.state_dict().items()}
+    tensors |= {"threshold": model.threshold, "ratio": model.ratio}
+    tensors = {key: value.detach().float().cpu().contiguous() for key, value in tensors.items()}
+    with atomic_path(folder / WEIGHTS) as temporary:
+        safetensors.torch.save_file(tensors, temporary)
+    settings = {
+        "format": FORMAT,
+        "version": __version__,
+        "config": model.config.model_dump(mode="json"),
+        "labels": model.labels.model_dump(mode="json"),
+        "locator": model.locator is not None,
+        "heart_area_mm2": list(model.heart_area_mm2),
+        "about": model.about,
+    }
+    write_json(folder / SETTINGS, settings)
+    write_text(folder / "README.md", _card(model))
+    write_text(folder / "LICENSE.txt", LICENCE)
+    names = (WEIGHTS, SETTINGS, "README.md", "LICENSE.txt")
+    write_text(folder / CHECKSUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
+
+
+def zip_model(folder: Path, path: Path) -> None:
+    """Packs a package folder into one file to send."""
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in (WEIGHTS, SETTINGS, "README.md", "LICENSE.txt", CHECKSUMS):
+            archive.write(folder / name, name)
+
+
+def load_model(path: Path, device: str = "cpu") -> Model:
+    """The model of a package (folder or zip) or of a finished job (a folder that holds `model/`).
+
+    Raises:
+        UserError: If it is none of these, is damaged, or was written by a newer version.
+    """
+    read, place = _opener(Path(path))
+    _verify(read, place)
+    settings = _settings(read, place)
+    config = parse(TrainConfig, settings["config"], where=f"{place}: {SETTINGS}: config")
+    labels = parse(LabelSet, settings["labels"], where=f"{place}: {SETTINGS}: labels")
+    try:
+        tensors = safetensors.torch.load(read(WEIGHTS))
+        network = build_network(config.network, labels.classes)
+        network.load_state_dict(_part(tensors, "network."))
+        locator = None
+        if settings["locator"]:
+            locator = build_locator(config)
+            locator.load_state_dict(_part(tensors, "locator."))
+        threshold, ratio = tensors["threshold"], tensors["ratio"]
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise UserError(f"the weights do not fit the configuration ({error})", where=place, hint="Get the package again") from None
+    model = Model(
+        network.eval().requires_grad_(False),
+        locator.eval().requires_grad_(False) if locator is not None else None,
+        config, labels, threshold, ratio, tuple(settings["heart_area_mm2"]), settings["about"],
+    )  # fmt: skip
+    return model.to(device)
+
+
+def describe_model(path: Path) -> dict[str, Any]:
+    """The settings of a package without its weights, after a check of its checksums."""
+    read, place = _opener(Path(path))
+    _verify(read, place)
+    return _settings(read, place)
+
+
+def _opener(path: Path):
+    if path.is_dir():
+        folder = path / "model" if (path / "model" / SETTINGS).exists() else path
+        if not (folder / SETTINGS).exists():
+            unfinished = "This job has not finished; resume it first" if (path / "job.json").exists() else "Name a job folder or a model package"
+            raise UserError("there is no model here", where=path, hint=unfinished)
+
+        def read_file(name: str) -> bytes:
+            try:
+                return (folder / name).read_bytes()
+            except OSError:
+                raise UserError(f"{name} is missing from the model package", where=folder, hint="Get the package again") from None
+
+        return read_file, folder
+    if not path.exists():
+        raise UserError("there is no such model", where=path, hint="Name a job folder or a model package (folder or zip)")
+    if not zipfile.is_zipfile(path):
+        raise UserError("this is not a model package", where=path, hint="Name a job folder or a model package (folder or zip)")
+
+    def read_member(name: str) -> bytes:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(name)
+        except (KeyError, zipfile.BadZipFile, OSError):
+            raise UserError(f"{name} is missing from the model package or damaged", where=path, hint="Get the package again") from None
+
+    return read_member, path
+
+
+def _verify(read, place: Path) -> None:
+    import hashlib
+
+    for line in read(CHECKSUMS).decode("utf-8", "replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if hashlib.sha256(read(name)).hexdigest() != digest:
+            raise UserError(f"{name} is not what it was when the model was saved", where=place, hint="The package is damaged or was edited; get it again")
+
+
+def _settings(read, place: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(read(SETTINGS))
+    except ValueError:
+        raise UserError(f"{SETTINGS} is not readable", where=place, hint="Get the package again") from None
+    if settings.get("format", 0) > FORMAT:
+        raise UserError(
+            f"this model was written by a newer version ({settings.get('version')}; this is {__version__})",
+            where=place, hint="Update SemiCardiacSeg",
+        )  # fmt: skip
+    return settings
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _card(model: Model) -> str:
+    about = model.about
+    lines = [
+        "# A SemiCardiacSeg model",
+        "",
+        f"Segments: {', '.join(model.labels.names)} (label set `{model.labels.name}`).",
+        f"Trained by SemiCardiacSeg {__version__}, preset `{model.config.preset}`, seed {model.config.seed}.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in about.items()),
+        "",
+        "Method: Mi et al., PLOS ONE 2026, doi:10.1371/journal.pone.0342567.",
+        "For research. Not a medical device; not for clinical use.",
+        "The terms of the data that it was trained on may bind its weights too.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+LICENCE = """The software that made and reads this package is licensed under the Apache License, Version 2.0.
+The weights in it were trained on data of whoever trained them: they decide on the licence of the weights,
+within the terms of that data. Replace this text by theirs before the package is passed on.
+"""

@@ -1,0 +1,169 @@
+"""From a volume to square slices of one spacing with the heart in the middle, and back.
+
+All of it is linear interpolation along rows and columns, written as two small matrices, so that the way back is as
+exact as the way there. Positions in the slice plane are (row, column) in mm from the center of the plane's first pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .volumes import Volume
+
+Center = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A volume seen as a stack of slices.
+
+    Attributes:
+        array: [slice,row,col], a view of the volume's array.
+        spacing: (slice, row, col) in mm.
+        axes: Which axes of the volume's array became slice, row and column.
+        flipped: Which of them run the other way.
+    """
+
+    array: np.ndarray
+    spacing: tuple[float, float, float]
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    @property
+    def middle(self) -> Center:
+        """The middle of the plane, (row, col) in mm."""
+        rows, cols = self.array.shape[1:]
+        return (rows - 1) / 2 * self.spacing[1], (cols - 1) / 2 * self.spacing[2]
+
+    def restore(self, array: np.ndarray) -> np.ndarray:
+        """An array in the stack's order back in the order of the volume's array."""
+        flips = [axis for axis, flip in enumerate(self.flipped) if flip]
+        return np.ascontiguousarray(np.flip(array, flips).transpose(np.argsort(self.axes)))
+
+
+def as_stack(volume: Volume, plane: str) -> Stack:
+    """Sees a volume as slices of a plane; only axes are permuted and flipped, nothing is interpolated.
+
+    Args:
+        volume: Any volume.
+        plane: `acquired` (across the axis whose spacing is more than 1.5 times both others, else across the last
+            stored one), or the stored axes nearest to `axial`, `coronal`, `sagittal`: then columns run to the
+            patient's left (to the back in sagittal slices), rows to the back (to the feet), slices upwards
+            (to the front; to the left).
+    """
+    spacing = np.asarray(volume.spacing)[::-1]  # in array order: slice, row, col
+    if plane == "acquired":
+        coarsest = int(spacing.argmax())
+        others = np.delete(spacing, coarsest)
+        first = coarsest if spacing[coarsest] > 1.5 * others.max() else 0
+        axes = (first, *(axis for axis in range(3) if axis != first))
+        flipped = (False, False, False)
+    else:
+        directions = (volume.ijk_to_ras[:3, :3] / np.linalg.norm(volume.ijk_to_ras[:3, :3], axis=0))[:, ::-1]
+        wanted = {  # slice, row, col as (RAS axis, sign)
+            "axial": ((2, 1), (1, -1), (0, -1)),
+            "coronal": ((1, 1), (2, -1), (0, -1)),
+            "sagittal": ((0, -1), (2, -1), (1, -1)),
+        }[plane]
+        axes = _nearest_axes(directions, [axis for axis, _ in wanted])
+        flipped = tuple(directions[ras, axis] * sign < 0 for axis, (ras, sign) in zip(axes, wanted, strict=True))
+    array = volume.array.transpose(axes)
+    array = np.flip(array, [axis for axis, flip in enumerate(flipped) if flip])
+    return Stack(array, tuple(float(spacing[axis]) for axis in axes), axes, flipped)
+
+
+def sample_images(stack: Stack, center: Center, spacing: float, size: int, clip: tuple[float, float]) -> np.ndarray:
+    """Slices as the network sees them: z-scored over the volume, clipped, resampled; outside is the volume's minimum.
+
+    Args:
+        stack: Intensities.
+        center: Where the middle of the square lies, (row, col) in mm.
+        spacing: In-plane spacing of the result, mm.
+        size: Side of the square in pixels.
+        clip: Bounds after the z-score.
+
+    Returns:
+        (slices, size, size) float32.
+    """
+    array = stack.array.astype(np.float32)
+    lowest = array.min()
+    mean, deviation = float(array.mean()), max(float(array.std()), 1e-6)
+    resampled = _sample(array - lowest, stack, center, spacing, size) + lowest
+    return ((resampled - mean) / deviation).clip(*clip)
+
+
+def sample_labels(stack: Stack, center: Center, spacing: float, size: int, classes: int) -> np.ndarray:
+    """Training labels resampled class by class and then decided, (slices, size, size) uint8; outside is background."""
+    shares = [_sample((stack.array == value).astype(np.float32), stack, center, spacing, size) for value in range(1, classes)]
+    return np.stack([1 - np.sum(shares, axis=0), *shares]).argmax(axis=0).astype(np.uint8)
+
+
+def restore_probabilities(probability: np.ndarray, stack: Stack, center: Center, spacing: float) -> np.ndarray:
+    """The inverse of the resampling: probabilities of the square back on the stack's own grid.
+
+    Args:
+        probability: (slices, C, size, size) float32, background first.
+        stack: The stack that the square was taken from.
+        center: The center that it was taken at.
+        spacing: Its spacing, mm.
+
+    Returns:
+        (slices, C, rows, cols) float32 that sum to 1; outside the square it is background.
+    """
+    size = probability.shape[-1]
+    rows = _matrix(size, stack.array.shape[1], spacing, stack.spacing[1], -center[0], (size - 1) / 2)
+    cols = _matrix(size, stack.array.shape[2], spacing, stack.spacing[2], -center[1], (size - 1) / 2)
+    restored = np.matmul(np.matmul(rows, probability), cols.T)
+    restored[:, 0] += 1 - restored.sum(axis=1)
+    return restored
+
+
+def centroid(mass: np.ndarray, stack: Stack) -> Center | None:
+    """The center of mass over all slices, (row, col) in mm; None without mass. `mass`: (slices, rows, cols)."""
+    plane = mass.sum(axis=0, dtype=np.float64)
+    total = plane.sum()
+    if total <= 0:
+        return None
+    row = (plane.sum(axis=1) * np.arange(plane.shape[0])).sum() / total
+    col = (plane.sum(axis=0) * np.arange(plane.shape[1])).sum() / total
+    return row * stack.spacing[1], col * stack.spacing[2]
+
+
+def _sample(array: np.ndarray, stack: Stack, center: Center, spacing: float, size: int) -> np.ndarray:
+    half = (size - 1) / 2 * spacing
+    rows = _matrix(array.shape[1], size, stack.spacing[1], spacing, center[0] - half)
+    cols = _matrix(array.shape[2], size, stack.spacing[2], spacing, center[1] - half)
+    return np.matmul(np.matmul(rows, array), cols.T)
+
+
+def _matrix(
+    inputs: int, outputs: int, input_spacing: float, output_spacing: float, start: float, input_middle: float = 0.0
+) -> np.ndarray:
+    """Linear interpolation along one axis as a matrix (outputs, inputs), with a wider tent where it shrinks.
+
+    Output pixel o lies at `start + o * output_spacing` mm from the input pixel `input_middle`. Where a tent reaches
+    over the edge, the edge counts as the half pixel that it is, and beyond that as 0.
+    """
+    position = (start + np.arange(outputs) * output_spacing) / input_spacing + input_middle
+    reach = max(1.0, output_spacing / input_spacing)
+    weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(-1, inputs + 1)) / reach)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1.0 if reach == 1 else 1e-6)
+    inside = (position > -0.5) & (position < inputs - 0.5)
+    weights[:, 1] += weights[:, 0] * inside
+    weights[:, -2] += weights[:, -1] * inside
+    matrix = weights[:, 1:-1] * inside[:, None]
+    return (matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-6) * inside[:, None]).astype(np.float32)
+
+
+def _nearest_axes(directions: np.ndarray, ras_axes: list[int]) -> tuple[int, int, int]:
+    """The array axis nearest to each RAS axis, each used once, the clearest match first."""
+    left = np.abs(directions)
+    chosen: dict[int, int] = {}
+    for _ in range(3):
+        ras, axis = np.unravel_index(left.argmax(), left.shape)
+        chosen[int(ras)] = int(axis)
+        left[ras, :] = -1
+        left[:, axis] = -1
+    return tuple(chosen[axis] for axis in ras_axes)

@@ -1,0 +1,83 @@
+"""What a job has to know of processes: that no other engine runs it, and whether its starter still lives."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import UserError
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+else:
+    import fcntl
+
+_LOCKED_BYTE = 1 << 30  # far behind the text: Windows forbids reading a locked byte
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds a lock file for as long as the block runs; it names the process that holds it.
+
+    The operating system frees the lock when the process dies, so what a killed engine left behind is taken over.
+
+    Raises:
+        UserError: If another engine holds the lock, with its process number.
+    """
+    with open(path, "a+", encoding="ascii") as file:
+        try:
+            _lock(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # a file system without locks
+                holder = path.read_text(encoding="ascii").strip()
+                hint = "Wait until it is done, or stop it with a file named STOP in the job folder"
+                raise UserError(f"another engine runs this job ({holder})", where=path.parent, hint=hint) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def gone_check(pid: int) -> Callable[[], bool]:
+    """A function that tells whether the process with this number has ended.
+
+    It holds on to the process where the system allows it (Linux, Windows), so that a later process that was given
+    the same number is not taken for it.
+    """
+    if sys.platform == "win32":
+        synchronize, timeout = 0x00100000, 0x00000102
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        kernel.WaitForSingleObject.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+        handle = kernel.OpenProcess(synchronize, False, pid)
+        return lambda: not handle or kernel.WaitForSingleObject(handle, 0) != timeout
+    try:
+        poll = select.poll()
+        poll.register(os.pidfd_open(pid), select.POLLIN)
+        return lambda: bool(poll.poll(0))
+    except (AttributeError, OSError):  # not Linux, an old kernel, or gone already
+        return lambda: not _exists(pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

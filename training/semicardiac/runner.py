@@ -1,0 +1,132 @@
+"""Runs a job to its end, whatever that is: done, stopped, or an error that says who can mend it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from . import __version__, files
+from .crash import crash_report
+from .errors import Stopped, UserError
+from .events import Done, EventLog, Failed, Listener, Started, StoppedEvent
+from .jobs import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, load_job
+from .processes import exclusive, gone_check
+
+DONE, OUR_FAULT, USER_CAN_MEND, STOPPED = 0, 1, 2, 130
+"""Exit statuses."""
+
+STARTER = "SEMICARDIAC_PARENT_PID"
+"""Environment variable: the number of the process whose end also ends the job, gracefully."""
+
+
+def run_job(folder: Path, *listeners: Listener) -> int:
+    """Runs the job of a folder, or goes on with it where it was interrupted.
+
+    Args:
+        folder: A job folder.
+        listeners: Called with each event, which also goes to events.jsonl in the folder.
+
+    Returns:
+        The exit status: 0 done, 2 the user can mend it, 1 our fault, 130 stopped.
+    """
+    folder = Path(folder).absolute()
+    aside = EventLog(None, *listeners)  # for what cannot or must not be written into the folder
+    try:
+        if not (folder / JOB).is_file():
+            raise UserError("this is not a job folder", where=folder, hint=f"A job folder holds a file {JOB}")
+        with exclusive(folder / LOCK):
+            log = EventLog(folder / EVENTS, *listeners)
+            end = _run(folder, log)
+            try:
+                log.emit(end)
+            except OSError:  # a full disk takes no event, but whoever listens should hear of it
+                aside.emit(end)
+    except (UserError, OSError) as error:  # another engine's job, or no place even for a lock
+        end = _failure(error, folder, None)
+        aside.emit(end)
+    if isinstance(end, Done):
+        return DONE
+    if isinstance(end, StoppedEvent):
+        return STOPPED
+    return USER_CAN_MEND if end.fault == "user" else OUR_FAULT
+
+
+def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
+    """Does the job's work and tells how it ended."""
+    start, cpu_start = time.monotonic(), time.process_time()
+    job = None
+    try:
+        resumed = (folder / EVENTS).exists()
+        job = load_job(folder)
+        with _stop_requests(folder) as stop:
+            log.emit(Started(kind=job.kind, version=__version__, pid=os.getpid(), resumed=resumed))
+            from . import tasks  # imports torch: seconds that an unreadable job need not take
+
+            summary = tasks.run(job, folder, log, stop)
+        seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
+        return Done(seconds=seconds, cpu_seconds=cpu_seconds, summary=summary)
+    except (Stopped, KeyboardInterrupt):
+        return StoppedEvent()
+    except Exception as error:
+        return _failure(error, folder, job)
+
+
+def _failure(error: Exception, folder: Path, job: object) -> Failed:
+    """The event that tells of an error; of one that the user cannot mend also a crash report is written."""
+    if isinstance(error, OSError):
+        error = files.as_user_error(error, Path(error.filename) if isinstance(error.filename, str) else folder)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
+        hint = "Close other programs, or choose smaller batches: --set optim.batch_labeled=6 --set optim.batch_mixed=[2,4]"
+        error = UserError("the memory does not suffice", where=folder, hint=hint)
+    if isinstance(error, UserError):
+        return Failed(what=error.what, where=error.where, hint=error.hint, fault="user")
+    report = folder / CRASH_REPORT
+    with suppress(OSError, UserError):
+        files.write_text(report, crash_report(error, job))
+    what = f"an error inside semicardiac: {type(error).__name__}: {error}"
+    return Failed(what=what, where=folder, hint=f"Send us {report.name}, which names no patient", fault="engine")
+
+
+@contextmanager
+def _stop_requests(folder: Path) -> Iterator[StopRequest]:
+    """Ctrl+C, a termination signal, a file STOP or the end of the starter ask for a graceful stop."""
+    (folder / STOP).unlink(missing_ok=True)  # it stopped an earlier run
+    stop = StopRequest(folder)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+                before[number] = signal.signal(number, stop.on_signal)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class StopRequest:
+    """Called at every step: whether the job was asked to stop. It looks at files and processes twice a second."""
+
+    def __init__(self, folder: Path) -> None:
+        starter = os.environ.get(STARTER, "")
+        self._starter_gone = gone_check(int(starter)) if starter.isdigit() else lambda: False
+        self._file = folder / STOP
+        self._asked = False
+        self._look_again = 0.0
+
+    def __call__(self) -> bool:
+        if not self._asked and time.monotonic() >= self._look_again:
+            self._asked = self._file.exists() or self._starter_gone()
+            self._look_again = time.monotonic() + 0.5
+        return self._asked
+
+    def on_signal(self, number: int, frame: object) -> None:
+        if self._asked:  # asked twice: at once
+            raise KeyboardInterrupt
+        self._asked = True

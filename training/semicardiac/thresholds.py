@@ -1,0 +1,110 @@
+"""The dynamic pseudo-label threshold map, DPTM (Mi et al., Eqs. 5 to 10).
+
+The map M lives in one canonical frame, the clean crop with the heart in its middle. It is carried over from batch to
+batch and from epoch to epoch. All of it is float32: in bfloat16 an average with α near 1 would not move.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class MapState(NamedTuple):
+    """What is carried from step to step."""
+
+    threshold: Tensor
+    """M, (H, W): running mean confidence at each place (Eq. 6)."""
+    ratio: Tensor
+    """k, (C,): confidence of each class over that of the surest class (Eq. 8)."""
+
+
+class Gated(NamedTuple):
+    """What the gate makes of a batch of teacher outputs."""
+
+    label: Tensor
+    """Pseudo-label ŷ = argmax p, (B, H, W) int64."""
+    gamma: Tensor
+    """γ, (B, H, W): the confidence where it passes the threshold of its class and place, else 0 (Eq. 10)."""
+
+
+def initial_state(classes: int, size: int, device: torch.device | str = "cpu") -> MapState:
+    """M = 1/C everywhere, which lets every pixel pass, and k = 1."""
+    return MapState(torch.full((size, size), 1 / classes, device=device), torch.ones(classes, device=device))
+
+
+def settle_alpha(steps: int) -> float:
+    """The α with which the map comes within 5 % of a constant confidence in a tenth of `steps`.
+
+    The distance shrinks as α^n, so that α = 0.05^(10 / steps); bounded to [0.5, 0.999].
+    """
+    return min(0.999, max(0.5, 0.05 ** (10 / max(steps, 1))))
+
+
+@torch.no_grad()
+def update(state: MapState, probability: Tensor, alpha: float, class_floor: int = 1) -> MapState:
+    """M and k after one more batch of clean teacher outputs.
+
+    In a distributed run the sums are reduced over the ranks, so that all share one map.
+
+    Args:
+        state: The state before.
+        probability: Teacher softmax p, (B, C, H, W) float32, in the canonical frame.
+        alpha: α of Eq. 6.
+        class_floor: A class that is the argmax of fewer pixels than this keeps its k.
+
+    Returns:
+        The new state. Pixels that are not finite leave it as it was.
+    """
+    batch, classes = probability.shape[:2]
+    confidence, label = probability.max(dim=1)
+    finite = torch.isfinite(confidence)
+    confidence = torch.where(finite, confidence, 0.0)
+    mean_sum = confidence.sum(dim=0)
+    mean_count = finite.sum(dim=0).to(confidence.dtype)
+    weight = torch.nn.functional.one_hot(label, classes).to(confidence.dtype) * finite.unsqueeze(-1)
+    class_count = weight.sum(dim=(0, 1, 2))
+    class_sum = (weight * confidence.unsqueeze(-1)).sum(dim=(0, 1, 2))
+    if dist.is_available() and dist.is_initialized():
+        packed = torch.cat([mean_sum.flatten(), mean_count.flatten(), class_sum, class_count])
+        dist.all_reduce(packed)
+        pixels = mean_sum.numel()
+        mean_sum = packed[:pixels].view_as(mean_sum)
+        mean_count = packed[pixels : 2 * pixels].view_as(mean_count)
+        class_sum, class_count = packed[2 * pixels : 2 * pixels + classes], packed[2 * pixels + classes :]
+
+    mean = torch.where(mean_count > 0, mean_sum / mean_count.clamp(min=1), state.threshold)  # Eq. 5
+    threshold = alpha * state.threshold + (1 - alpha) * mean  # Eq. 6
+    class_mean = class_sum / (class_count + 1e-6)  # Eq. 7
+    enough = class_count >= class_floor
+    surest = torch.where(enough, class_mean, 0.0).max()
+    ratio = torch.where(enough & (surest > 0), class_mean / surest.clamp(min=1e-6), state.ratio)  # Eq. 8
+    return MapState(threshold, ratio)
+
+
+@torch.no_grad()
+def gate(state: MapState, probability: Tensor, kind: str = "confidence") -> Gated:
+    """Pseudo-labels and γ of a batch under the thresholds M_c = k_c M (Eqs. 9, 10).
+
+    Args:
+        state: M and k.
+        probability: Teacher softmax, (B, C, H, W) float32.
+        kind: `confidence` or `binary`, the value of γ where the gate is open.
+    """
+    confidence, label = probability.max(dim=1)
+    return _open(confidence, label, confidence > state.ratio[label] * state.threshold, kind)
+
+
+@torch.no_grad()
+def fixed_gate(probability: Tensor, threshold: float, kind: str = "confidence") -> Gated:
+    """The gate without DPTM: one threshold for all classes and places."""
+    confidence, label = probability.max(dim=1)
+    return _open(confidence, label, confidence > threshold, kind)
+
+
+def _open(confidence: Tensor, label: Tensor, passed: Tensor, kind: str) -> Gated:
+    value = confidence if kind == "confidence" else torch.ones_like(confidence)
+    return Gated(label, torch.where(passed, value, 0.0))

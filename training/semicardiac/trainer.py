@@ -1,0 +1,440 @@
+"""The training: warm-up on the labeled slices, then the method on all of them, as a job that can stop and go on."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from . import augment, thresholds
+from .budget import Budget
+from .cases import Case
+from .checkpoint import load_checkpoint, save_checkpoint
+from .compute import gpu_memory_mb, make_deterministic
+from .config import TrainConfig
+from .dataset import SliceBank
+from .errors import Stopped, UserError
+from .events import EventLog, Preview, Progress, Result, Validation
+from .files import atomic_path
+from .labels import LabelSet
+from .model import Model, save_model
+from .network import build_network
+from .prepare import Prepared, prepare
+from .previews import preview_slices, write_preview
+from .sampling import Stream
+from .step import Batch, Learner, train_step
+from .teacher import Teacher
+from .validation import validate
+
+CHECKPOINT, HISTORY, WORK, MODEL, PREVIEWS = "checkpoint.pt", "history.csv", "work", "model", "previews"
+#: Steps between two looks at the device: each waits for it.
+LOOK_EVERY = 20
+
+
+class TrainSpec(Protocol):
+    """What a training is asked to do."""
+
+    cases: tuple[Case, ...]
+    labels: LabelSet
+    config: TrainConfig
+    device: str
+
+
+def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
+    """Trains in a job folder, or goes on with what an earlier run left there.
+
+    Args:
+        folder: The job folder: findings, bank, checkpoint, history, previews and at the end `model/` go there.
+        spec: Cases, labels, configuration, device.
+        events: Told of everything.
+        stop: Asked at every step; a graceful stop saves a checkpoint.
+
+    Returns:
+        A summary: steps, seconds, mean validation Dice if there are validation cases.
+
+    Raises:
+        Stopped: After a graceful stop.
+        UserError: If an input or the checkpoint cannot be used.
+    """
+    config = spec.config
+    cases = [case for case in spec.cases if case.role in ("labeled", "unlabeled")]
+    if not any(case.role == "labeled" for case in cases):
+        raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
+    if config.deterministic:
+        make_deterministic()
+    torch.manual_seed(config.seed)
+    budget = Budget(config.schedule)
+    work = folder / WORK
+    ready = prepare(work, cases, spec.labels, config, spec.device, budget, events, stop)
+    training = Training(folder, spec, ready, budget, events)
+    training.resume()
+    training.run(stop)
+    return training.finish()
+
+
+@dataclass(eq=False)
+class _Window:
+    """Sums since the last look at the device."""
+
+    sums: torch.Tensor
+    steps: int = 0
+    mixed: int = 0
+    images: int = 0
+    since: float = 0.0
+
+
+class Training:
+    """The state of a training and what moves it on."""
+
+    def __init__(self, folder: Path, spec: TrainSpec, ready: Prepared, budget: Budget, events: EventLog) -> None:
+        self.folder, self.spec, self.budget, self.events = folder, spec, budget, events
+        self.config, self.plan, self.ready = ready.config, ready.plan, ready
+        self.bank = _DeviceBank(ready.bank, self.plan.device)
+        labeled = ready.bank.labeled_slices
+        self.labeled, self.unlabeled = Stream(0, labeled), Stream(labeled, len(ready.bank.images))
+        self.semi = len(self.unlabeled) > 0 and self.config.schedule.warmup < 1
+        if not len(self.unlabeled) and self.config.preset != "supervised":
+            events.warn("there are no unlabeled cases: this is plain supervised training", where="cases")
+        torch.manual_seed(self.config.seed)
+        classes = spec.labels.classes
+        student = self.plan.place(build_network(self.config.network, classes)).train()
+        optim = self.config.optim
+        self.learner = Learner(
+            student=student,
+            teacher=Teacher(student, optim.ema),
+            optimizer=torch.optim.SGD(
+                student.parameters(), optim.learning_rate, momentum=optim.momentum, nesterov=optim.nesterov,
+                weight_decay=optim.weight_decay,
+            ),
+            scaler=torch.amp.GradScaler(torch.device(self.plan.device).type, enabled=self.plan.dtype == "float16"),
+            thresholds=thresholds.initial_state(classes, self.config.preprocess.crop, self.plan.device),
+        )  # fmt: skip
+        self.generator = torch.Generator().manual_seed(self.config.seed)
+        self.mixed_since: tuple[int, float] | None = None
+        """Step and share of the training at which the unlabeled slices came into play."""
+        self.alpha = 0.0
+        self.window = _Window(torch.zeros(5 + 2 * classes, device=self.plan.device))
+        self.last_share = 0.0
+        self.closed_looks = 0
+        self.history = _History(folder / HISTORY)
+
+    # ----- the loop
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Steps until the budget is used up. Raises Stopped after a graceful stop."""
+        schedule = self.config.schedule
+        saved, self.window.since = time.monotonic(), self.budget.used()
+        share = self.budget.share(self.learner.step)
+        while share < 1:
+            if stop():
+                self.save()
+                raise Stopped
+            self._one_step(share)
+            before, share = share, self.budget.share(self.learner.step)
+            if self.learner.step % LOOK_EVERY == 0:
+                self._look(share)
+            if _passed(before, share, schedule.preview_every):
+                self._preview()
+            if schedule.validate_every is not None and _passed(before, share, schedule.validate_every) and share < 1:
+                self.validate()
+            if time.monotonic() - saved >= schedule.checkpoint_s or share >= 1:
+                self.save()
+                saved = time.monotonic()
+
+    def _one_step(self, share: float) -> None:
+        optim, schedule = self.config.optim, self.config.schedule
+        mixed = self.semi and share >= schedule.warmup
+        if mixed and self.mixed_since is None:
+            self._begin_mixed(share)
+        for group in self.learner.optimizer.param_groups:
+            group["lr"] = optim.learning_rate * rate_factor(share, optim.hold)
+        counts = optim.batch_mixed if mixed else (optim.batch_labeled, 0)
+        labeled = self._batch(self.labeled, counts[0])
+        unlabeled = self._batch(self.unlabeled, counts[1]) if mixed else None
+        lambda_u = self._lambda_u(share) if mixed else 0.0
+        while True:
+            try:
+                sums = train_step(self.learner, self.config, self.plan, labeled, unlabeled, lambda_u, self.alpha)
+                break
+            except torch.OutOfMemoryError:
+                self._halve(max(counts))
+        window = self.window
+        window.sums += sums
+        window.steps += 1
+        window.mixed += mixed
+        window.images += sum(counts)
+
+    def _begin_mixed(self, share: float) -> None:
+        """The unlabeled slices come into play: α for the steps that are left, and better crops of the pool."""
+        self.mixed_since = (self.learner.step, share)
+        left = max(self.learner.step, 1) * (1 - share) / max(share, 1e-6) if share else self._steps_from_speed()
+        alpha = self.config.loss.alpha
+        self.alpha = thresholds.settle_alpha(round(left)) if alpha is None else alpha
+        if self.config.locate.recenter and self.learner.step:
+            self.bank.recenter(self.learner.teacher.network, self.config, self.plan, self.ready.bank)
+
+    def _steps_from_speed(self) -> int:
+        return self.budget.steps or 1000
+
+    def _lambda_u(self, share: float) -> float:
+        """λ1 on its sigmoid ramp exp(-5 (1 - x)²)."""
+        ramp = self.config.schedule.ramp
+        x = min(1.0, (share - self.mixed_since[1]) / ramp) if ramp else 1.0
+        return self.config.loss.lambda_u * math.exp(-5 * (1 - x) ** 2)
+
+    def _batch(self, stream: Stream, count: int) -> Batch:
+        index = stream.take(count, self.generator)
+        view = augment.draw(self.config.augment, count, self.generator).to(torch.device(self.plan.device))
+        return self.bank.batch(index, view, labeled=stream is self.labeled)
+
+    def _halve(self, largest: int) -> None:
+        """Out of memory: the same batch in twice as many parts."""
+        if self.learner.chunks * 2 > largest:
+            hint = "Use a smaller crop (--set preprocess.crop=96), or --device cpu"
+            raise UserError("the memory does not even suffice for one slice at a time", where=self.plan.name, hint=hint)
+        self.learner.optimizer.zero_grad(set_to_none=True)
+        self.learner.chunks *= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        what = f"out of memory: batches are now computed in {self.learner.chunks} parts, with the same result but slower"
+        self.events.warn(what, where=self.plan.name)
+
+    # ----- looks at the state
+
+    def _look(self, share: float) -> None:
+        """Reads the sums from the device, which waits for it, and tells."""
+        window, classes = self.window, self.spec.labels.classes
+        values = window.sums.tolist()
+        used = self.budget.used()
+        steps = window.steps
+        losses = [value / steps for value in values[:4]]
+        if not math.isfinite(losses[0]):
+            self._diverged()
+        step = self.learner.step
+        total = max(step, round(step / share)) if share > 0 else step
+        row: dict[str, Any] = {
+            "step": step, "total": total, "stage": "semi-supervised" if window.mixed else "supervised",
+            "seconds": round(used, 2), "cpu_seconds": round(time.process_time(), 2),
+            "loss": losses[0], "loss_supervised": losses[1], "loss_unsupervised": None, "loss_contrast": None,
+            "lambda_u": None, "learning_rate": self.learner.optimizer.param_groups[0]["lr"], "threshold_mean": None,
+            "images_per_s": round(window.images / max(used - window.since, 1e-9), 2),
+        }  # fmt: skip
+        rates: dict[str, float] = {}
+        if window.mixed:
+            passed, own = values[5 : 5 + classes], values[5 + classes :]
+            names = ["background", *self.spec.labels.names]
+            rates = {name: round(a / b, 4) for name, a, b in zip(names, passed, own, strict=True) if b}
+            row |= {
+                "loss_unsupervised": values[2] / window.mixed, "loss_contrast": values[3] / window.mixed,
+                "lambda_u": self._lambda_u(share), "threshold_mean": float(self.learner.thresholds.threshold.mean()),
+            }  # fmt: skip
+            self._watch_gate(values[4] == window.mixed)
+        fields = {key: value for key, value in row.items() if key not in ("seconds", "cpu_seconds")}
+        eta = used * (1 - share) / share if share > 0 and self.budget.seconds is None else None
+        eta = max(0.0, self.budget.seconds - used) if self.budget.seconds is not None else eta
+        self.events.emit(Progress(**fields, pass_rate=rates, eta_s=eta, gpu_memory_mb=gpu_memory_mb(self.plan.device)))
+        self.history.add(row, {f"pass_rate/{name}": rates.get(name) for name in ["background", *self.spec.labels.names]})
+        self.window = _Window(torch.zeros_like(window.sums), since=used)
+
+    def _watch_gate(self, closed: bool) -> None:
+        self.closed_looks = self.closed_looks + 1 if closed else 0
+        if self.closed_looks == 5:
+            hint = "The teacher sees no structure in the unlabeled cases: are they of the same kind as the labeled ones"
+            self.events.warn("no foreground pseudo-label has passed its threshold for 100 steps", where="unlabeled cases", hint=hint)
+
+    def _diverged(self) -> None:
+        hint = "Lower the learning rate (--set optim.learning_rate=0.02) and start again"
+        raise UserError("the loss is no longer a number", where=f"step {self.learner.step}", hint=hint)
+
+    def _preview(self) -> None:
+        paused = self.budget.used()
+        path = self.folder / PREVIEWS / f"step{self.learner.step:06d}.png"
+        first = len(self.labeled) if len(self.unlabeled) else 0
+        index = preview_slices(first, first + (len(self.unlabeled) or len(self.labeled)))
+        view = augment.draw(self.config.augment, len(index), torch.Generator()).to(torch.device(self.plan.device))
+        shown = self.bank.batch(index, view, labeled=False)
+        write_preview(path, self.learner, self.config, self.plan, shown, self.spec.labels)
+        self.events.emit(Preview(step=self.learner.step, path=path.relative_to(self.folder).as_posix()))
+        self.budget.pause(paused)
+
+    def validate(self) -> dict[str, Any] | None:
+        """Dice of the teacher on the validation cases; not counted as training time."""
+        cases = [case for case in self.spec.cases if case.role == "validation" and case.labels is not None]
+        if not cases:
+            return None
+        paused = self.budget.used()
+        result = validate(self.model(), cases, self.plan, self.folder / "validation.csv", self.learner.step)
+        self.events.emit(Validation(step=self.learner.step, **result))
+        self.budget.pause(paused)
+        return result
+
+    def model(self) -> Model:
+        """The teacher as a model that predicts."""
+        ready, state = self.ready, self.learner.thresholds
+        return Model(
+            self.learner.teacher.network, ready.locator, self.config, self.spec.labels, state.threshold, state.ratio,
+            ready.heart_area_mm2, self._about(),
+        )  # fmt: skip
+
+    def finish(self) -> dict[str, Any]:
+        """Writes the model package and removes the working files."""
+        result = self.validate()
+        model = self.model()
+        if result is not None:
+            model.about["validation_mean_dice"] = result["mean_dice"]
+        save_model(self.folder / MODEL, model)
+        self.events.emit(Result(kind="model", path=MODEL))
+        self.bank.close()
+        return {"steps": self.learner.step, "seconds": round(self.budget.used(), 1), **model.about}
+
+    def _about(self) -> dict[str, Any]:
+        roles = [case.role for case in self.spec.cases]
+        return {
+            "labeled_volumes": roles.count("labeled"), "unlabeled_volumes": roles.count("unlabeled"),
+            "validation_volumes": roles.count("validation"),
+            "labeled_patients": len({case.patient for case in self.spec.cases if case.role == "labeled"}),
+            "training_steps": self.learner.step, "training_seconds": round(self.budget.used(), 1),
+            "device": self.plan.name, "precision": self.plan.dtype, "torch": torch.__version__,
+        }  # fmt: skip
+
+    # ----- interruption
+
+    def save(self) -> None:
+        """Writes all that the next step depends on."""
+        learner = self.learner
+        save_checkpoint(
+            self.folder / CHECKPOINT,
+            {
+                "labels": self.spec.labels.names,
+                "student": learner.student.state_dict(), "teacher": learner.teacher.network.state_dict(),
+                "optimizer": learner.optimizer.state_dict(), "scaler": learner.scaler.state_dict(),
+                "threshold": learner.thresholds.threshold, "ratio": learner.thresholds.ratio,
+                "step": learner.step, "chunks": learner.chunks, "used": self.budget.used(), "alpha": self.alpha,
+                "mixed_since": list(self.mixed_since) if self.mixed_since else None,
+                "generator": self.generator.get_state(), "labeled": self.labeled.state(),
+                "unlabeled": self.unlabeled.state(), "offsets": self.bank.offsets.cpu(),
+                "sums": self.window.sums, "window": [self.window.steps, self.window.mixed, self.window.images],
+                "closed_looks": self.closed_looks,
+            },
+        )  # fmt: skip
+
+    def resume(self) -> None:
+        """Takes up the checkpoint, if there is one."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            self.history.cut(0)
+            return
+        state = load_checkpoint(path, self.spec.labels.names)
+        learner = self.learner
+        try:
+            learner.student.load_state_dict(state["student"])
+            learner.teacher.network.load_state_dict(state["teacher"])
+            learner.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            hint = "Keep the settings that the training began with, or use a new folder"
+            raise UserError(f"the checkpoint does not fit the configuration ({error})", where=path, hint=hint) from None
+        if state["scaler"]:
+            learner.scaler.load_state_dict(state["scaler"])
+        device = self.plan.device
+        learner.thresholds = thresholds.MapState(state["threshold"].to(device), state["ratio"].to(device))
+        learner.step, learner.chunks, self.alpha = state["step"], state["chunks"], state["alpha"]
+        self.mixed_since = tuple(state["mixed_since"]) if state["mixed_since"] else None
+        self.generator.set_state(state["generator"])
+        self.labeled.restore(state["labeled"])
+        self.unlabeled.restore(state["unlabeled"])
+        self.bank.offsets = state["offsets"].to(self.bank.offsets.device)
+        steps, mixed, images = state["window"]
+        self.window = _Window(state["sums"].to(device), steps, mixed, images, self.budget.used())
+        self.closed_looks = state["closed_looks"]
+        self.budget.used_before = max(self.budget.used_before, state["used"])
+        self.history.cut(learner.step)
+
+
+class _DeviceBank:
+    """The bank where the batches are made: on a GPU if it fits into a third of the free memory, else read in place."""
+
+    def __init__(self, bank: SliceBank, device: str) -> None:
+        self.device = torch.device(device)
+        self.images, self.labels = torch.from_numpy(bank.images), torch.from_numpy(bank.labels)
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if bank.images.nbytes + bank.labels.nbytes < free / 3:
+                self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
+        self.offsets = torch.zeros(len(bank.images), 2, device=self.device)
+
+    def batch(self, index: torch.Tensor, view: augment.View, *, labeled: bool) -> Batch:
+        """Slices by their numbers, as float32 on the device."""
+        at = index.to(self.images.device, non_blocking=True)
+        image = self.images[at].to(self.device, non_blocking=True).float().unsqueeze(1)
+        label = None
+        if labeled:
+            label = self.labels[at].to(self.device, non_blocking=True).float().unsqueeze(1)
+        return Batch(image, label, self.offsets[index.to(self.device, non_blocking=True)], view)
+
+    @torch.no_grad()
+    def recenter(self, network: torch.nn.Module, config: TrainConfig, plan, bank: SliceBank) -> None:  # noqa: ANN001
+        """Moves the crops of the unlabeled volumes onto the teacher's own prediction, by at most the margin."""
+        crop, margin = config.preprocess.crop, config.preprocess.margin
+        for first, last in bank.ranges.values():
+            if first < bank.labeled_slices:
+                continue
+            mass = torch.zeros(crop, crop, device=self.device)
+            for index in torch.arange(first, last).split(8):
+                image = self.images[index.to(self.images.device)].to(self.device).float().unsqueeze(1)
+                grid = augment.plain_grid(len(index), crop, self.device)
+                with plan.autocast():
+                    logits, _ = network(plan.place(augment.warp(image, grid, crop=crop)))
+                mass += (logits.softmax(1)[:, 0] < 0.5).float().sum(0)
+            if mass.sum() == 0:
+                continue
+            axis = torch.arange(crop, device=self.device) - (crop - 1) / 2
+            middle = torch.stack(((mass.sum(1) * axis).sum(), (mass.sum(0) * axis).sum())) / mass.sum()
+            self.offsets[first:last] = middle.round().clamp(-margin, margin)
+
+    def close(self) -> None:
+        del self.images, self.labels
+
+
+class _History:
+    """history.csv: one row a look, appended; rows behind a checkpoint are cut off when it is taken up."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, row: dict[str, Any], more: dict[str, Any]) -> None:
+        new = not self._path.exists()
+        with open(self._path, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*row, *more])
+            if new:
+                writer.writeheader()
+            writer.writerow(row | more)
+
+    def cut(self, step: int) -> None:
+        if not self._path.exists():
+            return
+        with open(self._path, newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= step]
+        if not kept:
+            os.unlink(self._path)
+            return
+        with atomic_path(self._path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *kept])
+
+
+def rate_factor(share: float, hold: float) -> float:
+    """The learning rate over its full value: 1 for the first `hold` of the training, then a cosine to 0."""
+    if share <= hold:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (share - hold) / (1 - hold)))
+
+
+def _passed(before: float, now: float, every: float) -> bool:
+    return math.floor(now / every + 1e-9) > math.floor(before / every + 1e-9)
