@@ -147,6 +147,7 @@ class TestSurfaceDistances:
 class TestAgainstMonai:
     """MONAI takes the larger of the two directed percentiles, so its HD95 itself is another number."""
 
+    @pytest.mark.filterwarnings("ignore::FutureWarning")
     @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (10.0, 1.37, 1.37), (5.0, 0.7, 1.9)])
     def test_pooled_distances_mean_and_maximum(self, spacing):
         monai_metrics = pytest.importorskip("monai.metrics")

@@ -14,27 +14,27 @@ from typing import Literal
 
 import numpy as np
 
-from .cases import Case, pick_frame
+from .cases import Case, load_labels
 from .config import TrainConfig
 from .errors import UserError
 from .labels import LabelSet
-from .volumes import Volume, read_labels, read_series, same_geometry
+from .preprocess import as_stack
+from .volumes import Volume, pick_frame, read_series, same_geometry
 
-_FIELD_OF_VIEW_MM = (60.0, 1000.0)
-"""A heart does not fit into less, a scanner does not reach farther: outside, the spacing is probably wrong."""
+FIELD_OF_VIEW_MM = (60.0, 1000.0)
+"""No heart fits into less, no scanner reaches farther: outside, the spacing is probably wrong."""
+
+_PACKAGES = ("semicardiac", "torch", "numpy", "SimpleITK", "nibabel", "scipy", "scikit-image", "pydantic", "monai")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong (`error`: nothing can be trained with it) or that one should know (`warning`)."""
+    """One thing that is wrong (`error`: it must be mended first) or that one should know (`warning`)."""
 
     level: Literal["error", "warning"]
     what: str
     where: str
     hint: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.level}: {UserError(self.what, where=self.where, hint=self.hint)}"
 
 
 def check_cases(
@@ -49,205 +49,194 @@ def check_cases(
     Args:
         cases: The cases in their roles; those to be ignored are left out.
         label_set: What the labels should mean.
-        config: The training to come, which decides how many slices a batch needs; the default one if left out.
+        config: The training to come, which decides on the plane of the slices and how many a batch needs; by default
+            the default one in the plane of the label set.
         progress: Called after each case with the number done, the total and the case's name.
     """
-    config = config or TrainConfig()
+    if config is None:
+        config = TrainConfig.model_validate({"preprocess": {"plane": label_set.plane}})
     cases = [case for case in cases if case.role != "ignore"]
     findings = _check_roles(cases)
-    inspected = _Inspection(label_set)
-    for number, case in enumerate(cases):
-        findings += inspected.inspect(case)
-        progress(number + 1, len(cases), case.name)
-    findings += inspected.check_together(cases)
-    if not any(finding.level == "error" for finding in findings):
-        findings += _check_batches(cases, inspected.slices, config)
+    volumes = _Volumes(label_set, config)
+    for number, case in enumerate(cases, start=1):
+        findings += volumes.check(case)
+        progress(number, len(cases), case.name)
+    findings += volumes.check_together()
     return sorted(findings, key=lambda finding: finding.level != "error")
 
 
-def require_no_errors(findings: Sequence[Finding]) -> list[Finding]:
-    """The warnings, if there is nothing worse.
-
-    Raises:
-        UserError: With all errors, one a line, if there are any.
-    """
-    errors = [finding for finding in findings if finding.level == "error"]
-    if len(errors) == 1:
-        raise UserError(errors[0].what, where=errors[0].where, hint=errors[0].hint)
-    if errors:
-        lines = "\n".join(f"  {UserError(error.what, where=error.where, hint=error.hint)}" for error in errors)
-        raise UserError(f"{len(errors)} things are wrong:\n{lines}", where="cases")
-    return list(findings)
-
-
-# Roles
-
-
 def _check_roles(cases: list[Case]) -> list[Finding]:
+    """What can be said without reading a volume."""
     findings = []
-    roles = [case.role for case in cases]
+    roles = {case.role for case in cases}
     if "labeled" not in roles:
-        findings.append(
-            Finding("error", "there is no labeled case", "cases", "Put the labels beside the images, or name them in a cases.csv")
-        )
+        hint = "Put labels beside the images (case_gt.nii.gz beside case.nii.gz), or name them in a cases.csv"
+        findings.append(Finding("error", "there is no labeled case", "cases", hint))
     elif "unlabeled" not in roles:
-        findings.append(
-            Finding(
-                "warning",
-                "there is no unlabeled case, so this will be plain supervised training",
-                "cases",
-                "Add volumes without labels: they are what semi-supervised training learns from",
-            )
-        )
-    by_patient = defaultdict(set)
-    names = defaultdict(list)
+        what = "there is no unlabeled case: this will be plain supervised training"
+        hint = "Add volumes without labels, which semi-supervised training learns from"
+        findings.append(Finding("warning", what, "cases", hint))
+    of_patient: dict[str, set[str]] = defaultdict(set)
+    of_name: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        by_patient[case.patient].add(case.role)
-        names[case.name].append(case)
+        of_patient[case.patient].add(case.role)
+        of_name[case.name].append(case)
         if case.role in ("labeled", "validation") and case.labels is None:
-            findings.append(Finding("error", f"this case is to be '{case.role}' but names no labels", case.name, "Name its labels or change its role"))
-    for name, same in names.items():
+            hint = "Name its labels, or change its role"
+            findings.append(Finding("error", f"this case has the role '{case.role}' but no labels", case.name, hint))
+    for name, same in of_name.items():
         if len(same) > 1:
-            files = " and ".join(str(case.image) for case in same[:3])
-            findings.append(Finding("error", f"{len(same)} cases have this name: {files}", name, "Give every case a name of its own"))
-    for patient, parts in by_patient.items():
+            what = f"{len(same)} cases have this name: {_listed([str(case.image) for case in same])}"
+            findings.append(Finding("error", what, name, "Give every case a name of its own"))
+    for patient, parts in of_patient.items():
         if "validation" in parts and len(parts) > 1:
-            others = " and ".join(sorted(parts - {"validation"}))
-            level = "error" if "labeled" in parts else "warning"
-            findings.append(
-                Finding(level, f"this patient is both {others} and in validation, so the validation would flatter", patient, "Keep all volumes of a patient in one role")
-            )
+            what = f"this patient is {' and '.join(sorted(parts - {'validation'}))} and in validation"
+            hint = "Give all volumes of a patient one role, or the validation will look better than it is"
+            findings.append(Finding("error" if "labeled" in parts else "warning", what, f"patient {patient}", hint))
     return findings
 
 
-# Volumes
+class _Volumes:
+    """Looks at the volumes one by one, and keeps what can only be judged over all of them."""
 
-
-class _Inspection:
-    """Reads the cases one by one and keeps what can only be judged over all of them."""
-
-    def __init__(self, label_set: LabelSet) -> None:
-        self.slices: dict[str, int] = {}
-        """Slices across the coarsest axis, by case name."""
+    def __init__(self, label_set: LabelSet, config: TrainConfig) -> None:
         self._label_set = label_set
+        self._config = config
+        self._slices = {"labeled": 0, "unlabeled": 0, "validation": 0}
         self._labeled_voxels = np.zeros(label_set.classes, dtype=np.int64)
-        self._contents: dict[str, list[Case]] = defaultdict(list)
-        self._file: tuple[Path | None, list[Volume]] = (None, [])  # the frames of one file are read once
+        self._same_image: dict[str, list[Case]] = defaultdict(list)
+        self._labels_content: dict[str, str] = {}
+        self._unread = False
+        self._file: tuple[Path, list[Volume]] | None = None  # the frames of a file are read once
 
-    def inspect(self, case: Case) -> list[Finding]:
+    def check(self, case: Case) -> list[Finding]:
         findings: list[Finding] = []
         image = None
         try:
             image = self._read(case)
-            findings += _check_image(image, case)
         except UserError as error:
-            findings.append(_as_finding(error, case))
-        if image is not None:
-            self.slices[case.name] = image.array.shape[0]
-            self._contents[_content(image)].append(case)
+            self._unread = True
+            findings.append(Finding("error", error.what, _place(case, error.where), error.hint))
+        else:
+            stack = as_stack(image, self._config.preprocess.plane).array
+            self._slices[case.role] += len(stack)
+            findings += [
+                Finding(level, what, _place(case, case.image), hint)
+                for level, what, hint in _image_faults(image, stack)
+            ]
+            if image.array.min() < image.array.max():
+                self._same_image[_content(image.array)].append(case)
         if case.labels is not None:
             try:
-                findings += self._check_labels(read_labels(case.labels, self._label_set, frame=case.frame), image, case)
+                findings += self._check_labels(case, image)
             except UserError as error:
-                findings.append(_as_finding(error, case))
+                findings.append(Finding("error", error.what, _place(case, error.where), error.hint))
         return findings
 
-    def check_together(self, cases: list[Case]) -> list[Finding]:
-        findings = []
-        for same in self._contents.values():
-            if len(same) > 1:
-                places = " and ".join(str(case.image) for case in same[:4])
-                findings.append(
-                    Finding("error", f"the same image stands under {len(same)} names: {places}", ", ".join(case.name for case in same[:4]), "Remove all but one")
-                )
-        if any(case.role == "labeled" for case in cases) and self._labeled_voxels.any():
+    def check_together(self) -> list[Finding]:
+        findings = [self._duplicate(same) for same in self._same_image.values() if len(same) > 1]
+        if self._labeled_voxels.any():
             for name, voxels in zip(self._label_set.names, self._labeled_voxels[1:], strict=True):
                 if voxels == 0:
-                    findings.append(
-                        Finding("warning", f"no labeled case shows '{name}', so it cannot be learned", "cases", "Label it, or use a label set without it")
-                    )
+                    what = f"'{name}' is in no labeled case, so that it cannot be learned"
+                    findings.append(Finding("warning", what, "cases", "Label it, or use a label set without it"))
+        return findings if self._unread else findings + self._check_batches()
+
+    def _duplicate(self, same: list[Case]) -> Finding:
+        """A case that was copied, or a validation image that is trained on, is an error; the rest does no harm.
+
+        Public data hold such images: in ACDC, patients 074 and 076 are one, labeled twice.
+        """
+        roles = {case.role for case in same}
+        labels = [self._labels_content[case.name] for case in same if case.name in self._labels_content]
+        copied = len(set(labels)) < len(labels)
+        what = f"the same image stands under {len(same)} names: {_listed([str(case.image) for case in same])}"
+        hint = "Remove all but one, or give the others the role 'ignore' in a cases.csv"
+        level = "error" if copied or ("validation" in roles and len(roles) > 1) else "warning"
+        return Finding(level, what, _listed([case.name for case in same]), hint)
+
+    def _check_batches(self) -> list[Finding]:
+        findings = []
+        optim = self._config.optim
+        needed = {"labeled": (max(optim.batch_labeled, optim.batch_mixed[0]), "optim.batch_labeled")}
+        needed["unlabeled"] = (optim.batch_mixed[1], "optim.batch_mixed")
+        for role, (batch, key) in needed.items():
+            if 0 < self._slices[role] < batch:
+                what = f"the {role} cases have {self._slices[role]} slices, fewer than the {batch} in a batch"
+                findings.append(Finding("error", what, "cases", f"Add {role} cases, or lower {key} with --set"))
         return findings
 
     def _read(self, case: Case) -> Volume:
-        if self._file[0] != case.image:
-            self._file = (None, [])  # frees the memory of the one before
+        if self._file is None or self._file[0] != case.image:
+            self._file = None  # the memory of the file before is free again
             self._file = (case.image, read_series(case.image))
         return pick_frame(self._file[1], case.frame, case.image)
 
-    def _check_labels(self, labels: Volume, image: Volume | None, case: Case) -> list[Finding]:
-        difference = same_geometry(image, labels) if image is not None else None
-        where = f"{case.name}: {case.labels}"
-        if difference:
-            return [Finding("error", f"image and labels do not lie on the same grid: {difference}", where, "Resample the labels onto the grid of the image")]
+    def _check_labels(self, case: Case, image: Volume | None) -> list[Finding]:
+        labels = load_labels(case, self._label_set)
+        self._labels_content[case.name] = _content(labels.array)
         counts = np.bincount(labels.array.ravel(), minlength=self._label_set.classes)
         if case.role == "labeled":
             self._labeled_voxels += counts
+        where = _place(case, case.labels)
+        difference = same_geometry(image, labels) if image is not None else None
+        if difference:
+            what = f"image and labels do not lie on the same grid: {difference}"
+            return [Finding("error", what, where, "Resample the labels onto the grid of the image")]
         if not counts[1:].any():
-            return [Finding("error", "the labels are empty: every voxel is background", where, "Draw the labels, or use this case as an unlabeled one")]
+            hint = "Draw the labels, or make this an unlabeled case"
+            return [Finding("error", "the labels are empty: all voxels are background", where, hint)]
         return []
 
 
-def _check_image(image: Volume, case: Case) -> list[Finding]:
-    where = f"{case.name}: {case.image}"
-    array = image.array
-    matrix = image.ijk_to_ras[:3, :3]
-    if not np.isfinite(image.ijk_to_ras).all() or abs(np.linalg.det(matrix)) < 1e-9:
-        return [Finding("error", "the header gives no usable spacing and orientation", where, "Export the volume again")]
-    if array.dtype.kind == "f":
-        broken = array.size - int(np.isfinite(array).sum())
-        if broken:
-            return [Finding("error", f"{broken} of {array.size} voxels are NaN or infinite", where, "Replace them, for example by 0")]
-    lowest, highest = array.min(), array.max()
-    if lowest == highest:
-        return [Finding("error", f"the image is constant: every voxel is {lowest:g}", where, "See that the right file was exported")]
-    findings = []
-    if 1 in array.shape:
-        findings.append(
-            Finding("warning", "this is a single slice; it is used, but heart finding and volumes in ml need a stack", where, "Use the whole stack where there is one")
-        )
-    widest = float((image.spacing * array.shape[::-1]).max())
-    if not _FIELD_OF_VIEW_MM[0] <= widest <= _FIELD_OF_VIEW_MM[1]:
-        sides = " x ".join(f"{side:.4g}" for side in image.spacing)
-        findings.append(
-            Finding("warning", f"the image is {widest:.4g} mm wide, so its spacing of {sides} mm is probably wrong", where, "Correct the spacing in the file's header")
-        )
-    return findings
+def _image_faults(image: Volume, stack: np.ndarray) -> list[tuple[Literal["error", "warning"], str, str]]:
+    """Level, what and hint of each fault of an image that could be read; `stack` is its array [slice,row,col]."""
+    if not np.isfinite(image.ijk_to_ras).all() or abs(np.linalg.det(image.ijk_to_ras)) < 1e-9:
+        return [("error", "the header gives no usable spacing and orientation", "Export the volume again")]
+    broken = image.array.size - int(np.isfinite(image.array).sum()) if image.array.dtype.kind == "f" else 0
+    if broken:
+        what = f"{broken} of {image.array.size} voxels are NaN or infinite"
+        return [("error", what, "Replace them by a number, such as 0")]
+    if image.array.min() == image.array.max():
+        what = f"the image is constant: all voxels are {image.array.flat[0]:g}"
+        return [("error", what, "See whether the right volume was exported")]
+    if min(stack.shape[1:]) < 2:
+        what = f"the slices have {stack.shape[1]} x {stack.shape[2]} voxels"
+        return [("error", what, "Export the volume as a stack of two-dimensional slices")]
+    faults = []
+    if len(stack) == 1:
+        what = "this is a single slice: it is used, but volumes in ml mean nothing, and the heart is harder to find"
+        faults.append(("warning", what, "Take the whole stack where there is one"))
+    widest = float((image.spacing * image.array.shape[::-1]).max())
+    if not FIELD_OF_VIEW_MM[0] <= widest <= FIELD_OF_VIEW_MM[1]:
+        spacing = " x ".join(f"{side:.4g}" for side in image.spacing)
+        what = f"the image is {widest:.4g} mm wide, so that its spacing of {spacing} mm is probably wrong"
+        faults.append(("warning", what, "Correct the spacing in the header of the file"))
+    return faults
 
 
-def _as_finding(error: UserError, case: Case) -> Finding:
-    return Finding("error", error.what, f"{case.name}: {error.where}", error.hint)
-
-
-def _content(image: Volume) -> str:
-    """A hash of the voxels that does not depend on the format, the compression and the type in which they were stored."""
-    digest = hashlib.sha256(repr(image.array.shape).encode())
-    digest.update(np.ascontiguousarray(image.array, dtype=np.float32))
+def _content(array: np.ndarray) -> str:
+    """A hash of the voxels that does not depend on the format and the type in which they are stored."""
+    digest = hashlib.sha256(repr(array.shape).encode())
+    digest.update(np.ascontiguousarray(array, dtype=np.float32))
     return digest.hexdigest()
 
 
-def _check_batches(cases: list[Case], slices: dict[str, int], config: TrainConfig) -> list[Finding]:
-    findings = []
-    needed = {"labeled": config.optim.batch_labeled, "unlabeled": config.optim.batch_mixed[1]}
-    keys = {"labeled": "optim.batch_labeled", "unlabeled": "optim.batch_mixed"}
-    for role, batch in needed.items():
-        found = sum(slices[case.name] for case in cases if case.role == role)
-        if 0 < found < batch:
-            findings.append(
-                Finding("error", f"the {role} cases have {found} slices, fewer than the {batch} of a batch", "cases", f"Add {role} cases or lower {keys[role]}")
-            )
-    return findings
+def _place(case: Case, path: Path | str | None) -> str:
+    return f"{case.name}: {path}"
 
 
-# Machine
+def _listed(texts: Sequence[str]) -> str:
+    return " and ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
 def check_environment(device: str = "auto") -> dict[str, str]:
-    """What a training on this machine would run on, in words, for a person or a bug report.
+    """What a training would run on here, in words, for a person or a bug report.
 
     Raises:
         UserError: If the device is not known or not there.
     """
-    import torch
+    import torch  # here, so that volumes can be checked without it
 
     from .compute import pick_device
 
@@ -256,12 +245,12 @@ def check_environment(device: str = "auto") -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
     }
-    for package in ("semicardiac", "torch", "numpy", "SimpleITK", "nibabel", "scipy", "scikit-image", "monai"):
+    for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
-    found["processors"] = f"{os.cpu_count()}, PyTorch uses {torch.get_num_threads()}"
+    found["processors"] = f"{os.cpu_count()}, of which PyTorch uses {torch.get_num_threads()}"
     found["memory"] = _memory()
     found["device"] = chosen
     if torch.device(chosen).type == "cuda":
@@ -274,6 +263,7 @@ def check_environment(device: str = "auto") -> dict[str, str]:
 def _memory() -> str:
     try:
         page = os.sysconf("SC_PAGE_SIZE")
-        return f"{page * os.sysconf('SC_AVPHYS_PAGES') / 2**30:.1f} GB free of {page * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GB"
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        free, total = (page * os.sysconf(name) / 2**30 for name in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # Windows and macOS do not tell
         return "unknown"
+    return f"{free:.1f} GB free of {total:.1f} GB"

@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff, subcommand
 
 from . import __version__
-from .commands import COMMANDS, Command
+from .commands import COMMANDS
 from .errors import UserError
 
 DESCRIPTION = """Cardiac segmentation from few labeled and many unlabeled volumes.

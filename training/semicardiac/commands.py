@@ -76,8 +76,11 @@ class Cases:
             raise UserError("no data was named", where="DATA", hint="Name a folder, a cases.csv or volume files")
         labels = get_label_set(self.labels)
         cases = discover(self.data)
-        asked = {"labeled": _share(self.labeled, "--labeled"), "validation": _share(self.validation, "--validation")}
-        asked = {name: value for name, value in asked.items() if value is not None}
+        asked = {
+            name: _count(value, f"--{name}")
+            for name, value in (("labeled", self.labeled), ("validation", self.validation))
+            if value is not None
+        }
         if self.split or asked:
             cases = split(cases, protocol=self.split or "fraction", seed=self.seed, **asked)
         return tuple(case for case in cases if case.role != "ignore"), labels
@@ -94,14 +97,17 @@ class Check(Cases):
 
     def run(self) -> int:
         from .checks import check_cases, check_environment
+        from .console import Console
 
+        environment = check_environment(self.device)
         cases, labels = self.find()
-        findings = check_cases(cases, labels)
+        with Console() as console:
+            findings = check_cases(cases, labels, progress=console.progress_of("checking inputs"))
         for finding in findings:
-            print(f"{finding.level}: {UserError(finding.what, where=finding.where, hint=finding.hint)}")
+            print(finding)
         roles = [case.role for case in cases]
         print(", ".join(f"{roles.count(role)} {role}" for role in ("labeled", "unlabeled", "validation")))
-        for name, value in check_environment(self.device).items():
+        for name, value in environment.items():
             print(f"{name}: {value}")
         errors = sum(finding.level == "error" for finding in findings)
         print(f"{errors} errors, {len(findings) - errors} warnings")
@@ -147,7 +153,7 @@ class Train(Cases):
   semicardiac train --resume runs/first --minutes 10"""
 
     def run(self) -> int:
-        from .config import make_config, parse_assignments
+        from .config import make_config, parse, parse_assignments
         from .jobs import TrainJob, create_job
 
         if self.resume is not None:
@@ -155,10 +161,18 @@ class Train(Cases):
         if self.out is None:
             raise UserError("no folder for the training was named", where="--out", hint="Add --out JOB, a new folder")
         cases, labels = self.find()
-        settings = parse_assignments([*self._assignments(labels.plane), *(text for texts in self.set for text in texts)])
-        config = make_config(self.preset, settings)
-        job = TrainJob(cases=cases, labels=labels, config=config, device=self.device, seeds=self.seeds)
-        return _run(create_job(self.out, job), jsonl=self.jsonl)
+        assignments = [*self._assignments(labels.plane), *(text for texts in self.set for text in texts)]
+        config = make_config(self.preset, parse_assignments(assignments))
+        fields = {"cases": cases, "labels": labels, "config": config, "device": self.device, "seeds": self.seeds}
+        job = parse(TrainJob, fields, where="train")
+        return self._train(create_job(self.out, job))
+
+    def _train(self, folder: Path) -> int:
+        status = _run(folder, jsonl=self.jsonl)
+        if status == 0 and not self.jsonl:
+            print(f"The model is in {folder}. Use it:   semicardiac segment {folder} VOLUME --out DIR")
+            print(f"Look at how it went:   semicardiac report {folder}")
+        return status
 
     def _assignments(self, plane: str) -> list[str]:
         """What the options ask for, in the words of `--set`, which comes after them and so wins."""
@@ -179,10 +193,11 @@ class Train(Cases):
         from .jobs import prolong
 
         if self.out is not None or self.data:
-            raise UserError("a training that is resumed has its data and folder", where="--resume", hint="Drop --out and DATA")
+            hint = "Drop --out and DATA: a training that is resumed has them"
+            raise UserError("a new training and one to resume are named at once", where="--resume", hint=hint)
         if self.minutes is not None or self.steps is not None:
             prolong(folder, minutes=self.minutes, steps=self.steps)
-        return _run(folder, jsonl=self.jsonl)
+        return self._train(folder)
 
 
 @dataclass(frozen=True)
@@ -218,20 +233,18 @@ class Segment:
   semicardiac segment runs/first data/unlabeled --out results --confidence --entropy"""
 
     def run(self) -> int:
+        from .config import parse
         from .jobs import SegmentJob, create_job, subfolder
 
-        job = SegmentJob(
-            model=self.model,
-            inputs=self.inputs,
-            out=self.out,
-            suffix=f".{self.format}",
-            confidence=self.confidence,
-            entropy=self.entropy,
-            flips=self.flips,
-            largest_component=not self.all_components,
-            roi=self.roi,
-            device=self.device,
-        )
+        if not self.inputs:
+            raise UserError("no volume to segment was named", where="INPUT", hint="Name volume files or folders")
+        for path in (self.model, *self.inputs):
+            if not path.exists():
+                raise UserError("there is no such file or folder", where=path)
+        options = {name: getattr(self, name) for name in ("confidence", "entropy", "flips", "roi", "device")}
+        places = {"model": self.model, "inputs": self.inputs, "out": self.out}
+        largest = {"suffix": f".{self.format}", "largest_component": not self.all_components}
+        job = parse(SegmentJob, {**places, **options, **largest}, where="segment")
         return _run(create_job(subfolder(self.out, "segment-job"), job), jsonl=self.jsonl)
 
 
@@ -267,14 +280,17 @@ class Report:
 
     job: Annotated[Positional[Path], arg(metavar="JOB")]
     """A job folder."""
+    baseline: Annotated[Path | None, optional("JOB")] = None
+    """The folder of a training on the labeled cases alone, to compare with."""
 
     EXAMPLES = """
-  semicardiac report runs/first"""
+  semicardiac report runs/first
+  semicardiac report runs/first --baseline runs/plain"""
 
     def run(self) -> int:
         from .report import write_report
 
-        print(write_report(self.job))
+        print(write_report(self.job, baseline=self.baseline))
         return 0
 
 
@@ -310,29 +326,36 @@ class Info:
 
         described = describe_model(self.model)
         names = [structure["name"] for structure in described["labels"]["structures"]]
-        rows = {"segments": ", ".join(names), "label set": described["labels"]["name"], "written by": f"semicardiac {described['version']}"}
-        rows |= {"preset": described["config"]["preset"], **described["about"]}
+        rows = {
+            "segments": ", ".join(names),
+            "label set": described["labels"]["name"],
+            "written by": f"semicardiac {described['version']}",
+            "preset": described["config"]["preset"],
+            **described["about"],
+        }
         width = max(map(len, rows))
         for name, value in rows.items():
             print(f"{name.replace('_', ' '):{width}}  {value}")
         return 0
 
 
-def _share(text: str | None, option: str) -> int | float | None:
-    """A number of patients, or a share of them, from `7`, `0.1` or `10%`."""
-    if text is None:
-        return None
+def _count(text: str, option: str) -> float:
+    """A number of patients, or a share of them below 1, from `7`, `0.1` or `10%`."""
     try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text) if "." in text else int(text)
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise UserError(f"'{text}' is neither a number nor a share", where=option, hint="For example 7, 0.1 or 10%") from None
+        hint = "For example 7, 0.1 or 10%"
+        raise UserError(f"'{text}' is neither a number nor a share", where=option, hint=hint) from None
 
 
 def _run(folder: Path, *, jsonl: bool) -> int:
     from .console import Console, Lines
     from .runner import run_job
 
-    return run_job(folder, Lines() if jsonl else Console())
+    if jsonl:
+        return run_job(folder, Lines())
+    with Console() as console:
+        return run_job(folder, console)
 
 
 COMMANDS: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import time
@@ -122,6 +123,17 @@ def _images_per_second(plan: ComputePlan, network: nn.Module, size: int) -> floa
 def _wait(tensor: Tensor) -> None:
     if tensor.is_cuda:
         torch.cuda.synchronize(tensor.device)
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc keep large freed blocks: a step frees and takes the same ones, and would fault in each page anew."""
+    if platform.system() != "Linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc has nothing to set
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def gpu_memory_mb(device: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from tqdm import tqdm
@@ -56,7 +57,19 @@ class Console:
             self.say("stopped; semicardiac run, with the job folder, goes on with it")
         elif isinstance(event, Done):
             self._close()
+            if "table" in event.summary:
+                self.say(event.summary["table"])
             self.say(f"done in {_duration(event.seconds)}")
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def progress_of(self, stage: str) -> Callable[[int, int, str], None]:
+        """A function that shows a stage's progress, given what is done, the total and a case's name."""
+        return lambda done, total, name: self(Progress(stage=stage, step=done, total=total, case=name))
 
     def say(self, text: str) -> None:
         """Writes a line above the progress bar."""

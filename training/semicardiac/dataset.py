@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .cases import Case
+from .cases import Case, load_image, load_labels
 from .errors import UserError
 from .files import as_user_error, read_json, write_json
 from .labels import LabelSet
 from .preprocess import Center, Stack, as_stack, sample_images, sample_labels
-from .volumes import read_labels, read_volume
 
 Placing = Callable[[Case, Stack], Center]
 
@@ -49,12 +48,12 @@ class SliceBank:
 
 def read_case(case: Case, plane: str) -> Stack:
     """The image of a case as a stack of slices."""
-    return as_stack(read_volume(case.image, frame=case.frame), plane)
+    return as_stack(load_image(case), plane)
 
 
 def read_case_labels(case: Case, plane: str, labels: LabelSet) -> Stack:
     """The training labels of a labeled case as a stack of slices."""
-    return as_stack(read_labels(case.labels, labels), plane)
+    return as_stack(load_labels(case, labels), plane)
 
 
 def build_bank(
@@ -92,7 +91,7 @@ def build_bank(
     index = folder / "index.json"
     stacks: dict[str, Center] = {}
     key = hashlib.sha256(json.dumps([settings, inputs]).encode()).hexdigest()
-    if index.exists() and (stored := read_json(index))["key"] == key:
+    if index.exists() and (stored := read_json(index))["key"] == key and _is_whole(folder, stored):
         return _open(folder, stored)
     index.unlink(missing_ok=True)
 
@@ -117,6 +116,12 @@ def build_bank(
     stored = {"key": key, "size": size, "slices": start, "labeled": labeled, "ranges": ranges, "centers": stacks}
     write_json(index, stored)
     return _open(folder, stored)
+
+
+def _is_whole(folder: Path, stored: dict) -> bool:
+    """Whether the files are as long as the index says: after a power cut they may not be."""
+    lengths = (("images.f16", 2 * stored["slices"]), ("labels.u8", stored["labeled"]))
+    return all((folder / name).is_file() and (folder / name).stat().st_size == slices * stored["size"] ** 2 for name, slices in lengths)
 
 
 def _open(folder: Path, stored: dict) -> SliceBank:

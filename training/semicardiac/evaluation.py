@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .cases import Case, discover, load_image, load_labels
+from .cases import Case, discover, load_image
 from .clinical import MEASURES, agreement, patient_measures
 from .errors import Stopped, UserError
 from .events import EventLog, Progress, Result
 from .files import write_json, write_text
 from .labels import LabelSet
-from .metrics import METRICS, dice, evaluate_pair
+from .metrics import METRICS, evaluate_pair
 from .overlays import overlay_montage, write_png
 from .volumes import is_volume_file, read_labels, read_volume, stem, write_labels
 
@@ -141,38 +141,6 @@ def evaluate_model(
         write_labels(path, segment(model, load_image(case), plan, roi=case.roi).labels, model.labels)
         pairs.append(Pair(case.name, case.patient, case.phase, path, case.labels, case.image, case.frame))
     return evaluate_pairs(pairs, model.labels, out, events, stop)
-
-
-def validate(model: Model, cases: Sequence[Case], plan: ComputePlan, path: Path, step: int) -> dict[str, Any]:
-    """Dice of a model in training on cases that have labels.
-
-    Args:
-        model: The teacher as it is.
-        cases: Validation cases.
-        plan: Where to compute.
-        path: The validation.csv to add to (step, case, structure, dice); rows of this step and later ones, from a
-            run that was interrupted, are replaced.
-        step: Training steps so far.
-
-    Returns:
-        `dice`, the mean over the cases by structure, and `mean_dice`; None where nothing is defined.
-    """
-    from .inference import segment
-
-    rows = []
-    for case in cases:
-        prediction, reference = segment(model, load_image(case), plan, roi=case.roi).labels, load_labels(case, model.labels)
-        for label, name in enumerate(model.labels.names, start=1):
-            value = dice(prediction.array == label, reference.array == label)
-            rows.append({"step": step, "case": case.name, "structure": name, "dice": value})
-    earlier = [row for row in _read_csv(path) if int(row["step"]) < step] if path.exists() else []
-    _write_csv(path, ["step", "case", "structure", "dice"], [*earlier, *rows])
-    means = {name: _defined_mean(row["dice"] for row in rows if row["structure"] == name) for name in model.labels.names}
-    overall = _defined_mean(_by_volume(rows, "dice").values())
-    return {
-        "dice": {name: None if math.isnan(mean) else mean for name, mean in means.items()},
-        "mean_dice": None if math.isnan(overall) else overall,
-    }
 
 
 def match(predictions: Path | Sequence[Path], reference: Path) -> tuple[list[Pair], list[Path]]:
@@ -332,21 +300,25 @@ def _references(path: Path, predictions: list[Path]) -> dict[str, tuple[Case, Pa
     """Case, label file and image (where there is one) of each reference, by plain name."""
     if not path.exists():
         raise UserError("there is no such file or folder", where=path)
-    try:
-        cases = discover([path])
-    except UserError:  # labels without images
-        cases = []
+    cases = _discovered([path])
     labeled = [case for case in cases if case.labels is not None]
     if labeled:
-        names = [case.name if case.frame is None else _plain(case.image) for case in labeled]
-        by_name = dict(zip(names, labeled, strict=True))
-        by_name |= {case.name: case for case in labeled}
+        by_file = {_plain(case.image): case for case in labeled if case.frame is None}
+        by_name = by_file | {case.name: case for case in labeled}
         return {name: (case, case.labels, case.image) for name, case in by_name.items()}
-    known = {_ENDING.sub("", case.name): case for case in cases or discover(predictions)}
+    known = {_ENDING.sub("", case.name): case for case in cases or _discovered(predictions)}
     label_files = _unique((_plain(file), file) for file in _files(path))
     return {
         name: (known.get(name) or Case(name=name, patient=name, image=file), file, None) for name, file in label_files.items()
     }
+
+
+def _discovered(paths: list[Path]) -> list[Case]:
+    """The cases there, or none where labels lie without images."""
+    try:
+        return discover(paths)
+    except UserError:
+        return []
 
 
 def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -442,11 +414,6 @@ def _draw(pairs: Sequence[Pair], rows: Sequence[dict[str, Any]], label_set: Labe
         write_png(path, picture)
         drawn.append({"case": pair.case, "mean_dice": means[pair.case], "rank": index + 1, "path": path.relative_to(out).as_posix()})
     return drawn
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _write_csv(path: Path, columns: list[str], rows: Sequence[dict[str, Any]]) -> None:

@@ -21,7 +21,7 @@ from .errors import UserError
 Points = tuple[Sequence[float], Sequence[float]]
 """x and y of a line; a NaN in y is a gap."""
 
-_VARIABLES = ("ink", "muted", "rule", "paper", "accent", *(f"s{number}" for number in range(32)))
+_VARIABLES = ("ink", "muted", "rule", "paper", "accent", "c1", "c2", *(f"s{number}" for number in range(32)))
 _STAND_INS = {name: f"#01{number:02x}fe" for number, name in enumerate(_VARIABLES)}
 _SMOOTH_FROM = 40
 """A line of more points than this is drawn as its moving mean over the faint points."""

@@ -28,6 +28,9 @@ PALETTE = (
 
 _LARGEST_SOURCE_VALUE = 65535  # what an unsigned 16-bit label volume can hold
 
+SourceValue = Annotated[int, Field(ge=1, le=_LARGEST_SOURCE_VALUE)]
+Channel = Annotated[int, Field(ge=0, le=255)]
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,9 +56,9 @@ class Structure(_Model):
     """One structure of a label set."""
 
     name: str = Field(min_length=1)
-    source_values: tuple[Annotated[int, Field(ge=1, le=_LARGEST_SOURCE_VALUE)], ...] = Field(min_length=1)
+    source_values: tuple[SourceValue, ...] = Field(min_length=1)
     """Values that stand for it in label files; the first is the one written."""
-    color: tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]]
+    color: tuple[Channel, Channel, Channel]
     category: Code = TISSUE
     type: Code = TISSUE
     modifier: Code | None = None
@@ -126,7 +129,8 @@ class LabelSet(_Model):
         for label, structure in enumerate(self.structures, start=1):
             if structure.name == name:
                 return label
-        raise UserError(f"there is no structure '{name}'", where=f"label set '{self.name}'", hint=nearest(name, self.names))
+        where = f"label set '{self.name}'"
+        raise UserError(f"there is no structure '{name}'", where=where, hint=nearest(name, self.names))
 
     def role_index(self, role: str) -> int | None:
         """The training label of the structure that plays a role (`lv`, `myo`, `rv`), or None."""
@@ -160,17 +164,15 @@ class LabelSet(_Model):
         unknown = ~known[clipped] | outside
         if unknown.any():
             found, counts = np.unique(whole[unknown], return_counts=True)
-            listed = ", ".join(f"{value} ({count} voxels)" for value, count in list(zip(found, counts, strict=True))[:8])
+            listed = [f"{value} ({count} voxels)" for value, count in zip(found, counts, strict=True)]
             more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-            raise UserError(
-                f"the label values {listed}{more} are not in the label set '{self.name}' ({self._describe()})",
-                where=where,
-                hint="Name the label set that these files follow, or correct the files",
-            )
+            what = f"the label values {', '.join(listed[:8])}{more} are not in the label set '{self.name}'"
+            hint = "Name the label set that these files follow, or correct the files"
+            raise UserError(f"{what} ({self._describe()})", where=where, hint=hint)
         return lookup[clipped]
 
     def to_source(self, training: np.ndarray) -> np.ndarray:
-        """Training labels as the first source value of each structure, in the smallest unsigned integer that holds them."""
+        """Training labels as the first source value of each structure, in the smallest unsigned type that fits."""
         values = [0, *(structure.source_values[0] for structure in self.structures)]
         return np.array(values, dtype=np.uint8 if max(values) <= 255 else np.uint16)[training]
 
@@ -190,15 +192,14 @@ def as_whole_numbers(values: np.ndarray, *, where: object = "") -> np.ndarray:
     if values.dtype.kind in "iu":
         return values
     if values.dtype.kind != "f":
-        raise UserError(f"labels must be whole numbers, these are {values.dtype}", where=where)
+        hint = "Save them as whole numbers"
+        raise UserError(f"labels must be whole numbers, these are {values.dtype}", where=where, hint=hint)
     wrong = ~np.isfinite(values)
     wrong |= values != np.rint(np.where(wrong, 0, values))
     if wrong.any():
-        raise UserError(
-            f"labels must be whole numbers; {int(wrong.sum())} voxels hold values such as {values[wrong][0]:g}",
-            where=where,
-            hint="Resample labels with nearest-neighbor interpolation, and see that image and label were not swapped",
-        )
+        what = f"labels must be whole numbers; {int(wrong.sum())} voxels hold others, such as {values[wrong][0]:g}"
+        hint = "Resample labels with nearest-neighbor interpolation, and see whether image and labels were swapped"
+        raise UserError(what, where=where, hint=hint)
     return values.astype(np.int64)
 
 
@@ -215,9 +216,8 @@ def get_label_set(name_or_path: str | Path) -> LabelSet:
         return LABEL_SETS[str(name_or_path)]
     path = Path(name_or_path)
     if path.suffix != ".json":
-        raise UserError(
-            f"there is no label set '{name_or_path}'", where="labels", hint=f"{nearest(str(name_or_path), LABEL_SETS)}, or name a .json file"
-        )
+        hint = f"{nearest(str(name_or_path), LABEL_SETS)}, or name a .json file"
+        raise UserError(f"there is no label set '{name_or_path}'", where="labels", hint=hint)
     data = files.read_json(path)
     if isinstance(data, dict) and "structures" not in data and "labels" in data:
         data = _from_nnunet(data, path)
@@ -235,7 +235,8 @@ def _from_nnunet(data: dict[str, Any], path: Path) -> dict[str, Any]:
         if isinstance(name, str) and name.isdigit():  # nnU-Net before version 2 wrote {"1": "LV"}
             name, value = str(value), int(name)
         if isinstance(value, list):
-            raise UserError("region-based labels are not supported", where=f"{path}: labels.{name}", hint="Write one value for each structure")
+            hint = "Write one value for each structure"
+            raise UserError("region-based labels are not supported", where=f"{path}: labels.{name}", hint=hint)
         if value != 0 and name != "ignore":
             structures.append({"name": name, "source_values": [value]})
     return {"name": str(data.get("name", path.parent.name)) or "nnunet", "structures": structures}
@@ -250,7 +251,14 @@ def _key(name: str) -> str:
     return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
 
 
-def _anatomy(name: str, values: tuple[int, ...], color: tuple[int, int, int], code: str, meaning: str, role: str | None = None) -> Structure:
+def _anatomy(
+    name: str,
+    values: tuple[int, ...],
+    color: tuple[int, int, int],
+    code: str,
+    meaning: str,
+    role: Literal["lv", "myo", "rv"] | None = None,
+) -> Structure:
     kind = Code(scheme="SCT", value=code, meaning=meaning)
     return Structure(name=name, source_values=values, color=color, category=ANATOMY, type=kind, role=role)
 

@@ -34,6 +34,8 @@ class Found(NamedTuple):
     """(row, col) in mm."""
     doubt: str
     """Empty, or what is implausible; `center` is then the middle of the image."""
+    mass: float = 0.0
+    """Heart probability summed over the stack, in pixels a slice: how much there is to go by."""
 
 
 def train_locator(
@@ -161,7 +163,8 @@ def find_in_coarse(
     where = mass * part
     row, col = (float((where.sum(axis=1 - axis) * np.arange(len(where))).sum() / where.sum()) for axis in (0, 1))
     offset = (len(where) - 1) / 2
-    return Found((middle[0] + (row - offset) * spacing, middle[1] + (col - offset) * spacing), "")
+    center = (middle[0] + (row - offset) * spacing, middle[1] + (col - offset) * spacing)
+    return Found(center, "", float(where.sum() / len(images)))
 
 
 def label_center(case: Case, plane: str, labels: LabelSet) -> Center:
@@ -170,20 +173,34 @@ def label_center(case: Case, plane: str, labels: LabelSet) -> Center:
     return centroid(stack.array > 0, stack) or stack.middle
 
 
-def agree(found: dict[str, Found], cases: list[Case], limit_mm: float = 25.0) -> list[tuple[Case, str]]:
-    """The cases whose heart lies elsewhere than in another volume of the same patient, and by how much.
+def reconcile(
+    found: dict[str, Found], cases: list[Case], middles: dict[str, Center], limit_mm: float = 25.0
+) -> dict[str, Found]:
+    """Settles where volumes of one patient disagree: all take the position of the one with most to go by.
 
-    ED and ES of a patient are acquired in one session, so that their hearts lie within millimetres of each other.
+    ED and ES are acquired in one session on one grid, so that their hearts lie within millimetres of each other.
+
+    Args:
+        found: By case name.
+        cases: Those to look at.
+        middles: Middle of each image, (row, col) in mm: volumes with different ones are on different grids.
+        limit_mm: Hearts this far apart are not the same.
+
+    Returns:
+        New entries for the volumes that were moved, with the doubt that says so.
     """
-    doubtful = []
-    by_patient: dict[str, list[Case]] = {}
+    moved = {}
+    groups: dict[tuple[str, Center], list[Case]] = {}
     for case in cases:
-        by_patient.setdefault(case.patient, []).append(case)
-    for group in by_patient.values():
-        centers = np.array([found[case.name].center for case in group])
-        if len(group) > 1 and (spread := float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max() * 2)) > limit_mm:
-            doubtful += [(case, f"the hearts of this patient's volumes lie {spread:.0f} mm apart") for case in group]
-    return doubtful
+        groups.setdefault((case.patient, middles[case.name]), []).append(case)
+    for group in groups.values():
+        surest = max((found[case.name] for case in group), key=lambda each: each.mass)
+        for case in group:
+            apart = math.dist(found[case.name].center, surest.center)
+            if apart > limit_mm:
+                doubt = f"{apart:.0f} mm from the heart in another volume of the patient, whose place was taken"
+                moved[case.name] = Found(surest.center, doubt, surest.mass)
+    return moved
 
 
 def _heart_probability(locator: nn.Module, images: np.ndarray, plan: ComputePlan) -> np.ndarray:

@@ -22,7 +22,8 @@ def supervised(logits: Tensor, label: Tensor, kind: str = "ce_dice") -> Tensor:
 def soft_dice(logits: Tensor, label: Tensor) -> Tensor:
     """1 - the mean soft Dice over the foreground classes, each over the whole batch (stable where slices lack one)."""
     probability = logits.float().softmax(dim=1)
-    target = F.one_hot(label, logits.shape[1]).movedim(-1, 1).to(probability.dtype)
+    values = torch.arange(logits.shape[1], device=label.device).view(1, -1, 1, 1)  # one_hot would read back
+    target = (label.unsqueeze(1) == values).to(probability.dtype)
     overlap = (probability * target).sum(dim=(0, 2, 3))
     size = (probability + target).sum(dim=(0, 2, 3))
     return 1 - ((2 * overlap + 1e-5) / (size + 1e-5))[1:].mean()

@@ -16,14 +16,14 @@ from torch import nn
 
 from .budget import Budget
 from .cases import Case
-from .compute import ComputePlan, choose_plan, pick_device
+from .compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
 from .config import TrainConfig, parse
 from .dataset import SliceBank, build_bank, read_case_labels
 from .errors import Stopped
 from .events import Device, EventLog, Progress
 from .files import atomic_path, read_json, write_json
 from .labels import LabelSet
-from .locate import Found, agree, area_bounds, find_in_coarse, heart_area, label_center, train_locator
+from .locate import Found, area_bounds, find_in_coarse, heart_area, label_center, reconcile, train_locator
 from .model import build_locator
 from .network import build_network
 from .preprocess import Center
@@ -82,6 +82,7 @@ def prepare(
         Stopped: If a stop was asked for.
         UserError: If an input cannot be read.
     """
+    keep_freed_memory()
     kept, weights = folder / "findings.json", folder / "locator.safetensors"
     locator = build_locator(config) if config.locate.method == "network" else None
     if kept.exists():
@@ -169,16 +170,21 @@ def _find(
             images = np.asarray(coarse.images[first:last], np.float32)
             found[case.name] = find_in_coarse(locator, images, middles[case.name], config, plan, bounds)
     pool = [case for case in cases if case.role != "labeled"]
-    _tell_doubts(found, pool, events)
+    moved = reconcile(found, pool, middles)
+    _tell_doubts(found, moved, pool, events)
+    found |= moved
     centers = {case.name: found[case.name].center for case in pool} | centers
     return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=budget.used())
 
 
-def _tell_doubts(found: dict[str, Found], pool: list[Case], events: EventLog) -> None:
+def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Case], events: EventLog) -> None:
     """One warning for all cases of a kind: a pool may hold thousands."""
-    missed = {case.name: found[case.name].doubt for case in pool if found[case.name].doubt}
-    apart = {case.name: doubt for case, doubt in agree(found, pool)}
-    kinds = (("the heart was not found, the middle of the image was taken", missed), ("the heart may be elsewhere", apart))
+    missed = {case.name: found[case.name].doubt for case in pool if found[case.name].doubt and case.name not in moved}
+    apart = {name: place.doubt for name, place in moved.items()}
+    kinds = (
+        ("the heart was not found, the middle of the image was taken", missed),
+        ("the heart was first seen elsewhere", apart),
+    )
     for what, doubts in kinds:
         if doubts:
             shown = "; ".join(f"{name}: {doubt}" for name, doubt in list(doubts.items())[:5])

@@ -6,15 +6,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from . import __version__, files
 from .crash import crash_report
 from .errors import Stopped, UserError
 from .events import Done, EventLog, Failed, Listener, Started, StoppedEvent
-from .jobs import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, load_job
+from .jobs import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, Job, SegmentJob, TrainJob, load_job
 from .processes import exclusive, gone_check
 
 DONE, OUR_FAULT, USER_CAN_MEND, STOPPED = 0, 1, 2, 130
@@ -62,12 +63,11 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
     job = None
     try:
         resumed = (folder / EVENTS).exists()
+        (folder / CRASH_REPORT).unlink(missing_ok=True)
         job = load_job(folder)
         with _stop_requests(folder) as stop:
             log.emit(Started(kind=job.kind, version=__version__, pid=os.getpid(), resumed=resumed))
-            from . import tasks  # imports torch: seconds that an unreadable job need not take
-
-            summary = tasks.run(job, folder, log, stop)
+            summary = _work(job, folder, log, stop)
         seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
         return Done(seconds=seconds, cpu_seconds=cpu_seconds, summary=summary)
     except (Stopped, KeyboardInterrupt):
@@ -76,12 +76,27 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
         return _failure(error, folder, job)
 
 
-def _failure(error: Exception, folder: Path, job: object) -> Failed:
+def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
+    """What the kind of job asks for. Imported here, since PyTorch takes seconds that not every job has to wait."""
+    if isinstance(job, TrainJob):
+        from .train_job import run_train
+
+        return run_train(job, folder, log, stop)
+    if isinstance(job, SegmentJob):
+        from .segment_job import run_segment
+
+        return run_segment(job, folder, log, stop)
+    from .evaluation import evaluate_folder
+
+    return {"table": evaluate_folder(job.predictions, job.reference, job.labels, folder, log, stop).table}
+
+
+def _failure(error: Exception, folder: Path, job: Job | None) -> Failed:
     """The event that tells of an error; of one that the user cannot mend also a crash report is written."""
     if isinstance(error, OSError):
         error = files.as_user_error(error, Path(error.filename) if isinstance(error.filename, str) else folder)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
-        hint = "Close other programs, or choose smaller batches: --set optim.batch_labeled=6 --set optim.batch_mixed=[2,4]"
+        hint = "Close other programs, or choose smaller batches (optim.batch_labeled, optim.batch_mixed)"
         error = UserError("the memory does not suffice", where=folder, hint=hint)
     if isinstance(error, UserError):
         return Failed(what=error.what, where=error.where, hint=error.hint, fault="user")
@@ -89,7 +104,7 @@ def _failure(error: Exception, folder: Path, job: object) -> Failed:
     with suppress(OSError, UserError):
         files.write_text(report, crash_report(error, job))
     what = f"an error inside semicardiac: {type(error).__name__}: {error}"
-    return Failed(what=what, where=folder, hint=f"Send us {report.name}, which names no patient", fault="engine")
+    return Failed(what=what, where=str(folder), hint=f"Send us {report.name}, which names no patient", fault="engine")
 
 
 @contextmanager

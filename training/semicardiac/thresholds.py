@@ -59,15 +59,16 @@ def update(state: MapState, probability: Tensor, alpha: float, class_floor: int 
     Returns:
         The new state. Pixels that are not finite leave it as it was.
     """
-    batch, classes = probability.shape[:2]
-    confidence, label = probability.max(dim=1)
+    classes = probability.shape[1]
+    confidence, label = probability.float().max(dim=1)
     finite = torch.isfinite(confidence)
     confidence = torch.where(finite, confidence, 0.0)
     mean_sum = confidence.sum(dim=0)
     mean_count = finite.sum(dim=0).to(confidence.dtype)
-    weight = torch.nn.functional.one_hot(label, classes).to(confidence.dtype) * finite.unsqueeze(-1)
-    class_count = weight.sum(dim=(0, 1, 2))
-    class_sum = (weight * confidence.unsqueeze(-1)).sum(dim=(0, 1, 2))
+    values = torch.arange(classes, device=label.device).view(1, -1, 1, 1)  # one_hot would read the labels back, to check them
+    weight = ((label.unsqueeze(1) == values) & finite.unsqueeze(1)).to(confidence.dtype)
+    class_count = weight.sum(dim=(0, 2, 3))
+    class_sum = (weight * confidence.unsqueeze(1)).sum(dim=(0, 2, 3))
     if dist.is_available() and dist.is_initialized():
         packed = torch.cat([mean_sum.flatten(), mean_count.flatten(), class_sum, class_count])
         dist.all_reduce(packed)
@@ -94,14 +95,14 @@ def gate(state: MapState, probability: Tensor, kind: str = "confidence") -> Gate
         probability: Teacher softmax, (B, C, H, W) float32.
         kind: `confidence` or `binary`, the value of γ where the gate is open.
     """
-    confidence, label = probability.max(dim=1)
+    confidence, label = probability.float().max(dim=1)
     return _open(confidence, label, confidence > state.ratio[label] * state.threshold, kind)
 
 
 @torch.no_grad()
 def fixed_gate(probability: Tensor, threshold: float, kind: str = "confidence") -> Gated:
     """The gate without DPTM: one threshold for all classes and places."""
-    confidence, label = probability.max(dim=1)
+    confidence, label = probability.float().max(dim=1)
     return _open(confidence, label, confidence > threshold, kind)
 
 

@@ -1,7 +1,8 @@
-"""What each kind of job does."""
+"""The work of a train job: sound inputs first, then one training, or one for each seed."""
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -11,36 +12,34 @@ from typing import Any
 from . import files, trainer
 from .checks import check_cases
 from .compute import pick_device
-from .errors import UserError
-from .evaluation import evaluate_folder
+from .errors import Stopped, UserError
 from .events import AnyEvent, EventLog, Preview, Progress, Result
-from .jobs import EVENTS, Job, SegmentJob, TrainJob
-from .segmenting import run_segment
+from .jobs import EVENTS, TrainJob
 
 Summary = dict[str, Any]
 
 
-def run(job: Job, folder: Path, events: EventLog, stop: Callable[[], bool]) -> Summary:
-    """Does the work of a job in its folder, or what an earlier run left of it.
+def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> Summary:
+    """Trains, or goes on with what an earlier run left; with several seeds, each in a subfolder of its own.
+
+    Args:
+        job: Cases, labels, configuration, device.
+        folder: The job folder; with several seeds the model in it is that of the first.
+        events: Told of everything.
+        stop: Whether a stop was asked for.
+
+    Returns:
+        The summary of the training, or means and standard deviations over the seeds.
 
     Raises:
-        Stopped: If `stop` asked for it; what is done is kept.
-        UserError: For whatever the user can mend.
+        Stopped: If a stop was asked for; what is done is kept.
+        UserError: If an input or the device cannot be used.
     """
-    if isinstance(job, TrainJob):
-        return run_train(job, folder, events, stop)
-    if isinstance(job, SegmentJob):
-        return run_segment(job, folder, events, stop)
-    return {"table": evaluate_folder(job.predictions, job.reference, job.labels, folder, events)}
-
-
-def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> Summary:
-    """Trains once, or once for each seed in a subfolder of its own. The inputs are checked before the first begins."""
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
     pick_device(job.device)
     if not (places[0] / trainer.WORK).exists():
-        require_sound(job, events)
+        require_sound(job, events, stop)
     if job.seeds == 1:
         return trainer.train(folder, job, events, stop)
     summaries = []
@@ -49,26 +48,35 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
         config = job.config.model_copy(update={"seed": seed})
         log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name))
         summaries.append(trainer.train(place, job.model_copy(update={"config": config}), log, stop))
+    # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.
+    shutil.copytree(places[0] / trainer.MODEL, folder / trainer.MODEL, dirs_exist_ok=True)
+    events.emit(Result(kind="model", path=trainer.MODEL))
     summary = over_seeds(summaries)
     files.write_json(folder / "summary.json", summary)
     return summary
 
 
-def require_sound(job: TrainJob, events: EventLog) -> None:
+def require_sound(job: TrainJob, events: EventLog, stop: Callable[[], bool]) -> None:
     """Looks at every input; what is doubtful becomes a warning event.
 
     Raises:
+        Stopped: If a stop was asked for.
         UserError: For the first error, saying how many more there are.
     """
-    findings = check_cases(list(job.cases), job.labels, job.config)
-    for finding in findings:
-        if finding.level == "warning":
-            events.warn(finding.what, where=finding.where, hint=finding.hint)
+
+    def tell(done: int, total: int, name: str) -> None:
+        events.emit(Progress(stage="checking inputs", step=done, total=total, case=name))
+        if stop():
+            raise Stopped
+
+    findings = check_cases(job.cases, job.labels, job.config, progress=tell)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         first, others = errors[0], len(errors) - 1
         what = f"{first.what} (and {others} more errors, which semicardiac check lists)" if others else first.what
         raise UserError(what, where=first.where, hint=first.hint)
+    for warning in findings:
+        events.warn(warning.what, where=warning.where, hint=warning.hint)
 
 
 def over_seeds(summaries: list[Summary]) -> Summary:
@@ -78,6 +86,9 @@ def over_seeds(summaries: list[Summary]) -> Summary:
         values = [each[key] for each in summaries if isinstance(each.get(key), int | float)]
         if len(values) == len(summaries):
             summary |= {f"{key}_mean": statistics.fmean(values), f"{key}_sd": statistics.stdev(values)}
+    if "validation_mean_dice_mean" in summary:
+        mean, sd = summary["validation_mean_dice_mean"], summary["validation_mean_dice_sd"]
+        summary["table"] = f"validation: mean Dice {mean:.3f} ± {sd:.3f} over {len(summaries)} seeds"
     return summary
 
 

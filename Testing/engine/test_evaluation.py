@@ -1,0 +1,262 @@
+"""Folders of segmentations against references: matching by name, tables, means, worst volume, clinical agreement."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from semicardiac import evaluation
+from semicardiac.errors import Stopped, UserError
+from semicardiac.events import EventLog, Progress, Result, Warned
+from semicardiac.labels import get_label_set
+from semicardiac.volumes import Volume, write_labels, write_volume
+
+ACDC = get_label_set("acdc")
+GRID = np.diag([2.0, 2.0, 10.0, 1.0])  # 0.04 ml a voxel
+
+
+def _labels(rv: int = 0, myo: int = 0, lv: int = 0, shift: int = 0) -> Volume:
+    """Training labels in which each structure is a bar of so many voxels on rows of its own."""
+    array = np.zeros((3, 12, 40), np.uint8)
+    for label, (row, count) in enumerate(((1, rv), (5, myo), (9, lv)), start=1):
+        array[1, row, shift : shift + count] = label
+    return Volume(array, GRID)
+
+
+def _image() -> Volume:
+    return Volume(np.arange(3 * 12 * 40, dtype=np.int16).reshape(3, 12, 40), GRID)
+
+
+def _write(folder: Path, name: str, labels: Volume) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_labels(folder / name, labels, ACDC)
+
+
+def _acdc(folder: Path, patient: str, frames: dict[str, Volume], *, images: bool = True) -> None:
+    for frame, labels in frames.items():
+        _write(folder / patient, f"{patient}_{frame}_gt.nii.gz", labels)
+        if images:
+            write_volume(folder / patient / f"{patient}_{frame}.nii.gz", _image())
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two patients at ED and ES in ACDC layout, and segmentations of them with known errors."""
+    reference, predictions = tmp_path / "reference", tmp_path / "predictions"
+    _acdc(reference, "patient001", {"frame01": _labels(20, 20, 20), "frame12": _labels(10, 20, 10)})
+    _acdc(reference, "patient002", {"frame01": _labels(20, 20, 20), "frame09": _labels(0, 20, 8)})
+    _write(predictions, "patient001_frame01.nii.gz", _labels(20, 20, 20))
+    _write(predictions, "patient001_frame12.nii.gz", _labels(10, 20, 8))
+    _write(predictions, "patient002_frame01.nii.gz", _labels(20, 20, 20, shift=10))  # Dice 0.5
+    _write(predictions, "patient002_frame09.nii.gz", _labels(0, 0, 8))
+    return predictions, reference, tmp_path / "out"
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestMatching:
+    @pytest.mark.parametrize(
+        ("prediction", "reference"),
+        [
+            ("patient001_frame01.nii.gz", "patient001_frame01_gt.nii.gz"),
+            ("patient001_frame01.seg.nrrd", "patient001_frame01.nii.gz"),
+            ("deep/er/heart.nrrd", "heart_label.nii.gz"),
+            ("mr_train_1001_image.nii.gz", "mr_train_1001_label.nii.gz"),
+            ("heart_0000.nii.gz", "heart.nii.gz"),
+            ("scan_seg.nii.gz", "some/where/scan-label.nrrd"),
+        ],
+    )
+    def test_names_meet_without_their_endings(self, tmp_path, prediction, reference):
+        for folder, name in (("predictions", prediction), ("reference", reference)):
+            _write((tmp_path / folder / name).parent, Path(name).name, _labels(2, 2, 2))
+        pairs, strangers = evaluation.match(tmp_path / "predictions", tmp_path / "reference")
+        assert [(pair.prediction, pair.reference) for pair in pairs] == [
+            (tmp_path / "predictions" / prediction, tmp_path / "reference" / reference)
+        ]
+        assert pairs[0].image is None
+        assert strangers == []
+
+    def test_an_image_is_never_taken_for_a_reference(self, study):
+        predictions, reference, _ = study
+        write_volume(reference / "patient001" / "patient001_frame05.nii.gz", _image())  # no labels
+        _write(predictions, "patient001_frame05.nii.gz", _labels(2, 2, 2))
+        pairs, strangers = evaluation.match(predictions, reference)
+        assert [pair.reference.name for pair in pairs] == [
+            f"patient{number}_gt.nii.gz" for number in ("001_frame01", "001_frame12", "002_frame01", "002_frame09")
+        ]
+        assert [pair.image.name for pair in pairs[:1]] == ["patient001_frame01.nii.gz"]
+        assert [path.name for path in strangers] == ["patient001_frame05.nii.gz"]
+
+    def test_patients_and_phases_from_the_reference(self, study):
+        pairs, _ = evaluation.match(study[0], study[1])
+        assert [(pair.patient, pair.phase) for pair in pairs] == [
+            ("patient001", "ED"), ("patient001", "ES"), ("patient002", "ED"), ("patient002", "ES"),
+        ]  # fmt: skip
+
+    def test_phases_without_images(self, tmp_path):
+        for name in ("a_frame01", "a_frame08"):
+            _write(tmp_path / "p", f"{name}.nii.gz", _labels(2, 2, 2))
+            _write(tmp_path / "r", f"{name}_gt.nii.gz", _labels(2, 2, 2))
+        pairs, _ = evaluation.match(tmp_path / "p", tmp_path / "r")
+        assert [(pair.patient, pair.phase) for pair in pairs] == [("a", "ED"), ("a", "ES")]
+
+    def test_nnunet_layout(self, tmp_path):
+        data = tmp_path / "Dataset001"
+        _write(data / "labelsTr", "heart_01.nii.gz", _labels(2, 2, 2))
+        (data / "imagesTr").mkdir()
+        write_volume(data / "imagesTr" / "heart_01_0000.nii.gz", _image())
+        _write(tmp_path / "p", "heart_01_0000.nii.gz", _labels(2, 2, 2))
+        (pair,), _ = evaluation.match(tmp_path / "p", data)
+        assert pair.reference == data / "labelsTr" / "heart_01.nii.gz"
+        assert pair.image == data / "imagesTr" / "heart_01_0000.nii.gz"
+
+    def test_a_case_list(self, tmp_path):
+        _write(tmp_path / "truth", "x.nii.gz", _labels(2, 2, 2))
+        write_volume(tmp_path / "scan7.nii.gz", _image())
+        (tmp_path / "cases.csv").write_text("image,labels,patient,phase\nscan7.nii.gz,truth/x.nii.gz,anna,ES\n")
+        _write(tmp_path / "p", "scan7.nrrd", _labels(2, 2, 2))
+        (pair,), _ = evaluation.match([tmp_path / "p" / "scan7.nrrd"], tmp_path / "cases.csv")
+        assert (pair.reference.name, pair.image.name, pair.patient, pair.phase) == ("x.nii.gz", "scan7.nii.gz", "anna", "ES")
+
+    def test_confidence_maps_are_no_segmentations(self, study):
+        write_volume(study[0] / "patient001_frame01_confidence.nii.gz", _image())
+        pairs, strangers = evaluation.match(study[0], study[1])
+        assert len(pairs) == 4
+        assert strangers == []
+
+    def test_nothing_in_common_names_an_example_of_each(self, tmp_path):
+        _write(tmp_path / "p", "a.nii.gz", _labels(1, 1, 1))
+        _write(tmp_path / "r", "b.nii.gz", _labels(1, 1, 1))
+        with pytest.raises(UserError, match=r"segmentations: such as 'a'; references: such as 'b'"):
+            evaluation.match(tmp_path / "p", tmp_path / "r")
+
+    @pytest.mark.parametrize(("predictions", "reference"), [("nowhere", "r"), ("p", "nowhere")])
+    def test_missing_folder(self, tmp_path, predictions, reference):
+        _write(tmp_path / "p", "a.nii.gz", _labels(1, 1, 1))
+        _write(tmp_path / "r", "a.nii.gz", _labels(1, 1, 1))
+        with pytest.raises(UserError, match="no such file or folder"):
+            evaluation.match(tmp_path / predictions, tmp_path / reference)
+
+    def test_two_files_for_one_case(self, study):
+        _write(study[0] / "again", "patient001_frame01.nrrd", _labels(1, 1, 1))
+        with pytest.raises(UserError, match="two files for one case"):
+            evaluation.match(study[0], study[1])
+
+
+class TestEvaluateFolder:
+    def test_long_table(self, study):
+        evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
+        rows = _read(study[2] / "metrics.csv")
+        assert len(rows) == 4 * 3
+        row = next(row for row in rows if row["case"] == "patient001_frame12" and row["structure"] == "LV cavity")
+        assert float(row["dice"]) == pytest.approx(2 * 8 / 18, rel=1e-5)
+        assert row["phase"] == "ES"
+        assert (row["prediction_ml"], row["reference_ml"]) == ("0.32", "0.4")
+        shifted = next(row for row in rows if row["case"] == "patient002_frame01" and row["structure"] == "RV cavity")
+        assert (shifted["dice"], shifted["hd95_mm"], shifted["hd95_voxels"]) == ("0.5", "18.1", "9.05")
+        missed = next(row for row in rows if row["case"] == "patient002_frame09" and row["structure"] == "LV myocardium")
+        assert (missed["dice"], missed["hd95_mm"]) == ("0", "")
+
+    def test_means_leave_out_and_count_what_is_undefined(self, study):
+        summary = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2]).summary
+        rv = summary["metrics"]["RV cavity"]
+        assert rv["dice"] == {"mean": pytest.approx((1 + 1 + 0.5) / 3), "sd": pytest.approx(math.sqrt(1 / 12)), "n": 3, "undefined": 1}
+        assert (rv["both_empty"], rv["missed"], rv["invented"]) == (1, 0, 0)
+        myo = summary["metrics"]["LV myocardium"]
+        assert myo["dice"]["mean"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+        assert myo["missed"] == 1
+        assert myo["hd95_mm"]["undefined"] == 1
+        ed, es = summary["by_phase"]["ED"], summary["by_phase"]["ES"]
+        assert ed["mean"]["dice"]["mean"] == pytest.approx(0.75)
+        assert es["mean"]["dice"]["mean"] == pytest.approx(np.mean([(1 + 1 + 16 / 18) / 3, (0 + 1) / 2]))
+
+    def test_worst_volume_by_name(self, study):
+        worst = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2]).summary["worst"]
+        assert worst["case"] == "patient002_frame01"
+        assert worst["mean_dice"] == pytest.approx(0.5)
+
+    def test_ejection_fraction_against_the_reference(self, study):
+        result = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
+        rows = {(row["patient"], row["measure"]): row for row in _read(study[2] / "clinical.csv")}
+        lv = rows["patient001", "lv_ef_percent"]
+        assert (lv["prediction"], lv["reference"], lv["difference"], lv["unit"]) == ("60", "50", "10", "%")
+        assert float(rows["patient002", "rv_esv_ml"]["prediction"]) == 0
+        assert float(rows["patient001", "lv_mass_g"]["reference"]) == pytest.approx(20 * 0.04 * 1.05)
+        agreement = result.summary["agreement"]["lv_ef_percent"]
+        assert (agreement["n"], agreement["bias"]) == (2, pytest.approx(5.0))
+
+    def test_json_is_json_and_holds_the_same(self, study):
+        result = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
+        text = (study[2] / "metrics.json").read_text()
+        assert "NaN" not in text
+        stored = json.loads(text)
+        assert stored["metrics"]["LV cavity"]["dice"]["mean"] == pytest.approx(result.summary["metrics"]["LV cavity"]["dice"]["mean"])
+        assert stored["worst"]["dice"]["RV cavity"] == 0.5
+
+    def test_table_for_a_person(self, study):
+        table = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2]).table
+        assert "4 volumes of 2 patients" in table
+        assert "0.833 ± 0.289" in table  # RV cavity
+        assert "LV myocardium: missed altogether in 1 volumes" in table
+        assert "worst volume: patient002_frame01, mean Dice 0.500" in table
+        assert "LV ejection fraction: bias +5.0 %" in table
+
+    def test_pictures_from_the_worst_to_the_best(self, study):
+        result = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
+        drawn = result.summary["overlays"]
+        assert drawn[0]["case"] == "patient002_frame01"
+        assert [item["mean_dice"] for item in drawn] == sorted(item["mean_dice"] for item in drawn)
+        for item in drawn:
+            with Image.open(study[2] / item["path"]) as picture:
+                assert picture.format == "PNG"
+
+    def test_tells_of_progress_results_and_strangers(self, study):
+        events = []
+        _write(study[0], "nobody.nii.gz", _labels(1, 1, 1))
+        evaluation.evaluate_folder(study[0], study[1], ACDC, study[2], EventLog(None, events.append))
+        assert [event.step for event in events if isinstance(event, Progress)] == [0, 1, 2, 3, 4]
+        assert {event.path for event in events if isinstance(event, Result)} == {"metrics.csv", "clinical.csv", "metrics.json"}
+        (warning,) = [event for event in events if isinstance(event, Warned)]
+        assert "nobody.nii.gz" in warning.warning
+
+    def test_a_patient_with_two_volumes_of_a_phase_has_no_ejection_fraction(self, tmp_path):
+        rows = ["image,labels,patient,phase"]
+        for name, phase in (("a", "ED"), ("b", "ED"), ("c", "ES")):
+            write_volume(tmp_path / f"{name}.nii.gz", _image())
+            _write(tmp_path, f"{name}_gt.nii.gz", _labels(2, 2, 2))
+            _write(tmp_path / "p", f"{name}.nii.gz", _labels(2, 2, 2))
+            rows.append(f"{name}.nii.gz,{name}_gt.nii.gz,anna,{phase}")
+        (tmp_path / "list.csv").write_text("\n".join(rows))
+        events = []
+        result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "list.csv", ACDC, tmp_path / "out", EventLog(None, events.append))
+        assert result.clinical == []
+        assert [event.where for event in events if isinstance(event, Warned)] == ["anna"]
+        assert not (tmp_path / "out" / "clinical.csv").exists()
+
+    def test_another_grid_names_the_file(self, study):
+        _write(study[0], "patient001_frame01.nii.gz", Volume(_labels(1, 1, 1).array, np.diag([2.0, 2.0, 8.0, 1.0])))
+        with pytest.raises(UserError, match="different grids") as caught:
+            evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
+        assert caught.value.where.endswith("patient001_frame01.nii.gz")
+        assert not study[2].exists()
+
+    def test_can_be_stopped(self, study):
+        with pytest.raises(Stopped):
+            evaluation.evaluate_folder(study[0], study[1], ACDC, study[2], stop=lambda: True)
+
+
+def test_a_single_volume_has_no_standard_deviation(tmp_path):
+    _write(tmp_path / "p", "a.nii.gz", _labels(4, 4, 4))
+    _write(tmp_path / "r", "a.nii.gz", _labels(4, 4, 4))
+    result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out")
+    assert math.isnan(result.summary["metrics"]["LV cavity"]["dice"]["sd"])
+    assert "1.000 " in result.table
+    assert result.summary["agreement"] == {}

@@ -1,0 +1,73 @@
+"""Frames of voxels as files hold them, with their place in the patient, before anything is made of them.
+
+Files of ITK hold LPS (left, posterior, superior), everything else here is RAS; the two are told apart only in this file
+and by its callers, the readers and writers of the formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import UserError
+
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""LPS to RAS, and back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """One volume, or the volumes of a time series."""
+
+    array: np.ndarray
+    """[frame, slice, row, col]."""
+    ijk_to_ras: np.ndarray
+    """(4, 4) float64: (col, row, slice, 1) of a voxel's center to mm, RAS."""
+    times_s: tuple[float, ...] | None = None
+    """Time of each frame from the first one on, in seconds; None where that is not known."""
+
+
+def regular_times(frames: int, step_s: float) -> tuple[float, ...] | None:
+    """Times at equal distances, or None for a single frame or an unknown step (0)."""
+    return tuple(index * step_s for index in range(frames)) if frames > 1 and step_s > 0 else None
+
+
+def matrix_from_itk(direction: Sequence[float], spacing: Sequence[float], origin: Sequence[float]) -> np.ndarray:
+    """The IJK-to-RAS matrix of an ITK image of three or four dimensions (the fourth is time)."""
+    dimensions = len(origin)
+    lps = np.eye(4)
+    lps[:3, :3] = (np.reshape(direction, (dimensions, dimensions)) * spacing)[:3, :3]
+    lps[:3, 3] = origin[:3]
+    return FLIP @ lps
+
+
+def require_real(dtype: np.dtype, path: Path) -> None:
+    """Raises UserError unless voxels are real numbers."""
+    if dtype.fields:
+        raise not_scalar("an RGB volume", path)
+    if dtype.kind not in "biuf":
+        hint = "Export the magnitude as a scalar volume"
+        raise UserError(f"voxels are of type {dtype} where real numbers are expected", where=path, hint=hint)
+
+
+def not_scalar(found: str, path: Path) -> UserError:
+    """The error for more than one number in a voxel."""
+    hint = "Export it as a scalar (grayscale) volume"
+    return UserError(f"this is {found} where one number in each voxel is expected", where=path, hint=hint)
+
+
+def not_a_stack(path: Path) -> UserError:
+    """The error for a file with two dimensions."""
+    hint = "Export the whole stack of slices as one volume"
+    return UserError("this is a two-dimensional image where a volume is expected", where=path, hint=hint)
+
+
+def unreadable(error: Exception, path: Path) -> UserError:
+    """The error for a file that the library of its format gives up on."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    detail = lines[-1].rstrip(".") if lines else type(error).__name__
+    hint = "Copy or export it again"
+    return UserError(f"this file is damaged, cut short or not what its name says ({detail})", where=path, hint=hint)

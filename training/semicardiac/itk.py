@@ -1,0 +1,106 @@
+"""NRRD and MetaImage files through SimpleITK, 3D and 4D, and Slicer's sequence files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from .files import atomic_path
+from .geometry import FLIP, Frames, matrix_from_itk, not_a_stack, not_scalar, regular_times, require_real, unreadable
+
+SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+WRITABLE_SUFFIXES = (".nrrd", ".mha")
+
+_UNKNOWN_STEP_S = 1.0
+"""ITK knows no unknown time step and takes 1; no heart is imaged in steps of exactly one second."""
+
+
+def read_image(path: Path) -> sitk.Image:
+    """Reads a file that ITK knows.
+
+    Raises:
+        UserError: If it is damaged or cut short.
+    """
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise unreadable(error, path) from None
+
+
+def frames_of(image: sitk.Image, path: Path) -> Frames:
+    """The frames of an image that was read from `path`.
+
+    Raises:
+        UserError: If its voxels are not scalar and real, or it is flat.
+    """
+    array = sitk.GetArrayFromImage(image)
+    require_real(array.dtype, path)
+    components = image.GetNumberOfComponentsPerPixel()
+    if image.GetDimension() == 2:
+        raise not_a_stack(path)
+    step = 0.0
+    if components == 1 and image.GetDimension() == 4:
+        step = image.GetSpacing()[3] if image.GetSpacing()[3] != _UNKNOWN_STEP_S else 0.0
+    elif components > 1 and image.GetDimension() == 3 and metadata(image, "NRRD_kinds[0]") == "list":
+        array = np.ascontiguousarray(np.moveaxis(array, -1, 0))  # a sequence as Slicer writes it
+    elif components > 1:
+        raise not_scalar(f"a volume with {components} values in each voxel", path)
+    else:
+        array = array[None]
+    return Frames(array, geometry_of(image), regular_times(len(array), step))
+
+
+def geometry_of(image: sitk.Image) -> np.ndarray:
+    """The IJK-to-RAS matrix of an image."""
+    return matrix_from_itk(image.GetDirection(), image.GetSpacing(), image.GetOrigin())
+
+
+def metadata(image: sitk.Image | sitk.ImageFileReader, key: str, default: str = "") -> str:
+    """An entry of the header, or the default."""
+    return image.GetMetaData(key) if image.HasMetaDataKey(key) else default
+
+
+def write_image(path: Path, frames: Frames, header: Mapping[str, str] | None = None) -> None:
+    """Writes a NRRD or MetaImage file, 4D for more than one frame.
+
+    Args:
+        path: Where to; the suffix decides on the format.
+        frames: What to write.
+        header: Further key-value pairs for the file's header.
+
+    Raises:
+        UserError: If the disk is full or the place is not writable.
+    """
+    lps = FLIP @ frames.ijk_to_ras
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    images = [sitk.GetImageFromArray(frame) for frame in frames.array]
+    for image in images:
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+        image.SetOrigin(lps[:3, 3].tolist())
+    image = images[0]
+    if len(images) > 1:
+        step = frames.times_s[1] - frames.times_s[0] if frames.times_s else 0.0
+        image = sitk.JoinSeries(images, 0.0, step if step > 0 else _UNKNOWN_STEP_S)
+    for key, value in (header or {}).items():
+        image.SetMetaData(key, value)
+    with atomic_path(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise _os_error(error, temporary, frames.array.nbytes) from error
+
+
+def _os_error(error: RuntimeError, path: Path, size: int) -> OSError:
+    """What the operating system would have said, had ITK passed it on."""
+    if not os.access(path.parent, os.W_OK):
+        return PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    if shutil.disk_usage(path.parent).free < size:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return OSError(errno.EIO, str(error), str(path))

@@ -1,0 +1,84 @@
+"""NIfTI files, 3D and 4D."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from .files import atomic_path
+from .geometry import Frames, matrix_from_itk, not_a_stack, not_scalar, regular_times, require_real, unreadable
+
+SUFFIXES = (".nii.gz", ".nii")
+
+_NIFTI_2 = (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # header sizes of 540 bytes, either byte order
+_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_DAMAGE = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+
+
+def read_nifti(path: Path) -> Frames:
+    """Reads a NIfTI file: voxels through nibabel, since ITK silently fills the missing part of a cut file with zeros.
+
+    Raises:
+        UserError: If it is damaged or cut short, or its voxels are not scalar and real.
+    """
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)  # to the very end, where the checksum is
+        image = (nib.Nifti2Image if data[:4] in _NIFTI_2 else nib.Nifti1Image).from_bytes(data)
+        array = np.asanyarray(image.dataobj)
+    except _DAMAGE as error:
+        raise unreadable(error, path) from None
+    require_real(array.dtype, path)
+    shape = array.shape
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 4:
+        raise not_scalar(f"a volume of {' x '.join(map(str, shape))}", path)
+    if len(shape) < 3:
+        raise not_a_stack(path)
+    array = array.reshape((*shape[:3], -1)).astype(array.dtype.newbyteorder("="), copy=False)
+    array = np.ascontiguousarray(array.T)
+    step = float(image.header["pixdim"][4]) * _SECONDS.get(image.header.get_xyzt_units()[1], 0.0)
+    return Frames(array, _matrix(path, image), regular_times(len(array), step))
+
+
+def write_nifti(path: Path, frames: Frames) -> None:
+    """Writes a NIfTI file, 4D for more than one frame; the same frames give the same bytes.
+
+    Raises:
+        UserError: If the disk is full or the place is not writable.
+    """
+    array = frames.array.T if len(frames.array) > 1 else frames.array[0].T
+    image = nib.Nifti1Image(array, frames.ijk_to_ras)
+    axes = frames.ijk_to_ras[:3, :3] / np.linalg.norm(frames.ijk_to_ras[:3, :3], axis=0)
+    rigid = np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
+    image.set_sform(frames.ijk_to_ras, code="scanner")
+    image.set_qform(frames.ijk_to_ras if rigid else None, code="scanner" if rigid else 0)  # a qform cannot hold shear
+    image.header.set_xyzt_units("mm", "sec")
+    if len(frames.array) > 1:
+        step = frames.times_s[1] - frames.times_s[0] if frames.times_s else 0.0
+        image.header.set_zooms((*image.header.get_zooms()[:3], step))
+    data = image.to_bytes()
+    if path.name.lower().endswith(".gz"):
+        data = gzip.compress(data, compresslevel=5, mtime=0)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _matrix(path: Path, image: nib.Nifti1Image) -> np.ndarray:
+    """IJK to RAS as ITK, and so Slicer, understands the header's matrices; as nibabel does where ITK refuses them."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:  # a sheared sform and no qform
+        return np.array(image.affine, dtype=float)
+    if reader.GetDimension() < 3:
+        raise not_a_stack(path)
+    return matrix_from_itk(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())

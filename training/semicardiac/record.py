@@ -1,0 +1,145 @@
+"""What a job folder tells of its job, however far the job came: files that are absent are empty here."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import UserError
+from .events import AnyEvent, Event, read_events
+from .files import read_json
+from .labels import LabelSet
+
+Rows = list[dict[str, Any]]
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job folder, read when asked."""
+
+    folder: Path
+
+    @cached_property
+    def job(self) -> dict[str, Any]:
+        """job.json."""
+        return _object(self.folder / "job.json")
+
+    @property
+    def kind(self) -> str:
+        """`train`, `segment` or `evaluate`."""
+        return str(self.job.get("kind", "train"))
+
+    @cached_property
+    def events(self) -> list[AnyEvent]:
+        path = self.folder / "events.jsonl"
+        return read_events(path) if path.is_file() else []
+
+    def last(self, kind: type[E]) -> E | None:
+        """The last event of a kind."""
+        return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+
+    def all(self, kind: type[E]) -> list[E]:
+        """All events of a kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @cached_property
+    def history(self) -> Rows:
+        """history.csv: a row for every look at the training."""
+        return _table(self.folder / "history.csv")
+
+    @cached_property
+    def validation(self) -> Rows:
+        """validation.csv: Dice by step, case and structure."""
+        return _table(self.folder / "validation.csv")
+
+    @cached_property
+    def measured(self) -> Path:
+        """Where the tables of an evaluation are: the job folder, or `evaluation` in it."""
+        inside = self.folder / "evaluation"
+        return inside if (inside / "metrics.json").is_file() else self.folder
+
+    @cached_property
+    def metrics(self) -> Rows:
+        """metrics.csv, see evaluation.py."""
+        return _table(self.measured / "metrics.csv")
+
+    @cached_property
+    def clinical(self) -> Rows:
+        """clinical.csv, see evaluation.py."""
+        return _table(self.measured / "clinical.csv")
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """metrics.json, see evaluation.py."""
+        return _object(self.measured / "metrics.json")
+
+    @cached_property
+    def model(self) -> dict[str, Any]:
+        """Settings of the trained model, or of the one that a segment job used."""
+        used = self.job.get("model")
+        if used is None:
+            return _object(self.folder / "model" / "config.json")
+        path = self.folder / used
+        return _object(path / "model" / "config.json") or _object(path / "config.json")
+
+    @cached_property
+    def labels(self) -> LabelSet | None:
+        """The structures, from wherever they are told."""
+        for source in (self.job, self.model, self.summary):
+            if "labels" in source:
+                return LabelSet.model_validate(source["labels"])
+        return None
+
+    @cached_property
+    def previews(self) -> list[Path]:
+        """Pictures of the training, in the order of its steps."""
+        return sorted((self.folder / "previews").glob("*.png"))
+
+    @cached_property
+    def seeds(self) -> list[Record]:
+        """The trainings of a job with several seeds."""
+        return [Record(path) for path in sorted(self.folder.glob("seed*")) if (path / "events.jsonl").is_file()]
+
+
+def read_record(folder: Path) -> Record:
+    """The record of a job folder.
+
+    Raises:
+        UserError: If this is no job folder, or its job.json is damaged.
+    """
+    folder = Path(folder).absolute()
+    if not folder.is_dir():
+        raise UserError("there is no such folder", where=folder, hint="Name a job folder: one with a job.json")
+    record = Record(folder)
+    if not record.job and not record.events:
+        raise UserError("this is not a job folder", where=folder, hint="A job folder holds a file job.json")
+    return record
+
+
+def _object(path: Path) -> dict[str, Any]:
+    data = read_json(path) if path.is_file() else {}
+    return data if isinstance(data, dict) else {}
+
+
+def _table(path: Path) -> Rows:
+    """Rows of a CSV file, numbers as float, empty fields as NaN; a last row that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        return [dict(zip(header, map(_value, row), strict=True)) for row in reader if len(row) == len(header)]
+
+
+def _value(text: str) -> float | str:
+    if text == "":
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        return text
