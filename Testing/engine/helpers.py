@@ -12,14 +12,15 @@ REPOSITORY = Path(__file__).parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 QUICK = (
-    "network.widths=[4,8,8]", "locate.widths=[4,8]", "locate.size=32", "locate.spacing_mm=4", "locate.steps_max=20",
-    "locate.batch=4", "preprocess.crop=32", "preprocess.margin=8", "preprocess.spacing_mm=2", "optim.batch_labeled=4",
-    "optim.batch_mixed=[2,2]", "loss.contrast_grid=2", "loss.class_floor=4",
+    "network.widths=[4,8,8]", "preprocess.crop=32", "preprocess.margin=8", "preprocess.spacing_mm=2",
+    "locate.widths=[4,8]", "locate.size=32", "locate.spacing_mm=4", "locate.steps_max=20", "locate.batch=4",
+    "optim.batch_labeled=4", "optim.batch_mixed=[2,2]", "loss.contrast_grid=2", "loss.class_floor=4",
+    "schedule.preview_every=1",
 )  # fmt: skip
 """Settings with which a training of a few steps takes a second."""
 
 
-def draw_heart(seed: int, *, size: int = 40, slices: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def draw_heart(seed: int, *, size: int = 40, slices: int = 6) -> tuple[np.ndarray, np.ndarray]:
     """A crescent and a ring on noise: image float32 and ACDC labels uint8, both [slice,row,col]."""
     rng = np.random.default_rng(seed)
     rows, cols = np.mgrid[:size, :size]
@@ -36,7 +37,7 @@ def draw_heart(seed: int, *, size: int = 40, slices: int = 4) -> tuple[np.ndarra
     return image.astype(np.float32), labels
 
 
-def write_itk(path: Path, array: np.ndarray, *, spacing: tuple[float, ...] = (2.0, 2.0, 8.0), is_vector: bool = False) -> Path:
+def write_itk(path: Path, array: np.ndarray, *, spacing=(2.0, 2.0, 8.0), is_vector: bool = False) -> Path:
     """Writes [slice,row,col] as a file, by SimpleITK alone: what tests read must not come from our own writers."""
     image = sitk.GetImageFromArray(array, isVector=is_vector)
     image.SetSpacing(spacing)

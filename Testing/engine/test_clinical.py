@@ -25,7 +25,9 @@ def test_volumes_of_an_oblique_anisotropic_grid():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("edv", "esv", "expected"), [(150, 60, 60.0), (100, 100, 0.0), (80, 100, -25.0), (0, 0, math.nan)])
+@pytest.mark.parametrize(
+    ("edv", "esv", "expected"), [(150, 60, 60.0), (100, 100, 0.0), (80, 100, -25.0), (0, 0, math.nan)]
+)
 def test_ejection_fraction(edv, esv, expected):
     assert clinical.ejection_fraction(edv, esv) == pytest.approx(expected, nan_ok=True)
 

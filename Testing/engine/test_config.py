@@ -74,8 +74,8 @@ class TestOverrides:
 
 class TestAssignments:
     def test_values_are_read_as_json_where_they_are(self):
-        texts = ["loss.lambda_u=0.5", "optim.batch_mixed=[2, 4]", "loss.dptm=false", "loss.alpha=null", "network.name=unet"]
-        assert parse_assignments(texts) == {
+        texts = ["loss.lambda_u=0.5", "optim.batch_mixed=[2, 4]", "loss.dptm=false", "loss.alpha=null"]
+        assert parse_assignments([*texts, "network.name=unet"]) == {
             "loss": {"lambda_u": 0.5, "dptm": False, "alpha": None},
             "optim": {"batch_mixed": [2, 4]},
             "network": {"name": "unet"},

@@ -124,7 +124,12 @@ class TestMatching:
         (tmp_path / "cases.csv").write_text("image,labels,patient,phase\nscan7.nii.gz,truth/x.nii.gz,anna,ES\n")
         _write(tmp_path / "p", "scan7.nrrd", _labels(2, 2, 2))
         (pair,), _ = evaluation.match([tmp_path / "p" / "scan7.nrrd"], tmp_path / "cases.csv")
-        assert (pair.reference.name, pair.image.name, pair.patient, pair.phase) == ("x.nii.gz", "scan7.nii.gz", "anna", "ES")
+        assert (pair.reference.name, pair.image.name, pair.patient, pair.phase) == (
+            "x.nii.gz",
+            "scan7.nii.gz",
+            "anna",
+            "ES",
+        )
 
     def test_confidence_maps_are_no_segmentations(self, study):
         write_volume(study[0] / "patient001_frame01_confidence.nii.gz", _image())
@@ -162,13 +167,20 @@ class TestEvaluateFolder:
         assert (row["prediction_ml"], row["reference_ml"]) == ("0.32", "0.4")
         shifted = next(row for row in rows if row["case"] == "patient002_frame01" and row["structure"] == "RV cavity")
         assert (shifted["dice"], shifted["hd95_mm"], shifted["hd95_voxels"]) == ("0.5", "18.1", "9.05")
-        missed = next(row for row in rows if row["case"] == "patient002_frame09" and row["structure"] == "LV myocardium")
+        missed = next(
+            row for row in rows if row["case"] == "patient002_frame09" and row["structure"] == "LV myocardium"
+        )
         assert (missed["dice"], missed["hd95_mm"]) == ("0", "")
 
     def test_means_leave_out_and_count_what_is_undefined(self, study):
         summary = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2]).summary
         rv = summary["metrics"]["RV cavity"]
-        assert rv["dice"] == {"mean": pytest.approx((1 + 1 + 0.5) / 3), "sd": pytest.approx(math.sqrt(1 / 12)), "n": 3, "undefined": 1}
+        assert rv["dice"] == {
+            "mean": pytest.approx((1 + 1 + 0.5) / 3),
+            "sd": pytest.approx(math.sqrt(1 / 12)),
+            "n": 3,
+            "undefined": 1,
+        }
         assert (rv["both_empty"], rv["missed"], rv["invented"]) == (1, 0, 0)
         myo = summary["metrics"]["LV myocardium"]
         assert myo["dice"]["mean"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
@@ -198,7 +210,9 @@ class TestEvaluateFolder:
         text = (study[2] / "metrics.json").read_text()
         assert "NaN" not in text
         stored = json.loads(text)
-        assert stored["metrics"]["LV cavity"]["dice"]["mean"] == pytest.approx(result.summary["metrics"]["LV cavity"]["dice"]["mean"])
+        assert stored["metrics"]["LV cavity"]["dice"]["mean"] == pytest.approx(
+            result.summary["metrics"]["LV cavity"]["dice"]["mean"]
+        )
         assert stored["worst"]["dice"]["RV cavity"] == 0.5
 
     def test_table_for_a_person(self, study):
@@ -223,7 +237,11 @@ class TestEvaluateFolder:
         _write(study[0], "nobody.nii.gz", _labels(1, 1, 1))
         evaluation.evaluate_folder(study[0], study[1], ACDC, study[2], EventLog(None, events.append))
         assert [event.step for event in events if isinstance(event, Progress)] == [0, 1, 2, 3, 4]
-        assert {event.path for event in events if isinstance(event, Result)} == {"metrics.csv", "clinical.csv", "metrics.json"}
+        assert {event.path for event in events if isinstance(event, Result)} == {
+            "metrics.csv",
+            "clinical.csv",
+            "metrics.json",
+        }
         (warning,) = [event for event in events if isinstance(event, Warned)]
         assert "nobody.nii.gz" in warning.warning
 
@@ -236,7 +254,9 @@ class TestEvaluateFolder:
             rows.append(f"{name}.nii.gz,{name}_gt.nii.gz,anna,{phase}")
         (tmp_path / "list.csv").write_text("\n".join(rows))
         events = []
-        result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "list.csv", ACDC, tmp_path / "out", EventLog(None, events.append))
+        result = evaluation.evaluate_folder(
+            tmp_path / "p", tmp_path / "list.csv", ACDC, tmp_path / "out", EventLog(None, events.append)
+        )
         assert result.clinical == []
         assert [event.where for event in events if isinstance(event, Warned)] == ["anna"]
         assert not (tmp_path / "out" / "clinical.csv").exists()

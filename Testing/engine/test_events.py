@@ -64,7 +64,8 @@ class TestEventLog:
         assert heard == [("first", "started"), ("second", "started"), ("first", "warning"), ("second", "warning")]
         again = EventLog(tmp_path / "events.jsonl")
         again.emit(ONE_OF_EACH[-1])
-        assert [event.event for event in events.read_events(tmp_path / "events.jsonl")] == ["started", "warning", "done"]
+        written = events.read_events(tmp_path / "events.jsonl")
+        assert [event.event for event in written] == ["started", "warning", "done"]
 
     def test_an_event_is_on_disk_as_soon_as_it_is_emitted(self, tmp_path: Path):
         log = EventLog(tmp_path / "events.jsonl")

@@ -82,7 +82,9 @@ class TestJson:
         files.write_json(tmp_path / "a.json", {"a": [1.5, float("nan")], "b": (float("inf"), {"c": -float("inf")})})
         assert files.read_json(tmp_path / "a.json") == {"a": [1.5, None], "b": [None, {"c": None}]}
 
-    @pytest.mark.parametrize(("content", "what"), [(None, "missing"), (b"{", "not a readable"), (b"\xff\xfe\x00", "not a readable")])
+    @pytest.mark.parametrize(
+        ("content", "what"), [(None, "missing"), (b"{", "not a readable"), (b"\xff\xfe\x00", "not a readable")]
+    )
     def test_unreadable_files_are_the_users_to_mend(self, tmp_path: Path, content: bytes | None, what: str):
         path = tmp_path / "a.json"
         if content is not None:

@@ -162,9 +162,7 @@ class TestAgainstMonai:
         )
         ours = metrics.surface_distances(a, b, spacing)
         edges = utils.get_mask_edges(torch.from_numpy(a), torch.from_numpy(b))
-        directed = [
-            np.asarray(utils.get_surface_distance(*pair, spacing=spacing)) for pair in (edges, edges[::-1])
-        ]
+        directed = [np.asarray(utils.get_surface_distance(*pair, spacing=spacing)) for pair in (edges, edges[::-1])]
         np.testing.assert_allclose(np.sort(ours), np.sort(np.concatenate(directed)), atol=1e-5)
 
         batch = [torch.from_numpy(mask)[None, None].float() for mask in (a, b)]

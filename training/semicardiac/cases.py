@@ -17,6 +17,7 @@ from .errors import UserError, nearest
 from .labels import LabelSet
 from .layouts import Entry, Phase, entries_of_files, entries_of_folder, parse_name
 from .protocols import ROLES, Protocol, Role, assign_roles
+from .segmentations import SUFFIX as SEGMENTATION_SUFFIX
 from .volumes import Volume, is_volume_file, read_labels, read_volume, stem
 
 CASE_LIST = "cases.csv"
@@ -93,7 +94,8 @@ def load_labels(case: Case, label_set: LabelSet) -> Volume:
     """
     if case.labels is None:
         raise UserError("this case has no labels", where=case.name, hint="Name its label file")
-    return read_labels(case.labels, label_set, frame=case.frame)
+    grid = load_image(case) if case.labels.name.lower().endswith(SEGMENTATION_SUFFIX) else None
+    return read_labels(case.labels, label_set, frame=case.frame, grid=grid)
 
 
 def discover(paths: Sequence[Path | str]) -> list[Case]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ FORMAT = 1
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes tensors, numbers, texts and containers of them."""
+    content = io.BytesIO()  # torch's own writer hides what went wrong, such as a full disk
+    torch.save({"format": FORMAT, **state}, content)
     with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(path: Path, label_names: list[str]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
@@ -14,6 +16,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, subcommand
 from . import __version__
 from .commands import COMMANDS
 from .errors import UserError
+from .explain import explain
 
 DESCRIPTION = """Cardiac segmentation from few labeled and many unlabeled volumes.
 
@@ -39,14 +42,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return parse_arguments(arguments).run()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
     except SystemExit as exit_request:  # --help
         return int(exit_request.code or 0)
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it closes it
+        return 0
     except Exception as error:
+        explained = explain(error, Path.cwd())
+        if explained is not None:
+            print(f"error: {explained}", file=sys.stderr)
+            return 2
         traceback.print_exc()
         print(f"error: an error inside semicardiac: {error!r}. Send us the lines above.", file=sys.stderr)
         return 1

@@ -104,7 +104,7 @@ class Check(Cases):
         with Console() as console:
             findings = check_cases(cases, labels, progress=console.progress_of("checking inputs"))
         for finding in findings:
-            print(finding)
+            print(f"{finding.level}: {UserError(finding.what, where=finding.where, hint=finding.hint)}")
         roles = [case.role for case in cases]
         print(", ".join(f"{roles.count(role)} {role}" for role in ("labeled", "unlabeled", "validation")))
         for name, value in environment.items():
@@ -160,6 +160,8 @@ class Train(Cases):
             return self._go_on(self.resume)
         if self.out is None:
             raise UserError("no folder for the training was named", where="--out", hint="Add --out JOB, a new folder")
+        if self.minutes is not None and self.steps is not None:
+            raise UserError("both a time and a number of steps are given", where="--minutes, --steps", hint="Give one")
         cases, labels = self.find()
         assignments = [*self._assignments(labels.plane), *(text for texts in self.set for text in texts)]
         config = make_config(self.preset, parse_assignments(assignments))
@@ -176,8 +178,6 @@ class Train(Cases):
 
     def _assignments(self, plane: str) -> list[str]:
         """What the options ask for, in the words of `--set`, which comes after them and so wins."""
-        if self.minutes is not None and self.steps is not None:
-            raise UserError("both a time and a number of steps are given", where="--minutes, --steps", hint="Give one")
         values = {
             "seed": self.seed,
             "deterministic": self.deterministic,

@@ -31,6 +31,7 @@ from .errors import Stopped, UserError
 from .events import EventLog, Progress, Result
 from .files import write_json, write_text
 from .labels import LabelSet
+from .layouts import parse_name
 from .metrics import METRICS, evaluate_pair
 from .overlays import overlay_montage, write_png
 from .volumes import is_volume_file, read_labels, read_volume, stem, write_labels
@@ -179,7 +180,11 @@ def match(predictions: Path | Sequence[Path], reference: Path) -> tuple[list[Pai
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair], label_set: LabelSet, out: Path, events: EventLog | None = None, stop: Callable[[], bool] = never
+    pairs: Sequence[Pair],
+    label_set: LabelSet,
+    out: Path,
+    events: EventLog | None = None,
+    stop: Callable[[], bool] = never,
 ) -> Evaluation:
     """Measures segmentations and writes the tables and pictures; see `evaluate_folder`."""
     events = events or EventLog()
@@ -188,7 +193,8 @@ def evaluate_pairs(
         if stop():
             raise Stopped
         events.emit(Progress(stage="evaluate", step=number, total=len(pairs), case=pair.case))
-        prediction, reference = read_labels(pair.prediction, label_set), read_labels(pair.reference, label_set, frame=pair.frame)
+        prediction = read_labels(pair.prediction, label_set)
+        reference = read_labels(pair.reference, label_set, frame=pair.frame)
         try:
             measured = evaluate_pair(prediction, reference, label_set)
         except UserError as error:
@@ -209,7 +215,9 @@ def evaluate_pairs(
     return Evaluation(rows, clinical, summary, format_table(summary))
 
 
-def summarize(rows: Sequence[dict[str, Any]], clinical: Sequence[dict[str, Any]], label_set: LabelSet) -> dict[str, Any]:
+def summarize(
+    rows: Sequence[dict[str, Any]], clinical: Sequence[dict[str, Any]], label_set: LabelSet
+) -> dict[str, Any]:
     """What metrics.json holds, from the rows of metrics.csv and clinical.csv."""
     phases = sorted({row["phase"] for row in rows if row["phase"]})
     means = {case: value for case, value in _by_volume(rows, "dice").items() if not math.isnan(value)}
@@ -252,12 +260,12 @@ def format_table(summary: dict[str, Any]) -> str:
     for name, found in summary["metrics"].items():
         if name == MEAN:
             continue
-        if found["both_empty"]:
-            notes.append(f"{name}: in neither segmentation nor reference of {found['both_empty']} volumes, which count in no mean")
-        if found["missed"]:
-            notes.append(f"{name}: missed altogether in {found['missed']} volumes (Dice 0, distances undefined)")
-        if found["invented"]:
-            notes.append(f"{name}: only in the segmentation of {found['invented']} volumes (Dice 0, distances undefined)")
+        for key, text in (
+            ("both_empty", "in neither segmentation nor reference of {} volumes, which count in no mean"),
+            ("missed", "missed altogether in {} volumes (Dice 0, distances undefined)"),
+            ("invented", "only in the segmentation of {} volumes (Dice 0, distances undefined)"),
+        ):
+            notes += [f"{name}: {text.format(found[key])}"] if found[key] else []
     if summary["worst"]:
         notes.append(f"worst volume: {summary['worst']['case']}, mean Dice {summary['worst']['mean_dice']:.3f}")
     for measure, found in summary["agreement"].items():
@@ -287,7 +295,8 @@ def _files(paths: Path | Sequence[Path]) -> list[Path]:
             raise UserError("there is no such file or folder", where=path)
         found += sorted(item for item in path.rglob("*") if is_volume_file(item)) if path.is_dir() else [path]
     if not found:
-        raise UserError("this folder holds no label files", where=paths, hint="Label files are .nii.gz, .nrrd, .seg.nrrd or .mha")
+        hint = "Label files are .nii.gz, .nrrd, .seg.nrrd or .mha"
+        raise UserError("this folder holds no label files", where=paths, hint=hint)
     return found
 
 
@@ -308,9 +317,12 @@ def _references(path: Path, predictions: list[Path]) -> dict[str, tuple[Case, Pa
         return {name: (case, case.labels, case.image) for name, case in by_name.items()}
     known = {_ENDING.sub("", case.name): case for case in cases or _discovered(predictions)}
     label_files = _unique((_plain(file), file) for file in _files(path))
-    return {
-        name: (known.get(name) or Case(name=name, patient=name, image=file), file, None) for name, file in label_files.items()
-    }
+    return {name: (known.get(name) or _case_of(name, file), file, None) for name, file in label_files.items()}
+
+
+def _case_of(name: str, file: Path) -> Case:
+    parts = parse_name(name)
+    return Case(name=name, patient=parts.patient, phase=parts.phase, image=file)
 
 
 def _discovered(paths: list[Path]) -> list[Case]:
@@ -325,7 +337,8 @@ def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, path in named:
         if name in found:
-            raise UserError(f"this and {found[name]} are two files for one case", where=path, hint="Name one folder of segmentations at a time")
+            hint = "Name one folder of segmentations at a time"
+            raise UserError(f"this and {found[name]} are two files for one case", where=path, hint=hint)
         found[name] = path
     return found
 
@@ -376,7 +389,8 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
     by_patient: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
     for row in rows:
         if row["phase"]:
-            by_patient.setdefault(row["patient"], {}).setdefault(row["phase"], {}).setdefault(row["case"], []).append(row)
+            phases = by_patient.setdefault(row["patient"], {})
+            phases.setdefault(row["phase"], {}).setdefault(row["case"], []).append(row)
     measured = []
     for patient, phases in sorted(by_patient.items()):
         if set(phases) != {"ED", "ES"}:
@@ -400,19 +414,27 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
     return measured
 
 
-def _draw(pairs: Sequence[Pair], rows: Sequence[dict[str, Any]], label_set: LabelSet, out: Path) -> list[dict[str, Any]]:
+def _draw(
+    pairs: Sequence[Pair], rows: Sequence[dict[str, Any]], label_set: LabelSet, out: Path
+) -> list[dict[str, Any]]:
     """Pictures from the worst volume to the best in five steps, as far as there are images."""
     means = {case: value for case, value in _by_volume(rows, "dice").items() if not math.isnan(value)}
-    pictured = sorted((pair for pair in pairs if pair.image and pair.case in means), key=lambda pair: (means[pair.case], pair.case))
+    ranked = sorted(means, key=lambda case: (means[case], case))
+    pictured = sorted(
+        (pair for pair in pairs if pair.image and pair.case in means), key=lambda pair: ranked.index(pair.case)
+    )
     chosen = dict.fromkeys(round(share * (len(pictured) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)) if pictured else {}
     drawn = []
-    for index in chosen:
-        pair = pictured[index]
-        image, reference = read_volume(pair.image, frame=pair.frame), read_labels(pair.reference, label_set, frame=pair.frame)
+    for pair in (pictured[index] for index in chosen):
+        image = read_volume(pair.image, frame=pair.frame)
+        reference = read_labels(pair.reference, label_set, frame=pair.frame)
         picture = overlay_montage(image, read_labels(pair.prediction, label_set), label_set, reference)
         path = out / OVERLAYS / f"{pair.case}.png"
         write_png(path, picture)
-        drawn.append({"case": pair.case, "mean_dice": means[pair.case], "rank": index + 1, "path": path.relative_to(out).as_posix()})
+        rank = ranked.index(pair.case) + 1
+        drawn.append(
+            {"case": pair.case, "mean_dice": means[pair.case], "rank": rank, "path": f"{OVERLAYS}/{path.name}"}
+        )
     return drawn
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from .clinical import Agreement
 from .errors import UserError
+from .labels import LabelSet
 
 Points = tuple[Sequence[float], Sequence[float]]
 """x and y of a line; a NaN in y is a gap."""
@@ -52,6 +54,8 @@ def curves(
         width: Inches; the page scales the figure to its column.
         height: Inches.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure, axes = _axes(width, height, right=0.80)
     ends = []
     for label, (x, y) in lines.items():
@@ -69,6 +73,9 @@ def curves(
         ends.append((label, float(smooth[-1]), color))
     if log:
         axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     low, high = bounds
     axes.set_ylim(bottom=None if low is None else min(low, axes.get_ylim()[0]))
     axes.set_ylim(top=None if high is None else max(high, axes.get_ylim()[1]))
@@ -77,8 +84,14 @@ def curves(
     if mark is not None and 0 < mark[0] < axes.get_xlim()[1]:
         axes.axvline(mark[0], color=_STAND_INS["muted"], linewidth=0.8, dashes=(2, 3))
         axes.text(
-            mark[0], 1.02, f" {mark[1]}", transform=axes.get_xaxis_transform(), va="bottom",
-            ha="left" if mark[0] < 0.6 * axes.get_xlim()[1] else "right", fontsize=8, color=_STAND_INS["muted"],
+            mark[0],
+            1.02,
+            f" {mark[1]}",
+            transform=axes.get_xaxis_transform(),
+            va="bottom",
+            ha="left" if mark[0] < 0.6 * axes.get_xlim()[1] else "right",
+            fontsize=8,
+            color=_STAND_INS["muted"],
         )
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
     _name_ends(axes, ends)
@@ -102,7 +115,17 @@ def dice_strip(
         colors: The color variable of each structure.
     """
     structures = list(next(iter(groups.values())))
-    figure, axes = _axes(9.6, 0.62 + (0.62 if len(groups) > 1 else 0.5) * len(structures), left=0.125, right=0.985, grid="x")
+    every = [
+        value
+        for result in groups.values()
+        for cases in result.values()
+        for value in cases.values()
+        if np.isfinite(value)
+    ]
+    left = _strip_start(every)
+    figure, axes = _axes(
+        9.6, 0.62 + (0.62 if len(groups) > 1 else 0.5) * len(structures), left=0.125, right=0.985, grid="x"
+    )
     lane = 0.2 if len(groups) > 1 else 0.0
     for number, result in enumerate(groups.values()):
         for row, structure in enumerate(structures):
@@ -112,22 +135,51 @@ def dice_strip(
             color = _STAND_INS["muted" if number else colors[structure]]
             values = np.array(list(named.values()))
             level = row - lane + 2 * lane * number
-            axes.scatter(
-                values, level + _spread(values), s=20, zorder=3, linewidth=1 if number else 0.6, alpha=0.9,
-                color="none" if number else color, edgecolor=color if number else _STAND_INS["paper"],
+            shown, heights = np.maximum(values, left), level + _spread(values)
+            for marker, chosen in (("o", values >= left), ("<", values < left)):
+                axes.scatter(
+                    shown[chosen],
+                    heights[chosen],
+                    s=20 if marker == "o" else 30,
+                    marker=marker,
+                    zorder=3,
+                    clip_on=False,
+                    linewidth=1 if number else 0.6,
+                    color="none" if number else color,
+                    edgecolor=color if number else _STAND_INS["paper"],
+                )
+            axes.plot(
+                [max(values.mean(), left)] * 2,
+                [level - 0.3 + lane / 2, level + 0.3 - lane / 2],
+                color=color,
+                linewidth=2.2,
+                zorder=4,
             )
-            axes.plot([values.mean()] * 2, [level - 0.3 + lane / 2, level + 0.3 - lane / 2], color=color, linewidth=2.2, zorder=4)
             if not number:
                 worst = min(named, key=named.__getitem__)
+                at, text = int(values.argmin()), f"{worst} {named[worst]:.2f}"
                 axes.annotate(
-                    worst, (named[worst], level), xytext=(0, 7), textcoords="offset points", fontsize=7.5,
-                    color=_STAND_INS["muted"], ha="left" if named[worst] < 0.5 * (values.max() + values.min()) else "right",
+                    text,
+                    (shown[at], level),
+                    xytext=(-3, 9.5),
+                    textcoords="offset points",
+                    va="bottom",
+                    fontsize=7.5,
+                    color=_STAND_INS["muted"],
                 )
     axes.set_yticks(range(len(structures)), structures, color=_STAND_INS["ink"])
     axes.set_ylim(len(structures) - 0.45, -0.62)
-    axes.set_xlim(right=1.0)
-    axes.set_xlim(left=max(0.0, np.floor(axes.get_xlim()[0] * 20) / 20))
+    axes.set_xlim(left, 1.0)
     return _svg(figure, name, title)
+
+
+def _strip_start(values: Sequence[float]) -> float:
+    """Where the axis begins: below all values but outliers, which are drawn at its edge."""
+    if not len(values):
+        return 0.0
+    low = float(np.percentile(values, 5)) - 0.05
+    lowest = min(value for value in values if value >= low - 0.1)
+    return max(0.0, float(np.floor((lowest - 0.005) * 20) / 20))
 
 
 def bland_altman(
@@ -138,11 +190,20 @@ def bland_altman(
     figure, axes = _axes(4.6, 2.9, left=0.115, right=0.79, bottom=0.155)
     axes.axhline(0, color=_STAND_INS["rule"], linewidth=1)
     axes.scatter(
-        (measured + reference) / 2, measured - reference, s=26, zorder=3,
-        color=_STAND_INS["accent"], edgecolor=_STAND_INS["paper"], linewidth=0.6,
+        (measured + reference) / 2,
+        measured - reference,
+        s=26,
+        zorder=3,
+        color=_STAND_INS["accent"],
+        edgecolor=_STAND_INS["paper"],
+        linewidth=0.6,
     )
     ends = []
-    for value, text, dashes in ((limits.upper, "+1.96 SD", (4, 3)), (limits.bias, "bias", (1, 0)), (limits.lower, "-1.96 SD", (4, 3))):
+    for value, text, dashes in (
+        (limits.upper, "+1.96 SD", (4, 3)),
+        (limits.bias, "bias", (1, 0)),
+        (limits.lower, "-1.96 SD", (4, 3)),
+    ):
         if np.isfinite(value):
             axes.axhline(value, color=_STAND_INS["muted"], linewidth=1.0, dashes=dashes)
             ends.append((f"{text} {value:+.1f}".replace("-", "\N{MINUS SIGN}"), value, _STAND_INS["muted"]))
@@ -152,6 +213,11 @@ def bland_altman(
     axes.set_title(f"segmentation minus reference ({unit})", fontsize=8.5, color=_STAND_INS["muted"], loc="left", pad=6)
     _name_ends(axes, ends)
     return _svg(figure, name, title)
+
+
+def structure_colors(labels: LabelSet) -> dict[str, str]:
+    """The color variable of each structure."""
+    return {name: f"s{number}" for number, name in enumerate(labels.names, start=1)}
 
 
 def require_matplotlib() -> None:
@@ -172,7 +238,14 @@ def _axes(
     from matplotlib.figure import Figure  # 0.3 s and an optional dependency: only who draws pays for it
 
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((left, bottom or 0.28 / height, right - left, 1 - (0.55 if grid == "y" else 0.4) / height - ((bottom or 0) and 0.06)))
+    axes = figure.add_axes(
+        (
+            left,
+            bottom or 0.28 / height,
+            right - left,
+            1 - (0.55 if grid == "y" else 0.4) / height - ((bottom or 0) and 0.06),
+        )
+    )
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(side == "bottom" and grid == "y")
         axes.spines[side].set_color(_STAND_INS["rule"])
@@ -197,14 +270,13 @@ def _spread(values: np.ndarray) -> np.ndarray:
 
 def _name_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
     """Writes the name of each line at the height of its end, moved apart where they would overlap."""
-    low, high = axes.get_ylim()
     transform = axes.transData.transform
     height = axes.get_window_extent().height
     bottom = axes.get_window_extent().y0
     at = [(transform((0, value))[1] - bottom) / height for _, value, _ in ends]
     gap = 11 / 72 * axes.figure.dpi / height
     order = sorted(range(len(ends)), key=at.__getitem__)
-    for lower, upper in zip(order, order[1:], strict=False):
+    for lower, upper in pairwise(order):
         at[upper] = max(at[upper], at[lower] + gap)
     overflow = max([at[index] for index in order[-1:]] + [1.0]) - 1.0
     for index, (label, _, color) in enumerate(ends):
@@ -226,4 +298,7 @@ def _svg(figure: Any, name: str, title: str) -> str:
     for variable, stand_in in _STAND_INS.items():
         text = text.replace(stand_in, f"var(--{variable})")
     viewbox = re.search(r'viewBox="([^"]+)"', text)[1]
-    return f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(title, {chr(34): "&quot;"})}">' + text[text.index(">") + 1 :]
+    return (
+        f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(title, {chr(34): "&quot;"})}">'
+        + text[text.index(">") + 1 :]
+    )

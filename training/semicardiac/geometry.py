@@ -17,6 +17,10 @@ from .errors import UserError
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """LPS to RAS, and back."""
 
+SAME_VOXEL = 0.02
+"""Voxels coincide if they are no farther apart than this share of a voxel: more than what the single precision of NIfTI
+makes, less than anybody could see."""
+
 
 @dataclass(frozen=True, eq=False)
 class Frames:
@@ -42,6 +46,39 @@ def matrix_from_itk(direction: Sequence[float], spacing: Sequence[float], origin
     lps[:3, :3] = (np.reshape(direction, (dimensions, dimensions)) * spacing)[:3, :3]
     lps[:3, 3] = origin[:3]
     return FLIP @ lps
+
+
+def on_grid(array: np.ndarray, ijk_to_ras: np.ndarray, shape: tuple[int, ...], grid: np.ndarray) -> np.ndarray | None:
+    """Labels that were cropped, back on the grid that they were cropped from.
+
+    Args:
+        array: Labels [slice, row, col], 0 for background.
+        ijk_to_ras: Their matrix.
+        shape: Of the grid, (slices, rows, cols).
+        grid: The grid's matrix.
+
+    Returns:
+        Labels of that shape; None if the voxels of the two do not coincide, or labels lie outside the grid.
+    """
+    to_grid = np.linalg.inv(grid) @ ijk_to_ras
+    shift = np.rint(to_grid[:3, 3]).astype(int)
+    corners = corners_of(array.shape)
+    if np.abs((to_grid @ corners - corners)[:3] - shift[:, None]).max() > SAME_VOXEL:
+        return None
+    placed = np.zeros(shape, dtype=array.dtype)
+    source, target = [], []
+    for size, wide, start in zip(array.shape, shape, shift[::-1], strict=True):
+        first, last = max(start, 0), min(start + size, wide)
+        source.append(slice(first - start, max(last, first) - start))
+        target.append(slice(first, max(last, first)))
+    placed[tuple(target)] = array[tuple(source)]
+    return placed if np.count_nonzero(placed) == np.count_nonzero(array) else None
+
+
+def corners_of(shape: tuple[int, ...]) -> np.ndarray:
+    """The centers of the corner voxels of an array [slice, row, col] as columns (col, row, slice, 1), (4, 8)."""
+    last = np.array(shape[::-1]) - 1
+    return np.array([(i, j, k, 1) for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])], dtype=float).T
 
 
 def require_real(dtype: np.dtype, path: Path) -> None:

@@ -68,7 +68,7 @@ def segment(
     config = model.config
     stack = as_stack(volume, config.preprocess.plane)
     if roi is None:
-        center, doubt = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
+        center, doubt, _ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
     else:
         center, doubt = _roi_center(volume, stack, roi), ""
     probability = predict_square(model, stack, center, plan, flips=False)

@@ -1,4 +1,4 @@
-"""NRRD and MetaImage files through SimpleITK, 3D and 4D, and Slicer's sequence files."""
+"""NRRD and MetaImage files through SimpleITK, 3D and 4D; Slicer's sequence files (.seq.nrrd) can be read."""
 
 from __future__ import annotations
 
@@ -44,21 +44,42 @@ def frames_of(image: sitk.Image, path: Path) -> Frames:
     components = image.GetNumberOfComponentsPerPixel()
     if image.GetDimension() == 2:
         raise not_a_stack(path)
-    step = 0.0
-    if components == 1 and image.GetDimension() == 4:
-        step = image.GetSpacing()[3] if image.GetSpacing()[3] != _UNKNOWN_STEP_S else 0.0
-    elif components > 1 and image.GetDimension() == 3 and metadata(image, "NRRD_kinds[0]") == "list":
-        array = np.ascontiguousarray(np.moveaxis(array, -1, 0))  # a sequence as Slicer writes it
-    elif components > 1:
+    if components > 1 and not (image.GetDimension() == 3 and _is_sequence(image)):
         raise not_scalar(f"a volume with {components} values in each voxel", path)
+    times = None
+    if components > 1:
+        array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+        times = _sequence_times(image, len(array))
+    elif image.GetDimension() == 4:
+        times = regular_times(len(array), image.GetSpacing()[3] if image.GetSpacing()[3] != _UNKNOWN_STEP_S else 0.0)
     else:
         array = array[None]
-    return Frames(array, geometry_of(image), regular_times(len(array), step))
+    return Frames(array, geometry_of(image), times)
 
 
 def geometry_of(image: sitk.Image) -> np.ndarray:
     """The IJK-to-RAS matrix of an image."""
     return matrix_from_itk(image.GetDirection(), image.GetSpacing(), image.GetOrigin())
+
+
+def _is_sequence(image: sitk.Image) -> bool:
+    """Whether several values in a voxel are frames: Slicer's .seq.nrrd has an axis of the kind `list`."""
+    kinds = [key for key in image.GetMetaDataKeys() if key.startswith("NRRD_kinds[")]
+    return any(image.GetMetaData(key) == "list" for key in kinds)
+
+
+def _sequence_times(image: sitk.Image, frames: int) -> tuple[float, ...] | None:
+    """The times of a Slicer sequence from its first frame on, if it is indexed by seconds or milliseconds."""
+    scale = {"s": 1.0, "ms": 1e-3}.get(metadata(image, "NRRD_units[pixel]"))
+    values = next(
+        (image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.endswith(" index values")), ""
+    ).split()
+    if scale is None or len(values) != frames:
+        return None
+    try:
+        return tuple((float(value) - float(values[0])) * scale for value in values)
+    except ValueError:
+        return None
 
 
 def metadata(image: sitk.Image | sitk.ImageFileReader, key: str, default: str = "") -> str:

@@ -67,10 +67,7 @@ def surface_distances(prediction: np.ndarray, reference: np.ndarray, spacing: Se
     surfaces = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (prediction, reference)]
     sampling = [spacing[axis] for axis in axes]
     return np.concatenate(
-        [
-            ndimage.distance_transform_edt(~there, sampling=sampling)[here]
-            for here, there in (surfaces, surfaces[::-1])
-        ]
+        [ndimage.distance_transform_edt(~there, sampling=sampling)[here] for here, there in (surfaces, surfaces[::-1])]
     )
 
 

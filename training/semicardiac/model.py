@@ -5,6 +5,7 @@ A package is a folder or a zip of one. Weights are never unpickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ def save_model(folder: Path, model: Model) -> None:
     tensors |= {"threshold": model.threshold, "ratio": model.ratio}
     tensors = {key: value.detach().float().cpu().contiguous() for key, value in tensors.items()}
     with atomic_path(folder / WEIGHTS) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
+        temporary.write_bytes(safetensors.torch.save(tensors))  # save_file would not tell a full disk as such
     settings = {
         "format": FORMAT,
         "version": __version__,
@@ -161,8 +162,6 @@ def _opener(path: Path):
 
 
 def _verify(read, place: Path) -> None:
-    import hashlib
-
     for line in read(CHECKSUMS).decode("utf-8", "replace").splitlines():
         digest, _, name = line.partition("  ")
         if hashlib.sha256(read(name)).hexdigest() != digest:

@@ -99,8 +99,12 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
         raise UserError(f"there is no network '{config.name}'", where="network.name", hint=nearest(config.name, ["unet", *builders]))
     try:
         import monai.networks.nets as nets
-    except ImportError:
-        raise UserError("this network needs MONAI, which is not installed", where="network.name", hint="Install it with: pip install monai") from None
+
+        if config.name == "swinunetr":
+            import einops  # noqa: F401 - MONAI would miss it at the first image
+    except ImportError as error:
+        what = f"this network needs {error.name}, which is not installed"
+        raise UserError(what, where="network.name", hint="Install it with: pip install monai einops") from None
     return builders[config.name](nets, config.widths, classes)
 
 

@@ -15,9 +15,17 @@ from .geometry import Frames, matrix_from_itk, not_a_stack, not_scalar, regular_
 
 SUFFIXES = (".nii.gz", ".nii")
 
-_NIFTI_2 = (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # header sizes of 540 bytes, either byte order
+_KINDS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the size of the header, which stands first
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-_DAMAGE = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    nib.wrapstruct.WrapStructError,
+)
 
 
 def read_nifti(path: Path) -> Frames:
@@ -30,7 +38,7 @@ def read_nifti(path: Path) -> Frames:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)  # to the very end, where the checksum is
-        image = (nib.Nifti2Image if data[:4] in _NIFTI_2 else nib.Nifti1Image).from_bytes(data)
+        image = _kind(data).from_bytes(data)
         array = np.asanyarray(image.dataobj)
     except _DAMAGE as error:
         raise unreadable(error, path) from None
@@ -69,6 +77,13 @@ def write_nifti(path: Path, frames: Frames) -> None:
         data = gzip.compress(data, compresslevel=5, mtime=0)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _kind(data: bytes) -> type[nib.Nifti1Image]:
+    for byte_order in ("little", "big"):
+        if kind := _KINDS.get(int.from_bytes(data[:4], byte_order)):
+            return kind
+    raise ValueError("no NIfTI header")
 
 
 def _matrix(path: Path, image: nib.Nifti1Image) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -19,7 +20,8 @@ GAP = 4
 """Pixels between two slices."""
 MARGIN_MM = 15.0
 """How much of the surroundings of the structures is shown."""
-SLICES_MAX = 18
+COLUMNS = 5
+SLICES_MAX = 15
 FILL = 0.38
 """Opacity of a filled structure."""
 _SHARPNESS = 2  # lines are drawn at this multiple of the size and averaged down, so that they have smooth edges
@@ -31,7 +33,7 @@ def overlay_montage(
     label_set: LabelSet,
     reference: Volume | None = None,
     crop: bool = True,
-    columns: int | None = None,
+    columns: int = COLUMNS,
 ) -> np.ndarray:
     """The slices of a volume side by side, with the structures drawn on them.
 
@@ -47,7 +49,7 @@ def overlay_montage(
         label_set: Gives each structure its color.
         reference: Training labels of the reference on the same grid.
         crop: Show the structures and a margin of `MARGIN_MM` around them; else whole slices, all of them.
-        columns: Slices in a row; by default, the nearest to a picture twice as wide as high.
+        columns: Slices in a row.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -71,7 +73,7 @@ def overlay_montage(
         here = label[index, box[1], box[2]]
         there = None if truth is None else truth[index, box[1], box[2]]
         tiles.append(_numbered(paint_slice(gray[row], here, colors, there, size=size), index + 1))
-    return _grid(tiles, columns or _columns(len(tiles), size))
+    return _grid(tiles, columns)
 
 
 def paint_slice(
@@ -116,7 +118,14 @@ def paint_slice(
 def write_png(path: Path, rgb: np.ndarray) -> None:
     """Writes a (height, width, 3) uint8 picture as PNG, atomically."""
     with atomic_path(Path(path)) as temporary:
-        Image.fromarray(rgb).save(temporary, format="PNG", optimize=True)
+        temporary.write_bytes(png(rgb))
+
+
+def png(rgb: np.ndarray) -> bytes:
+    """A (height, width, 3) uint8 picture as a PNG file's content."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _upright(array: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
@@ -149,7 +158,8 @@ def _window(image: np.ndarray) -> np.ndarray:
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Linear interpolation of a 2D array onto another number of pixels over the same area."""
     places = [
-        np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1) for new, old in zip(size, image.shape, strict=True)
+        np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        for new, old in zip(size, image.shape, strict=True)
     ]
     return ndimage.map_coordinates(image, np.meshgrid(*places, indexing="ij"), order=1)
 
@@ -162,15 +172,10 @@ def _enlarge(labels: np.ndarray, size: tuple[int, int], structures: int) -> np.n
 def _numbered(tile: np.ndarray, number: int) -> np.ndarray:
     picture = Image.fromarray(tile)
     font = ImageFont.load_default(size=13)
-    ImageDraw.Draw(picture).text((6, 4), str(number), fill=(235, 235, 235), font=font, stroke_width=1, stroke_fill=(0, 0, 0))
+    ImageDraw.Draw(picture).text(
+        (6, 4), str(number), fill=(235, 235, 235), font=font, stroke_width=1, stroke_fill=(0, 0, 0)
+    )
     return np.asarray(picture)
-
-
-def _columns(count: int, size: tuple[int, int]) -> int:
-    """Tiles in a row for a picture about twice as wide as high, with few places left empty."""
-    ideal = math.sqrt(2 * count * size[0] / size[1])
-    near = range(max(1, math.floor(ideal) - 1), math.ceil(ideal) + 3)
-    return min(near, key=lambda columns: (-count % columns) / columns + abs(columns - ideal) / 3)
 
 
 def _grid(tiles: list[np.ndarray], columns: int) -> np.ndarray:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
-from .labels import LabelSet
+from .labels import LabelSet, Structure
 
 LIGHT = {
     "paper": "#fbfaf7", "ink": "#1c1d20", "muted": "#676a70", "rule": "#dedad2", "accent": "#a3203a",
-    "c1": "#2f5d8a", "c2": "#1f7a6c", "s0": "#8a8d93", "tint": "#f3f0ea", "warn": "#9a5b00",
+    "c1": "#2f5d8a", "c2": "#1f7a6c", "s0": "#6b6e74", "tint": "#f3f0ea", "warn": "#9a5b00",
 }  # fmt: skip
 DARK = {
     "paper": "#131417", "ink": "#e9e7e2", "muted": "#9b9ea5", "rule": "#303238", "accent": "#f07a8c",
@@ -30,76 +29,95 @@ h1{font-size:34px}
 h2{font-size:21px;margin-bottom:4px}
 h3{font-size:15px;margin:28px 0 8px}
 p{margin:0 0 12px;max-width:68ch}
-.eyebrow{font-size:13px;letter-spacing:.04em;color:var(--muted);margin:0 0 10px}
+.eyebrow{max-width:none;font-size:13px;letter-spacing:.04em;color:var(--muted);margin:0 0 10px}
 .eyebrow b{color:var(--accent);font-weight:600}
-.lede{font-size:18px;color:var(--muted);margin:12px 0 0;text-wrap:pretty}
+.lede{max-width:none;font-size:18px;color:var(--muted);margin:12px 0 0;text-wrap:pretty}
 .lede b{color:var(--ink);font-weight:600}
 .note{font-size:14px;color:var(--muted);text-wrap:pretty}
 section{margin-top:52px;border-top:1px solid var(--rule);padding-top:22px}
 .numbers{display:flex;flex-wrap:wrap;align-items:flex-end;gap:22px 44px;margin:34px 0 0;padding:0;list-style:none}
 .numbers .value{display:block;font-size:30px;font-weight:600;line-height:1.1;letter-spacing:-.02em}
 .numbers .value small{font-size:15px;font-weight:400;color:var(--muted);letter-spacing:0}
+.numbers .value small.gain{color:var(--c2)}
+.numbers .value small.loss{color:var(--accent)}
 .numbers .what{display:block;font-size:13px;color:var(--muted);margin-top:5px}
 .numbers .first .value{font-size:64px;letter-spacing:-.035em}
 .numbers .first .value small{font-size:20px}
-.gain{color:var(--c2)}.loss{color:var(--accent)}
 .chip{display:inline-block;width:.72em;height:.72em;border-radius:50%;margin-right:.5em;vertical-align:-.02em;
  box-shadow:0 0 0 1px color-mix(in srgb,var(--ink) 22%,transparent)}
-.line{display:inline-block;width:1.3em;height:0;border-top:2px solid;margin-right:.5em;vertical-align:.25em}
-.legend{display:flex;flex-wrap:wrap;gap:4px 20px;font-size:14px;color:var(--muted);margin:10px 0 18px;padding:0;list-style:none}
+.legend{display:flex;flex-wrap:wrap;gap:4px 20px;font-size:14px;color:var(--muted);
+ margin:10px 0 18px;padding:0;list-style:none}
 figure{margin:0}
 figcaption{font-size:14px;color:var(--muted);margin-top:8px;text-wrap:pretty}
 figcaption b{color:var(--ink);font-weight:600}
 .pictures{display:grid;gap:30px;margin-top:18px}
-.pictures img{display:block;width:100%;height:auto;background:#000;border-radius:3px}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:26px 40px;margin-top:18px}
+header figure{margin-top:34px}
+figure img{display:block;max-width:100%;height:auto;background:#000;border-radius:3px}
+.two{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr));gap:26px 40px;margin-top:18px}
 .two h3{margin:0 0 2px}
 .two .note{margin:0 0 4px;min-height:1.5em}
 svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{font-family:inherit!important}
 .scroll{overflow-x:auto;margin-top:16px}
+.wide{margin-top:0}
+.wide svg{min-width:660px}
 table{border-collapse:collapse;width:100%;font-size:14.5px}
-caption{text-align:left;font-size:14px;color:var(--muted);padding-bottom:8px;text-wrap:pretty}
+.table{margin-top:26px}
+.table figcaption{margin:0}
+.table .scroll{margin-top:8px}
+th,.path{overflow-wrap:anywhere}
 th{font-weight:400;color:var(--muted);text-align:left;vertical-align:bottom}
 thead th{font-size:13px;padding:0 0 7px 18px;border-bottom:1px solid var(--rule)}
-tbody th{color:var(--ink)}
+tbody th{color:var(--ink);min-width:9em}
 td,tbody th{padding:7px 0 7px 18px;border-bottom:1px solid var(--rule);vertical-align:top}
 th:first-child,td:first-child{padding-left:0}
-td.n,th.n{text-align:right;white-space:nowrap}
+td.n,th.n{text-align:right}
+td.n{white-space:nowrap}
 td small{color:var(--muted);font-size:.88em}
 tr.strong td,tr.strong th{font-weight:600}
+tr.strong small{font-weight:400}
 tr.group th{padding-top:18px;font-size:13px;color:var(--muted)}
 tr.group+tr td,tr.group+tr th{border-top:0}
 .messages{list-style:none;margin:26px 0 0;padding:0;display:grid;gap:8px}
-.messages li{border-left:3px solid var(--warn);background:var(--tint);padding:9px 14px;font-size:14.5px;overflow-wrap:anywhere}
+.messages li{border-left:3px solid var(--warn);background:var(--tint);
+ padding:9px 14px;font-size:14.5px;overflow-wrap:anywhere}
 .messages li.error{border-color:var(--accent)}
 .messages small{display:block;color:var(--muted);font-size:13.5px}
 details{margin-top:16px;font-size:14.5px}
 summary{cursor:pointer;color:var(--muted)}
 summary:hover{color:var(--ink)}
 summary:focus-visible{outline:2px solid var(--accent);outline-offset:3px;border-radius:2px}
-details .names{columns:4 180px;column-gap:28px;margin:12px 0 0;padding:0;list-style:none;font-size:13.5px;color:var(--muted)}
+details .names{columns:4 180px;column-gap:28px;
+ margin:12px 0 0;padding:0;list-style:none;font-size:13.5px;color:var(--muted)}
 details .scroll{margin-top:10px}
-code,.path{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"Liberation Mono",monospace;font-size:.9em;overflow-wrap:anywhere}
+code,.path{overflow-wrap:anywhere;font-size:.9em;
+ font-family:ui-monospace,"SF Mono",Menlo,Consolas,"Liberation Mono",monospace}
 footer{margin-top:60px;border-top:1px solid var(--rule);padding-top:18px;font-size:13.5px;color:var(--muted)}
 footer p{max-width:none;margin:0 0 4px}
-@media (max-width:640px){main{padding:32px 18px 48px}h1{font-size:27px}.numbers .first .value{font-size:50px}.numbers{gap:18px 30px}}
+@media (max-width:640px){
+ main{padding:32px 18px 48px}
+ h1{font-size:27px}
+ .numbers{gap:18px 30px}
+ .numbers .first .value{font-size:50px}
+}
 @media print{
  @page{margin:15mm}
+ :root{--paper:#fff}
  body{font-size:10.5pt}
  main{max-width:none;padding:0}
  section{margin-top:26pt}
  figure,tr,.messages li,.numbers{break-inside:avoid}
- h2,h3,caption{break-after:avoid}
+ h2,h3,.table figcaption{break-after:avoid}
+ .table{break-inside:auto}
  .two{grid-template-columns:1fr 1fr;gap:16pt 24pt}
- .pictures img,.messages li{print-color-adjust:exact;-webkit-print-color-adjust:exact}
- .chip,.line{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+ img,.messages li{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+ .chip{print-color-adjust:exact;-webkit-print-color-adjust:exact}
  details:not([open]){display:none}
 }
 """
 
 
-def page(title: str, body: str, labels: LabelSet | None) -> str:
+def document(title: str, body: str, labels: LabelSet | None) -> str:
     """The whole document.
 
     Args:
@@ -112,12 +130,15 @@ def page(title: str, body: str, labels: LabelSet | None) -> str:
         theme | {f"s{number}": _legible(color, theme["paper"]) for number, color in enumerate(colors, start=1)}
         for theme in (LIGHT, DARK)
     )
-    style = f":root{{{_variables(light)}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{_variables(dark)}}}}}{_CSS}"
+    themes = (
+        f":root{{{_variables(light)}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{_variables(dark)}}}}}"
+    )
+    policy = "default-src 'none';style-src 'unsafe-inline';img-src data:"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\';style-src \'unsafe-inline\';img-src data:">\n'
-        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f"<title>{escape(title)}</title>\n<style>{themes}{_CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -130,7 +151,12 @@ def section(title: str, *parts: str, note: str = "") -> str:
 
 
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[str] | str], *, caption: str = "", numeric_from: int = 1, strong: int | None = None
+    head: Sequence[str],
+    rows: Iterable[Sequence[str] | str],
+    *,
+    caption: str = "",
+    numeric_from: int = 1,
+    strong: int | None = None,
 ) -> str:
     """A table of HTML cells, the first of each row its heading.
 
@@ -154,8 +180,9 @@ def table(
         cells = "".join(f"<td{kind(column)}>{cell}</td>" for column, cell in enumerate(others, start=1))
         lines.append(f'<tr{" class=strong" if number == strong else ""}><th scope="row">{first}</th>{cells}</tr>')
     heads = "".join(f'<th scope="col"{kind(column)}>{name}</th>' for column, name in enumerate(head))
-    title = f"<caption>{caption}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{title}<thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>\n'
+    title = f"<figcaption>{caption}</figcaption>" if caption else ""
+    body = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return f'<figure class="table">{title}<div class="scroll">{body}</div></figure>\n'
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
@@ -167,7 +194,8 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
 def numbers(items: Iterable[tuple[str, str]]) -> str:
     """Large numbers with what they are beneath, both HTML; the first is the largest."""
     lines = [
-        f'<li{" class=first" if not position else ""}><span class="value">{value}</span><span class="what">{what}</span></li>'
+        f"<li{'' if position else ' class=first'}>"
+        f'<span class="value">{value}</span><span class="what">{what}</span></li>'
         for position, (value, what) in enumerate(items)
     ]
     return f'<ul class="numbers">{"".join(lines)}</ul>\n' if lines else ""
@@ -178,15 +206,38 @@ def panel(title: str, note: str, svg: str) -> str:
     return f'<figure><h3>{escape(title)}</h3><p class="note">{note}</p>{svg}</figure>\n'
 
 
-def picture(path: Path, alt: str, caption: str) -> str:
-    """A PNG file within the page; the caption is HTML."""
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}"><figcaption>{caption}</figcaption></figure>\n'
+def picture(data: bytes, alt: str, caption: str) -> str:
+    """A PNG picture within the page; the caption is HTML."""
+    source = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+    return f'<figure><img src="{source}" alt="{escape(alt)}"><figcaption>{caption}</figcaption></figure>\n'
 
 
 def chip(color: tuple[int, int, int], name: str) -> str:
     """A dot in a structure's own color, and its name."""
     return f'<span class="chip" style="background:rgb({",".join(map(str, color))})"></span>{escape(name)}'
+
+
+def legend(structures: Iterable[Structure], note: str) -> str:
+    """The colors of structures, and how they are drawn."""
+    items = [*(chip(structure.color, structure.name) for structure in structures), escape(note)]
+    return f'<ul class="legend">{"".join(f"<li>{item}</li>" for item in items)}</ul>\n'
+
+
+def path(name: object) -> str:
+    """A file or folder."""
+    return f'<span class="path">{escape(str(name))}</span>'
+
+
+def message(what: str, where: str, hint: str, *, kind: str = "warning") -> str:
+    """A warning or an error, for `messages`."""
+    place = f"<b>{escape(where)}:</b> " if where else ""
+    cure = f"<small>{escape(hint)}.</small>" if hint else ""
+    return f'<li class="{kind}">{place}{escape(what)}.{cure}</li>'
+
+
+def messages(items: Sequence[str]) -> str:
+    """A list of `message`, or nothing."""
+    return f'<ul class="messages">{"".join(items)}</ul>\n' if items else ""
 
 
 def details(title: str, content: str) -> str:
@@ -199,13 +250,13 @@ def _variables(theme: dict[str, str]) -> str:
 
 
 def _legible(color: Sequence[int], paper: str) -> str:
-    """A color moved towards black or white until it has a contrast of 3 to the paper (WCAG, for graphics)."""
+    """A color moved towards black or white until it has a contrast of 4.5 to the paper (WCAG, for text)."""
     background = _luminance([int(paper[at : at + 2], 16) for at in (1, 3, 5)])
     target = 0 if background > 0.5 else 255
     for step in range(21):
         mixed = [round(channel + (target - channel) * step / 20) for channel in color]
         bright, dim = sorted((_luminance(mixed), background), reverse=True)
-        if (bright + 0.05) / (dim + 0.05) >= 3:
+        if (bright + 0.05) / (dim + 0.05) >= 4.5:
             break
     return "#" + "".join(f"{channel:02x}" for channel in mixed)
 

@@ -57,7 +57,7 @@ def as_stack(volume: Volume, plane: str) -> Stack:
     if plane == "acquired":
         coarsest = int(spacing.argmax())
         others = np.delete(spacing, coarsest)
-        first = coarsest if spacing[coarsest] > 1.5 * others.max() else 0
+        first = coarsest if spacing[coarsest] > 1.501 * others.max() else 0  # rounding in a file must not tip it
         axes = (first, *(axis for axis in range(3) if axis != first))
         flipped = (False, False, False)
     else:

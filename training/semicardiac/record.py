@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import UserError
+from .evaluation import MEAN
 from .events import AnyEvent, Event, read_events
 from .files import read_json
 from .labels import LabelSet
+from .wording import average, is_number
 
 Rows = list[dict[str, Any]]
 E = TypeVar("E", bound=Event)
@@ -39,6 +41,16 @@ class Record:
         path = self.folder / "events.jsonl"
         return read_events(path) if path.is_file() else []
 
+    @property
+    def cases(self) -> Rows:
+        """The cases of a train job, as in job.json."""
+        return self.job.get("cases", [])
+
+    @property
+    def uses_unlabeled(self) -> bool:
+        """Whether the settings of a train job let its unlabeled cases take part."""
+        return self.job.get("config", {}).get("preset") != "supervised"
+
     def last(self, kind: type[E]) -> E | None:
         """The last event of a kind."""
         return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
@@ -56,6 +68,21 @@ class Record:
     def validation(self) -> Rows:
         """validation.csv: Dice by step, case and structure."""
         return _table(self.folder / "validation.csv")
+
+    @cached_property
+    def validation_lines(self) -> dict[str, tuple[list[float], list[float]]]:
+        """Steps and mean Dice over the validation cases, of the mean over the structures and of each structure."""
+        names = list(dict.fromkeys(str(row["structure"]) for row in self.validation))
+        steps = sorted({row["step"] for row in self.validation})
+        values: dict[tuple[float, str], list[float]] = {}
+        for row in self.validation:
+            if is_number(row["dice"]):
+                values.setdefault((row["step"], str(row["structure"])), []).append(row["dice"])
+        lines = {name: (steps, [average(values.get((step, name), [])) for step in steps]) for name in names}
+        means = [
+            average(lines[name][1][at] for name in names if is_number(lines[name][1][at])) for at in range(len(steps))
+        ]
+        return {MEAN: (steps, means), **lines} if names else {}
 
     @cached_property
     def measured(self) -> Path:

@@ -15,6 +15,7 @@ from . import __version__, files
 from .crash import crash_report
 from .errors import Stopped, UserError
 from .events import Done, EventLog, Failed, Listener, Started, StoppedEvent
+from .explain import explain
 from .jobs import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, Job, SegmentJob, TrainJob, load_job
 from .processes import exclusive, gone_check
 
@@ -93,13 +94,9 @@ def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> di
 
 def _failure(error: Exception, folder: Path, job: Job | None) -> Failed:
     """The event that tells of an error; of one that the user cannot mend also a crash report is written."""
-    if isinstance(error, OSError):
-        error = files.as_user_error(error, Path(error.filename) if isinstance(error.filename, str) else folder)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
-        hint = "Close other programs, or choose smaller batches (optim.batch_labeled, optim.batch_mixed)"
-        error = UserError("the memory does not suffice", where=folder, hint=hint)
-    if isinstance(error, UserError):
-        return Failed(what=error.what, where=error.where, hint=error.hint, fault="user")
+    explained = explain(error, folder)
+    if explained is not None:
+        return Failed(what=explained.what, where=explained.where, hint=explained.hint, fault="user")
     report = folder / CRASH_REPORT
     with suppress(OSError, UserError):
         files.write_text(report, crash_report(error, job))

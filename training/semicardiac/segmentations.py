@@ -12,11 +12,13 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from .errors import UserError
-from .geometry import Frames
+from .geometry import Frames, on_grid
 from .itk import geometry_of, metadata, write_image
 from .labels import LabelSet, as_whole_numbers
 
 SUFFIX = ".seg.nrrd"
+
+_GRID = "Reference image geometry"
 
 
 class _Segment(NamedTuple):
@@ -34,6 +36,8 @@ def is_segmentation(image: sitk.Image) -> bool:
 
 def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The training labels of a segmentation, found by segment names (upper and lower case alike), then by codes.
+
+    Where the header names the grid that was segmented, a cropped segmentation is put back on it.
 
     Args:
         image: The image as read from `path`.
@@ -73,7 +77,7 @@ def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tup
         what = f"the segments {', '.join(strangers)} are not in the label set '{label_set.name}' ({known})"
         hint = "Rename or remove them, or name the label set that this file follows"
         raise UserError(what, where=path, hint=hint)
-    return training, geometry_of(image)
+    return _uncropped(training, image)
 
 
 def write_segmentation(path: Path, training: np.ndarray, ijk_to_ras: np.ndarray, label_set: LabelSet) -> None:
@@ -88,6 +92,8 @@ def write_segmentation(path: Path, training: np.ndarray, ijk_to_ras: np.ndarray,
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+        # Without it Slicer would crop the file to the segments when it saves it again.
+        "Segmentation_ConversionParameters": f"{_GRID}|{_grid_text(training.shape, ijk_to_ras)}|&",
     }
     for index, structure in enumerate(label_set.structures):
         entries = {
@@ -122,6 +128,29 @@ def _segments(image: sitk.Image, path: Path) -> list[_Segment]:
             raise _damaged(path, str(error)) from None
         segments.append(_Segment(name.strip(), value, layer, code))
     return segments
+
+
+def _uncropped(training: np.ndarray, image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+    matrix = geometry_of(image)
+    parameters = metadata(image, "Segmentation_ConversionParameters").split("&")
+    text = next((parameter.split("|")[1] for parameter in parameters if parameter.startswith(f"{_GRID}|")), "")
+    try:
+        numbers = [float(number) for number in text.split(";") if number]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 22:  # 16 of a matrix to RAS, and first and last column, row and slice
+        return training, matrix
+    grid = np.reshape(numbers[:16], (4, 4))
+    first, last = np.array(numbers[16::2], dtype=int), np.array(numbers[17::2], dtype=int)
+    grid[:3, 3] += grid[:3, :3] @ first
+    placed = on_grid(training, matrix, tuple(last - first + 1)[::-1], grid)
+    return (training, matrix) if placed is None else (placed, grid)
+
+
+def _grid_text(shape: tuple[int, ...], ijk_to_ras: np.ndarray) -> str:
+    numbers = [repr(float(number)) for number in ijk_to_ras.ravel()]
+    extent = [str(bound) for size in shape[::-1] for bound in (0, size - 1)]
+    return ";".join([*numbers, *extent, ""])
 
 
 def _find(segment: _Segment, label_set: LabelSet) -> int | None:

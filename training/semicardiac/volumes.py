@@ -14,7 +14,7 @@ import numpy as np
 
 from . import dicom, itk, nifti, segmentations
 from .errors import UserError
-from .geometry import Frames
+from .geometry import SAME_VOXEL, Frames, corners_of, on_grid
 from .labels import LabelSet
 
 SUFFIXES = (segmentations.SUFFIX, ".seq.nrrd", *nifti.SUFFIXES, *itk.SUFFIXES)
@@ -116,7 +116,9 @@ def pick_frame(frames: Sequence[Volume], frame: int | None, path: Path | str) ->
     return frames[frame or 0]
 
 
-def read_labels(path: Path | str, label_set: LabelSet, *, frame: int | None = None) -> Volume:
+def read_labels(
+    path: Path | str, label_set: LabelSet, *, frame: int | None = None, grid: Volume | None = None
+) -> Volume:
     """Reads labels as training labels, uint8.
 
     Label volumes are read by the source values of the set, Slicer segmentations by segment names and codes.
@@ -125,6 +127,8 @@ def read_labels(path: Path | str, label_set: LabelSet, *, frame: int | None = No
         path: A label volume or a .seg.nrrd.
         label_set: What the labels mean.
         frame: Which frame to take of a time series; a single volume is taken as it is, whatever the frame.
+        grid: What was segmented. Slicer may crop a segmentation to its segments; it comes back on the grid that its
+            header names, else on this one where the voxels coincide.
 
     Raises:
         UserError: As `read_volume`, and for values or segments that are not in the label set.
@@ -133,7 +137,11 @@ def read_labels(path: Path | str, label_set: LabelSet, *, frame: int | None = No
     if path.name.lower().endswith(".nrrd") and path.is_file():
         image = itk.read_image(path)
         if segmentations.is_segmentation(image):
-            return Volume(*segmentations.read_segmentation(image, label_set, path))
+            labels = Volume(*segmentations.read_segmentation(image, label_set, path))
+            if grid is None:
+                return labels
+            placed = on_grid(labels.array, labels.ijk_to_ras, grid.array.shape, grid.ijk_to_ras)
+            return labels if placed is None else Volume(placed, grid.ijk_to_ras, grid.time_s)
     frames = read_series(path)
     volume = pick_frame(frames, frame if len(frames) > 1 else None, path)
     return volume.with_array(label_set.to_training(volume.array, where=path))
@@ -193,15 +201,12 @@ def write_labels(path: Path | str, volume: Volume, label_set: LabelSet) -> None:
 def same_geometry(a: Volume, b: Volume) -> str | None:
     """None if two volumes lie on the same grid, else by how much they differ.
 
-    Grids are the same if no corner lies farther from its twin than 2 % of the shortest voxel side: more than the
-    single precision of NIfTI makes, less than anybody could see.
+    Grids are the same if no corner lies farther from its twin than `SAME_VOXEL` of the shortest voxel side.
     """
     if a.array.shape != b.array.shape:
         return f"the sizes are {_times(a.array.shape[::-1])} and {_times(b.array.shape[::-1])} voxels"
-    last = np.array(a.array.shape[::-1]) - 1
-    corners = np.array([(i, j, k, 1) for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])]).T
-    apart = float(np.linalg.norm((a.ijk_to_ras - b.ijk_to_ras)[:3] @ corners, axis=0).max())
-    if apart <= 0.02 * min(*a.spacing, *b.spacing):
+    apart = float(np.linalg.norm((a.ijk_to_ras - b.ijk_to_ras)[:3] @ corners_of(a.array.shape), axis=0).max())
+    if apart <= SAME_VOXEL * min(*a.spacing, *b.spacing):
         return None
     details = []
     if not np.allclose(a.spacing, b.spacing, rtol=1e-3):

@@ -1,0 +1,444 @@
+"""Jobs: their folder, who may run them, how they end, and what they leave behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import QUICK, engine_environment
+from semicardiac import events, files, runner
+from semicardiac.cases import Case, discover
+from semicardiac.config import make_config, parse_assignments
+from semicardiac.crash import crash_report
+from semicardiac.errors import Stopped, UserError
+from semicardiac.events import Done, Failed, Started, StoppedEvent, read_events
+from semicardiac.jobs import (
+    FORMAT,
+    EvaluateJob,
+    SegmentJob,
+    TrainJob,
+    create_job,
+    load_job,
+    prolong,
+    subfolder,
+)
+from semicardiac.labels import get_label_set
+from semicardiac.processes import exclusive, gone_check
+
+ACDC = get_label_set("acdc")
+
+
+def train_job(folder: Path, **fields) -> TrainJob:
+    """A training of two cases: one inside the job folder, one outside."""
+    data = folder / "data"
+    cases = (
+        Case(name="inside", patient="a", image=data / "a.nii.gz", labels=data / "a_gt.nii.gz", role="labeled"),
+        Case(name="outside", patient="b", image=folder.parent / "elsewhere" / "b.nii.gz"),
+    )
+    return TrainJob(cases=cases, labels=ACDC, **fields)
+
+
+@pytest.fixture
+def works(monkeypatch) -> None:
+    """Jobs whose work is to do nothing."""
+    monkeypatch.setattr(runner, "_work", lambda job, folder, log, stop: {"steps": 3})
+
+
+def work_is(monkeypatch, work) -> None:
+    monkeypatch.setattr(runner, "_work", work)
+
+
+class TestJobFile:
+    @pytest.mark.parametrize("kind", ["train", "segment", "evaluate"])
+    def test_a_job_survives_its_file(self, tmp_path: Path, kind: str):
+        folder = tmp_path / "job"
+        places = {"model": folder / "m.zip", "inputs": (tmp_path / "a.nrrd",), "out": folder}
+        job = {
+            "train": train_job(folder, config=make_config("paper"), seeds=3, device="cpu"),
+            "segment": SegmentJob(**places, roi=(0, 1, 2, 3, 4, 5)),
+            "evaluate": EvaluateJob(predictions=tmp_path / "a", reference=folder / "b", labels=ACDC),
+        }[kind]
+        create_job(folder, job)
+        assert load_job(folder) == job
+
+    def test_paths_inside_are_relative_so_that_the_job_can_be_moved(self, tmp_path: Path):
+        create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        written = json.loads((tmp_path / "job" / "job.json").read_text())
+        assert written["cases"][0]["image"] == "data/a.nii.gz"
+        assert written["cases"][0]["labels"] == "data/a_gt.nii.gz"
+        assert written["cases"][1]["image"] == (tmp_path / "elsewhere" / "b.nii.gz").as_posix()
+        shutil.move(tmp_path / "job", tmp_path / "moved")
+        inside, outside = load_job(tmp_path / "moved").cases
+        assert inside.image == tmp_path / "moved" / "data" / "a.nii.gz"
+        assert outside.image == tmp_path / "elsewhere" / "b.nii.gz"
+
+    def test_relative_paths_of_a_caller_mean_the_folder_that_he_is_in(self, tmp_path: Path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        create_job(Path("job"), SegmentJob(model=Path("m"), inputs=(Path("a.nrrd"),), out=Path("job/out")))
+        monkeypatch.chdir("/")
+        job = load_job(tmp_path / "job")
+        assert (job.model, job.inputs[0], job.out) == (tmp_path / "m", tmp_path / "a.nrrd", tmp_path / "job" / "out")
+
+    @pytest.mark.parametrize(
+        ("change", "what", "hint"),
+        [
+            ({"format": FORMAT + 1}, f"format {FORMAT + 1}", "Update semicardiac"),
+            ({"format": None}, "does not tell its format", "format"),
+            ({"kind": "trian"}, "no kind of job 'trian'", "Did you mean 'train'"),
+            ({"devise": "cpu"}, "no such setting", "Did you mean 'device'"),
+            ({"cases": []}, "at least 1 item", ""),
+            ({"cases": 3}, "tuple", ""),
+            ({"seeds": 0}, "greater than or equal to 1", ""),
+        ],
+    )
+    def test_mistakes_name_file_field_and_cure(self, tmp_path: Path, change: dict, what: str, hint: str):
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        path = folder / "job.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        with pytest.raises(UserError, match=what) as caught:
+            load_job(folder)
+        assert str(path) in caught.value.where
+        assert hint in caught.value.hint
+
+    @pytest.mark.parametrize("text", ["[]", "{", "3", ""])
+    def test_a_damaged_file_is_told(self, tmp_path: Path, text: str):
+        (tmp_path / "job.json").write_text(text)
+        with pytest.raises(UserError):
+            load_job(tmp_path)
+
+    def test_an_unknown_setting_deep_inside_names_the_nearest(self, tmp_path: Path):
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        data = json.loads((folder / "job.json").read_text())
+        data["config"]["loss"]["lamda_u"] = 1
+        (folder / "job.json").write_text(json.dumps(data))
+        with pytest.raises(UserError, match="no such setting") as caught:
+            load_job(folder)
+        assert caught.value.where.endswith("config.loss.lamda_u")
+        assert caught.value.hint == "Did you mean 'lambda_u'"
+
+
+class TestCreateJob:
+    def test_refuses_a_folder_that_holds_something(self, tmp_path: Path):
+        (tmp_path / "mine.txt").touch()
+        with pytest.raises(UserError, match="not empty"):
+            create_job(tmp_path, train_job(tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+    def test_takes_the_folder_of_a_job_that_never_began(self, tmp_path: Path, monkeypatch):
+        def refuse(*_) -> None:
+            raise UserError("a file is missing")
+
+        work_is(monkeypatch, refuse)
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        assert runner.run_job(folder) == 2
+        create_job(folder, train_job(folder, device="cpu"))
+        assert load_job(folder).device == "cpu"
+        assert not (folder / "events.jsonl").exists()
+
+    def test_refuses_the_folder_of_a_job_that_runs(self, tmp_path: Path):
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        with exclusive(folder / "lock"), pytest.raises(UserError, match="another engine runs this job"):
+            create_job(folder, train_job(folder, device="cpu"))
+        assert load_job(folder).device == "auto"
+
+    def test_names_of_subfolders_count_up(self, tmp_path: Path):
+        names = []
+        for _ in range(3):
+            subfolder(tmp_path, "segment-job").mkdir()
+            names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ["segment-job", "segment-job-2", "segment-job-3"]
+
+
+class TestProlong:
+    def test_adds_to_what_the_training_had(self, tmp_path: Path):
+        config = make_config("default", {"schedule": {"minutes": 10}})
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job", config=config))
+        prolong(folder, minutes=5)
+        assert load_job(folder).config == make_config("default", {"schedule": {"minutes": 15}})
+
+    def test_refuses_the_other_unit(self, tmp_path: Path):
+        config = make_config("default", {"schedule": {"steps": 100}})
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job", config=config))
+        with pytest.raises(UserError, match="measured in steps"):
+            prolong(folder, minutes=5)
+
+    def test_refuses_what_is_no_training(self, tmp_path: Path):
+        folder = create_job(tmp_path / "job", EvaluateJob(predictions=tmp_path, reference=tmp_path, labels=ACDC))
+        with pytest.raises(UserError, match="no training"):
+            prolong(folder, steps=5)
+
+
+class TestEnds:
+    """How a run ends: exit status, last event, and what is left in the folder."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return create_job(tmp_path / "job", train_job(tmp_path / "job"))
+
+    def test_done(self, folder: Path, works):
+        heard = []
+        assert runner.run_job(folder, heard.append) == 0
+        assert [event.event for event in heard] == ["started", "done"]
+        assert read_events(folder / "events.jsonl") == heard
+        assert heard[-1].summary == {"steps": 3}
+        assert heard[0].kind == "train"
+        assert not heard[0].resumed
+
+    def test_a_second_run_says_that_it_goes_on(self, folder: Path, works):
+        runner.run_job(folder)
+        runner.run_job(folder)
+        started = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Started)]
+        assert [event.resumed for event in started] == [False, True]
+
+    @pytest.mark.parametrize("error", [Stopped(), KeyboardInterrupt()])
+    def test_stopped(self, folder: Path, monkeypatch, error: BaseException):
+        def work(*_) -> None:
+            raise error
+
+        work_is(monkeypatch, work)
+        assert runner.run_job(folder) == 130
+        assert isinstance(read_events(folder / "events.jsonl")[-1], StoppedEvent)
+
+    @pytest.mark.parametrize(
+        ("error", "what"),
+        [
+            (UserError("this is wrong", where="a.nii.gz", hint="Mend it"), "this is wrong"),
+            (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+            (OSError(errno.EROFS, "Read-only file system", "/there/a.csv"), "not writable"),
+            (MemoryError(), "memory does not suffice"),
+        ],
+    )
+    def test_what_the_user_can_mend(self, folder: Path, monkeypatch, error: Exception, what: str):
+        def work(*_) -> None:
+            raise error
+
+        work_is(monkeypatch, work)
+        assert runner.run_job(folder) == 2
+        end = read_events(folder / "events.jsonl")[-1]
+        assert isinstance(end, Failed)
+        assert what in end.what
+        assert end.fault == "user"
+        assert not (folder / "crash-report.txt").exists()
+
+    def test_a_full_disk_is_told_to_listeners_though_no_event_can_be_written(self, folder: Path, monkeypatch):
+        def fill(*_) -> None:
+            def write(self, event) -> None:
+                if self._path is not None:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                for listener in self._listeners:
+                    listener(event)
+
+            monkeypatch.setattr(events.EventLog, "emit", write)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        work_is(monkeypatch, fill)
+        heard = []
+        assert runner.run_job(folder, heard.append) == 2
+        assert "the disk is full" in heard[-1].what
+
+    def test_our_fault_leaves_a_report_and_a_success_removes_it(self, folder: Path, monkeypatch):
+        def crash(*_) -> None:
+            raise ZeroDivisionError("division by zero")
+
+        work_is(monkeypatch, crash)
+        assert runner.run_job(folder) == 1
+        end = read_events(folder / "events.jsonl")[-1]
+        assert end.fault == "engine"
+        assert "crash-report.txt" in end.hint
+        assert "ZeroDivisionError: division by zero" in (folder / "crash-report.txt").read_text()
+        work_is(monkeypatch, lambda *_: {})
+        assert runner.run_job(folder) == 0
+        assert not (folder / "crash-report.txt").exists()
+
+    def test_a_job_that_cannot_be_read(self, folder: Path):
+        (folder / "job.json").write_text("{")
+        heard = []
+        assert runner.run_job(folder, heard.append) == 2
+        assert "not a readable JSON file" in heard[-1].what
+
+    def test_a_folder_that_is_no_job_stays_as_it_was(self, tmp_path: Path):
+        heard = []
+        assert runner.run_job(tmp_path, heard.append) == 2
+        assert "not a job folder" in heard[-1].what
+        assert not list(tmp_path.iterdir())
+
+    def test_a_job_that_runs_already_keeps_its_events(self, folder: Path, works):
+        runner.run_job(folder)
+        before = (folder / "events.jsonl").read_bytes()
+        heard = []
+        with exclusive(folder / "lock"):
+            assert runner.run_job(folder, heard.append) == 2
+        assert f"process {os.getpid()}" in heard[-1].what
+        assert (folder / "events.jsonl").read_bytes() == before
+
+
+class TestStop:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return create_job(tmp_path / "job", train_job(tmp_path / "job"))
+
+    @staticmethod
+    def until_stopped(monkeypatch, act) -> None:
+        """Work that acts once and then waits to be stopped."""
+
+        def work(job, folder, log, stop) -> dict:
+            assert not stop()
+            act(folder)
+            end = time.monotonic() + 5
+            while not stop():
+                assert time.monotonic() < end, "nobody stopped it"
+                time.sleep(0.01)
+            raise Stopped
+
+        work_is(monkeypatch, work)
+
+    def test_a_file_stop(self, folder: Path, monkeypatch):
+        self.until_stopped(monkeypatch, lambda folder: (folder / "STOP").touch())
+        assert runner.run_job(folder) == 130
+
+    def test_the_file_of_an_earlier_run_does_not_count(self, folder: Path, works):
+        (folder / "STOP").touch()
+        assert runner.run_job(folder) == 0
+        assert not (folder / "STOP").exists()
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal(self, folder: Path, monkeypatch, number: int):
+        before = signal.getsignal(number)
+        self.until_stopped(monkeypatch, lambda folder: signal.raise_signal(number))
+        assert runner.run_job(folder) == 130
+        assert signal.getsignal(number) is before
+
+    def test_the_second_signal_does_not_wait(self, folder: Path, monkeypatch):
+        def work(*_) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("it went on")
+
+        work_is(monkeypatch, work)
+        assert runner.run_job(folder) == 130
+
+    def test_the_end_of_the_starter(self, folder: Path, monkeypatch):
+        starter = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        monkeypatch.setenv(runner.STARTER, str(starter.pid))
+        self.until_stopped(monkeypatch, lambda folder: starter.communicate(b"\n"))
+        assert runner.run_job(folder) == 130
+
+
+class TestProcesses:
+    def test_a_lock_of_a_killed_process_is_taken_over(self, tmp_path: Path):
+        code = (
+            "import pathlib, sys, time\nfrom semicardiac.processes import exclusive\n"
+            f"with exclusive(pathlib.Path({str(tmp_path / 'lock')!r})):\n"
+            "    print('held', flush=True)\n    time.sleep(60)"
+        )
+        holder = subprocess.Popen([sys.executable, "-c", code], env=engine_environment(), stdout=subprocess.PIPE)
+        assert holder.stdout.readline().strip() == b"held"
+        lock = exclusive(tmp_path / "lock")
+        with pytest.raises(UserError, match=f"process {holder.pid}"), lock:
+            pass
+        holder.kill()
+        holder.communicate()
+        with exclusive(tmp_path / "lock"):
+            assert (tmp_path / "lock").read_text() == f"process {os.getpid()}\n"
+
+    def test_a_lock_is_free_again_after_its_block(self, tmp_path: Path):
+        for _ in range(2):
+            with exclusive(tmp_path / "lock"):
+                pass
+
+    def test_the_end_of_a_process_is_seen(self):
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        gone = gone_check(process.pid)
+        assert not gone()
+        process.communicate(b"\n")
+        assert gone()
+        assert gone_check(process.pid)()
+        assert not gone_check(os.getpid())()
+
+
+class TestCrashReport:
+    def test_names_no_patient_and_no_file(self, tmp_path: Path):
+        image = tmp_path / "Doe, Jane" / "doe_jane_frame01.nii.gz"
+        job = TrainJob(cases=(Case(name="doe_jane_frame01", patient="doe_jane", image=image),), labels=ACDC)
+        try:
+            raise RuntimeError(f"cannot use {image}, which is doe_jane_frame01 of doe_jane")
+        except RuntimeError as error:
+            report = crash_report(error, job)
+        assert "doe" not in report.lower()
+        assert str(Path.home()) not in report
+        assert "RuntimeError: cannot use <folder>" in report
+        assert "<case 0> of <patient of case 0>" in report
+
+    def test_tells_versions_settings_and_the_place_of_the_error(self):
+        case = Case(name="a", patient="a", image=Path("a.nrrd"))
+        job = TrainJob(cases=(case,), labels=ACDC, config=make_config("paper"))
+        try:
+            files.read_json(None)
+        except TypeError as error:
+            report = crash_report(error, job)
+        assert "torch " in report
+        assert '"preset": "paper"' in report
+        assert "in read_json" in report
+
+    def test_inputs_of_a_segmentation_are_hidden_too(self, tmp_path: Path):
+        scan = tmp_path / "jane" / "jane_scan.nrrd"
+        job = SegmentJob(model=tmp_path / "m", inputs=(scan,), out=tmp_path / "out")
+        assert "jane" not in crash_report(ValueError(f"in {scan}"), job)
+
+
+@pytest.mark.slow
+class TestTraining:
+    """A whole job in a process of its own, killed and stopped as it happens in life."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, study: Path) -> Path:
+        # Fixed steps, no timing of candidates: the same numbers in every run.
+        settings = parse_assignments([*QUICK, "deterministic=true", "schedule.steps=40", "schedule.checkpoint_s=0.05"])
+        job = TrainJob(cases=discover([study]), labels=ACDC, config=make_config("default", settings), device="cpu")
+        return create_job(tmp_path / "job", job)
+
+    @staticmethod
+    def start(folder: Path, **environment: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "semicardiac", "run", str(folder)]
+        return subprocess.Popen(command, env=engine_environment(**environment), stdout=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def wait_for_training(process: subprocess.Popen) -> None:
+        for line in process.stdout:
+            event = events.parse_line(line)
+            assert not isinstance(event, Failed), event
+            if isinstance(event, events.Progress) and event.step >= 20 and event.loss is not None and event.total == 40:
+                return
+        pytest.fail("the training never began")
+
+    def test_killed_and_resumed_gives_the_same_weights(self, folder: Path, tmp_path: Path):
+        whole = tmp_path / "whole"
+        shutil.copytree(folder, whole)
+        assert self.start(whole).wait(120) == 0
+        process = self.start(folder)
+        self.wait_for_training(process)
+        process.kill()
+        process.communicate()
+        assert not (folder / "model").exists()
+        assert self.start(folder).wait(120) == 0
+        same = [(each / "model" / "model.safetensors").read_bytes() for each in (whole, folder)]
+        assert same[0] == same[1]
+
+    def test_stopped_by_signal_then_by_file_then_done(self, folder: Path):
+        process = self.start(folder)
+        self.wait_for_training(process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        assert process.returncode == 130
+        assert isinstance(read_events(folder / "events.jsonl")[-1], StoppedEvent)
+        assert self.start(folder).wait(120) == 0
+        assert isinstance(read_events(folder / "events.jsonl")[-1], Done)
+        assert (folder / "model" / "model.safetensors").exists()

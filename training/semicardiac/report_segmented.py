@@ -1,0 +1,159 @@
+"""Sections of the report on what a segment job made: pictures, volumes, and the heart's function over the cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from . import figures, page
+from .cases import discover
+from .clinical import MEASURES, patient_measures, volumes_ml
+from .errors import UserError
+from .events import Result
+from .labels import LabelSet
+from .overlays import overlay_montage, png
+from .record import Record
+from .volumes import Volume, is_volume_file, read_labels, read_series, stem
+from .wording import number
+
+PICTURES_MAX = 6
+SERIES_MAX = 4
+HOW_DRAWN = "Slices are numbered as in the file."
+
+
+def segmented(record: Record) -> str:
+    """Sections on the segmentations of a segment job, as far as the files are still there."""
+    labels = record.labels
+    results = _results(record)
+    if not results:
+        return ""
+    files = [[escape(case), "<br>".join(page.path(path) for path in paths)] for case, paths in results.items()]
+    listed = page.details("Files", page.table(["Input", "segmentation"], files, numeric_from=2))
+    if labels is None:
+        return page.section("Segmentations", listed)
+    images = _images(record)
+    pictures, cycles, volumes, measures = [], [], {}, {}
+    for case, paths in results.items():
+        try:
+            frames = _frames(paths, labels)
+        except UserError:  # moved or removed since
+            continue
+        by_frame = [volumes_ml(frame, labels) for frame in frames]
+        shown = 0
+        if len(frames) > 1:
+            shown, found = _cycle(by_frame, labels)
+            measures[case] = found
+            if len(cycles) < SERIES_MAX:
+                cycles.append(_cycle_panel(case, len(cycles), frames, by_frame, labels))
+        else:
+            volumes[case] = by_frame[0]
+        if len(pictures) < PICTURES_MAX and case in images:
+            pictures += _picture(case, images[case], frames[shown], shown if len(frames) > 1 else None, labels)
+    measures |= _by_patient(record, volumes, labels)
+    charts = f'<div class="two">{"".join(cycles)}</div>' if cycles else ""
+    heart = page.section("Heart function", charts, _measures_table(measures))
+    shown = f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
+    legend = page.legend([*labels.structures], HOW_DRAWN) if pictures else ""
+    return page.section("Segmentations", legend, shown, _volumes_table(volumes, labels), listed) + heart
+
+
+def _results(record: Record) -> dict[str, list[Path]]:
+    """Label files by the name of their input."""
+    results: dict[str, list[Path]] = {}
+    for event in record.all(Result) if record.kind == "segment" else []:
+        path = record.folder / event.path
+        if event.kind == "segmentation" and path not in (paths := results.setdefault(event.case or stem(path), [])):
+            paths.append(path)
+    return results
+
+
+def _inputs(record: Record) -> list[Path]:
+    return [path for name in record.job.get("inputs", []) if (path := record.folder / name).exists()]
+
+
+def _images(record: Record) -> dict[str, Path]:
+    images: dict[str, Path] = {}
+    for path in _inputs(record):
+        files = [item for item in sorted(path.rglob("*")) if is_volume_file(item)] if path.is_dir() else []
+        images |= {stem(item): item for item in files or [path]}
+    return images
+
+
+def _frames(paths: Sequence[Path], labels: LabelSet) -> list[Volume]:
+    if len(paths) > 1 or paths[0].name.endswith(".seg.nrrd"):
+        return [read_labels(path, labels) for path in paths]
+    return [frame.with_array(labels.to_training(frame.array, where=paths[0])) for frame in read_series(paths[0])]
+
+
+def _cycle(by_frame: Sequence[Mapping[str, float]], labels: LabelSet) -> tuple[int, dict[str, float]]:
+    """The frame of the largest LV, taken as end-diastole, and the measures against that of the smallest."""
+    lv = labels.role_index("lv")
+    if lv is None:
+        return 0, {}
+    sizes = [frame[labels.names[lv - 1]] for frame in by_frame]
+    ed, es = int(np.argmax(sizes)), int(np.argmin(sizes))
+    return ed, patient_measures(by_frame[ed], by_frame[es], labels)
+
+
+def _cycle_panel(
+    case: str, position: int, frames: Sequence[Volume], by_frame: Sequence[Mapping[str, float]], labels: LabelSet
+) -> str:
+    timed = all(frame.time_s is not None for frame in frames)
+    x = [frame.time_s if timed else number for number, frame in enumerate(frames, start=1)]
+    lines = {name: (x, [volumes[name] for volumes in by_frame]) for name in labels.names}
+    note = f"Volumes in ml over {'seconds' if timed else 'frames'}."
+    colors = figures.structure_colors(labels)
+    svg = figures.curves(lines, name=f"cycle-{position}", title=f"{case}: {note}", colors=colors, bounds=(0.0, None))
+    return page.panel(case, note, svg)
+
+
+def _picture(case: str, image: Path, labels_shown: Volume, frame: int | None, labels: LabelSet) -> list[str]:
+    try:
+        volume = read_series(image)[frame or 0]
+    except (UserError, IndexError):
+        return []
+    if volume.array.shape != labels_shown.array.shape:
+        return []
+    which = "" if frame is None else f", frame {frame + 1}, where the LV cavity is largest"
+    data = png(overlay_montage(volume, labels_shown, labels))
+    return [page.picture(data, f"Slices of {case} with its segmentation", f"<b>{escape(case)}</b>{which}")]
+
+
+def _by_patient(
+    record: Record, volumes: Mapping[str, Mapping[str, float]], labels: LabelSet
+) -> dict[str, dict[str, float]]:
+    """Measures of each patient of whom one input is end-diastole and one end-systole."""
+    try:
+        cases = discover(_inputs(record))
+    except UserError:
+        return {}
+    phases: dict[str, dict[str, list[str]]] = {}
+    for case in cases:
+        if case.phase and stem(case.image) in volumes:
+            phases.setdefault(case.patient, {}).setdefault(case.phase, []).append(stem(case.image))
+    return {
+        patient: patient_measures(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
+        for patient, found in sorted(phases.items())
+        if set(found) == {"ED", "ES"} and all(len(names) == 1 for names in found.values())
+    }
+
+
+def _measures_table(measures: Mapping[str, Mapping[str, float]]) -> str:
+    columns = [measure for measure in MEASURES if any(measure in found for found in measures.values())]
+    if not columns:
+        return ""
+    rows = [[escape(name), *(number(found.get(measure), 1) for measure in columns)] for name, found in measures.items()]
+    head = ["", *(f"{MEASURES[measure][0]}, {MEASURES[measure][1]}" for measure in columns)]
+    caption = "From end-diastole to end-systole. LV mass is that of the myocardium at end-diastole, 1.05 g/ml."
+    return page.table(head, rows, caption=caption)
+
+
+def _volumes_table(volumes: Mapping[str, Mapping[str, float]], labels: LabelSet) -> str:
+    if not volumes:
+        return ""
+    rows = [[escape(case), *(number(found[name], 1) for name in labels.names)] for case, found in volumes.items()]
+    head = ["Volume", *(page.chip(structure.color, structure.name) for structure in labels.structures)]
+    return page.table(head, rows, caption="Volumes in ml.")
