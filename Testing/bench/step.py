@@ -13,7 +13,6 @@ import statistics
 import time
 
 import torch
-
 from semicardiac import augment, thresholds
 from semicardiac.compute import choose_plan, keep_freed_memory, pick_device
 from semicardiac.config import make_config

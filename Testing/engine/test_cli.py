@@ -227,8 +227,9 @@ class TestBadInput:
             write_itk(labels, mask + 0.25)
             return "whole numbers"
         if kind == "duplicate":
-            shutil.copy(image, study / "patient003" / "patient003_frame01.nii.gz")
-            return "patient003_frame01"
+            for path in (image, labels):
+                shutil.copy(path, study / "patient002" / path.name.replace("001", "002"))
+            return "patient002_frame01"
         if kind == "no labeled":
             for path in study.rglob("*_gt.nii.gz"):
                 path.unlink()

@@ -6,15 +6,18 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from semicardiac import evaluation
+from semicardiac.cases import discover
 from semicardiac.errors import Stopped, UserError
 from semicardiac.events import EventLog, Progress, Result, Warned
 from semicardiac.labels import get_label_set
-from semicardiac.volumes import Volume, write_labels, write_volume
+from semicardiac.matching import match
+from semicardiac.volumes import Volume, read_labels, write_labels, write_volume
 
 ACDC = get_label_set("acdc")
 GRID = np.diag([2.0, 2.0, 10.0, 1.0])  # 0.04 ml a voxel
@@ -77,7 +80,7 @@ class TestMatching:
     def test_names_meet_without_their_endings(self, tmp_path, prediction, reference):
         for folder, name in (("predictions", prediction), ("reference", reference)):
             _write((tmp_path / folder / name).parent, Path(name).name, _labels(2, 2, 2))
-        pairs, strangers = evaluation.match(tmp_path / "predictions", tmp_path / "reference")
+        pairs, strangers = match(tmp_path / "predictions", tmp_path / "reference")
         assert [(pair.prediction, pair.reference) for pair in pairs] == [
             (tmp_path / "predictions" / prediction, tmp_path / "reference" / reference)
         ]
@@ -88,7 +91,7 @@ class TestMatching:
         predictions, reference, _ = study
         write_volume(reference / "patient001" / "patient001_frame05.nii.gz", _image())  # no labels
         _write(predictions, "patient001_frame05.nii.gz", _labels(2, 2, 2))
-        pairs, strangers = evaluation.match(predictions, reference)
+        pairs, strangers = match(predictions, reference)
         assert [pair.reference.name for pair in pairs] == [
             f"patient{number}_gt.nii.gz" for number in ("001_frame01", "001_frame12", "002_frame01", "002_frame09")
         ]
@@ -96,7 +99,7 @@ class TestMatching:
         assert [path.name for path in strangers] == ["patient001_frame05.nii.gz"]
 
     def test_patients_and_phases_from_the_reference(self, study):
-        pairs, _ = evaluation.match(study[0], study[1])
+        pairs, _ = match(study[0], study[1])
         assert [(pair.patient, pair.phase) for pair in pairs] == [
             ("patient001", "ED"), ("patient001", "ES"), ("patient002", "ED"), ("patient002", "ES"),
         ]  # fmt: skip
@@ -105,7 +108,7 @@ class TestMatching:
         for name in ("a_frame01", "a_frame08"):
             _write(tmp_path / "p", f"{name}.nii.gz", _labels(2, 2, 2))
             _write(tmp_path / "r", f"{name}_gt.nii.gz", _labels(2, 2, 2))
-        pairs, _ = evaluation.match(tmp_path / "p", tmp_path / "r")
+        pairs, _ = match(tmp_path / "p", tmp_path / "r")
         assert [(pair.patient, pair.phase) for pair in pairs] == [("a", "ED"), ("a", "ES")]
 
     def test_nnunet_layout(self, tmp_path):
@@ -114,7 +117,7 @@ class TestMatching:
         (data / "imagesTr").mkdir()
         write_volume(data / "imagesTr" / "heart_01_0000.nii.gz", _image())
         _write(tmp_path / "p", "heart_01_0000.nii.gz", _labels(2, 2, 2))
-        (pair,), _ = evaluation.match(tmp_path / "p", data)
+        (pair,), _ = match(tmp_path / "p", data)
         assert pair.reference == data / "labelsTr" / "heart_01.nii.gz"
         assert pair.image == data / "imagesTr" / "heart_01_0000.nii.gz"
 
@@ -123,7 +126,7 @@ class TestMatching:
         write_volume(tmp_path / "scan7.nii.gz", _image())
         (tmp_path / "cases.csv").write_text("image,labels,patient,phase\nscan7.nii.gz,truth/x.nii.gz,anna,ES\n")
         _write(tmp_path / "p", "scan7.nrrd", _labels(2, 2, 2))
-        (pair,), _ = evaluation.match([tmp_path / "p" / "scan7.nrrd"], tmp_path / "cases.csv")
+        (pair,), _ = match([tmp_path / "p" / "scan7.nrrd"], tmp_path / "cases.csv")
         assert (pair.reference.name, pair.image.name, pair.patient, pair.phase) == (
             "x.nii.gz",
             "scan7.nii.gz",
@@ -131,9 +134,20 @@ class TestMatching:
             "ES",
         )
 
+    def test_labels_that_lost_their_image_do_not_spoil_the_others(self, study):
+        (study[1] / "patient001" / "patient001_frame12.nii.gz").unlink()
+        pairs, _ = match(study[0], study[1])
+        assert len(pairs) == 4
+        assert all(pair.reference.name.endswith("_gt.nii.gz") for pair in pairs)
+
+    def test_a_mistake_in_a_case_list_is_told(self, study):
+        (study[1] / "list.csv").write_text("picture,labels\na.nii.gz,b.nii.gz\n")
+        with pytest.raises(UserError, match="image"):
+            match(study[0], study[1] / "list.csv")
+
     def test_confidence_maps_are_no_segmentations(self, study):
         write_volume(study[0] / "patient001_frame01_confidence.nii.gz", _image())
-        pairs, strangers = evaluation.match(study[0], study[1])
+        pairs, strangers = match(study[0], study[1])
         assert len(pairs) == 4
         assert strangers == []
 
@@ -141,19 +155,19 @@ class TestMatching:
         _write(tmp_path / "p", "a.nii.gz", _labels(1, 1, 1))
         _write(tmp_path / "r", "b.nii.gz", _labels(1, 1, 1))
         with pytest.raises(UserError, match=r"segmentations: such as 'a'; references: such as 'b'"):
-            evaluation.match(tmp_path / "p", tmp_path / "r")
+            match(tmp_path / "p", tmp_path / "r")
 
     @pytest.mark.parametrize(("predictions", "reference"), [("nowhere", "r"), ("p", "nowhere")])
     def test_missing_folder(self, tmp_path, predictions, reference):
         _write(tmp_path / "p", "a.nii.gz", _labels(1, 1, 1))
         _write(tmp_path / "r", "a.nii.gz", _labels(1, 1, 1))
         with pytest.raises(UserError, match="no such file or folder"):
-            evaluation.match(tmp_path / predictions, tmp_path / reference)
+            match(tmp_path / predictions, tmp_path / reference)
 
     def test_two_files_for_one_case(self, study):
         _write(study[0] / "again", "patient001_frame01.nrrd", _labels(1, 1, 1))
         with pytest.raises(UserError, match="two files for one case"):
-            evaluation.match(study[0], study[1])
+            match(study[0], study[1])
 
 
 class TestEvaluateFolder:
@@ -280,3 +294,24 @@ def test_a_single_volume_has_no_standard_deviation(tmp_path):
     assert math.isnan(result.summary["metrics"]["LV cavity"]["dice"]["sd"])
     assert "1.000 " in result.table
     assert result.summary["agreement"] == {}
+
+
+def test_a_model_on_its_validation_cases(tmp_path, monkeypatch):
+    inference = pytest.importorskip("semicardiac.inference")
+    _acdc(tmp_path, "patient001", {"frame01": _labels(20, 20, 20), "frame12": _labels(10, 20, 10)})
+    cases = [case.with_role("validation") for case in discover([tmp_path])]
+    asked = []
+
+    def segment(model, volume, plan, roi):
+        asked.append((model, volume.array.shape, plan, roi))
+        return SimpleNamespace(labels=_labels(20, 20, 20))
+
+    monkeypatch.setattr(inference, "segment", segment)
+    model = SimpleNamespace(labels=ACDC)
+    result = evaluation.evaluate_model(model, cases, "plan", tmp_path / "job")
+    assert asked == [(model, (3, 12, 40), "plan", None)] * 2
+    assert result.summary["by_phase"]["ED"]["mean"]["dice"]["mean"] == 1.0
+    assert result.summary["by_phase"]["ES"]["RV cavity"]["dice"]["mean"] == pytest.approx(2 / 3)
+    kept = read_labels(tmp_path / "job" / "validation" / "patient001_frame12.nii.gz", ACDC)
+    np.testing.assert_array_equal(kept.array, _labels(20, 20, 20).array)
+    assert {path.name for path in (tmp_path / "job").iterdir()} >= {"metrics.csv", "metrics.json", "overlays"}

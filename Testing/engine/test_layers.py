@@ -17,13 +17,14 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "errors files events config labels processes explain",
-        "volumes protocols cases checks",
-        "compute budget preprocess dataset sampling augment",
-        "network teacher thresholds losses step checkpoint model",
-        "metrics clinical overlays locate inference evaluation previews prepare trainer",
-        "phantom figures report",
-        "jobs crash train_job segment_job runner console demo commands cli",
+        "errors files events wording config labels processes explain console",
+        "geometry nifti itk dicom segmentations volumes protocols layouts cases",
+        "compute budget preprocess checks dataset sampling augment",
+        "network teacher thresholds losses step checkpoint model locate inference",
+        "metrics clinical overlays evaluation validation previews prepare device_bank history trainer",
+        "phantom_heart phantom_scene phantom",
+        "record page figures report_results report_segmented report_training report",
+        "jobs crash train_job segment_job runner demo commands cli",
     )
     for name in row.split()
 ]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from helpers import SHARED_DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -654,6 +654,22 @@ class TestWriting:
         monkeypatch.undo()
         assert path.read_bytes() == b"before"
         assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("suffix", [".nrrd", ".seg.nrrd", ".mha"])
+    def test_a_writer_that_does_not_notice_the_full_disk(self, tmp_path, monkeypatch, suffix):
+        """ITK loses what its buffers hold when the disk fills up with the last bytes, and reports success."""
+        original = sitk.WriteImage
+
+        def cut(image: sitk.Image, place: str, **options: object) -> None:
+            original(image, place, **options)
+            Path(place).write_bytes(Path(place).read_bytes()[:-200])
+
+        monkeypatch.setattr("SimpleITK.WriteImage", cut)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+        labels = Volume(np.random.default_rng(0).integers(0, 4, (3, 40, 40)).astype(np.uint8), np.eye(4))
+        with pytest.raises(UserError, match="disk is full"):
+            write_labels(tmp_path / f"a{suffix}", labels, ACDC)
+        assert not list(tmp_path.iterdir())
 
 
 class TestSameGeometry:

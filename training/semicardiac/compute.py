@@ -30,7 +30,7 @@ class ComputePlan(BaseModel):
     images_per_s: dict[str, float] = {}
     """What the candidates reached."""
 
-    def place(self, tensor_or_module):  # noqa: ANN001, ANN201 - tensors and modules alike
+    def place(self, tensor_or_module):
         """Moves a network or an image batch to the device in the chosen memory layout."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return tensor_or_module.to(self.device, memory_format=layout)

@@ -44,7 +44,7 @@ class LocateConfig(Section):
     """A small trained network, or the middle of the image."""
     spacing_mm: float = Field(3.0, gt=0.2, le=20)
     size: int = Field(96, ge=32, le=256, multiple_of=16)
-    widths: tuple[int, ...] = (8, 16, 32, 64, 128)
+    widths: tuple[int, ...] = (16, 32, 64, 128)
     batch: int = Field(16, ge=1)
     share: float = Field(0.1, gt=0, lt=0.9)
     """Share of the training budget with 7 labeled patients or more; it doubles as they get fewer."""
@@ -84,7 +84,8 @@ class NetworkConfig(Section):
 
     name: str = "unet"
     """`unet`, our own; or a 2D network of MONAI: dynunet, segresnet, swinunetr."""
-    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
+    widths: tuple[int, ...] = (24, 48, 96, 192)
+    """Channels of each level. Our own U-Net begins at half resolution, MONAI's networks at full."""
 
 
 class LossConfig(Section):
@@ -128,7 +129,7 @@ class OptimConfig(Section):
     """β of the teacher."""
     hold: float = Field(0.35, ge=0, le=1)
     """Share of the training with the full learning rate; a cosine takes it to zero in the rest."""
-    batch_labeled: int = Field(12, ge=1)
+    batch_labeled: int = Field(6, ge=1)
     """Labeled slices in a batch while there are no unlabeled ones in it."""
     batch_mixed: tuple[int, int] = (4, 8)
     """Labeled and unlabeled slices in a batch once the unlabeled ones take part."""

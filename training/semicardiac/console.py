@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -28,10 +29,16 @@ QUIET_S = 15.0
 
 
 class Console:
-    """Listens to a job and writes to a terminal, or plain lines where there is none."""
+    """Listens to jobs and writes to a terminal, or plain lines where there is none.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    Args:
+        stream: Where to; standard error by default.
+        brief: Only progress, warnings and errors: for one of several jobs, whose results are told together.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, brief: bool = False) -> None:
         self._stream = stream or sys.stderr
+        self._brief = brief
         self._bar: tqdm | None = None
         self._stage = ""
         self._line_at = 0.0
@@ -44,6 +51,11 @@ class Console:
             self.say(f"error: {UserError(event.what, where=event.where, hint=event.hint)}")
         elif isinstance(event, Warned):
             self.say(f"warning: {UserError(event.warning, where=event.where, hint=event.hint)}")
+        elif isinstance(event, StoppedEvent):
+            self._close()
+            self.say("stopped; semicardiac run, with the job folder, goes on with it")
+        elif self._brief:
+            return
         elif isinstance(event, Device):
             layout = "channels last" if event.channels_last else "contiguous"
             self.say(f"computing on {event.name} ({event.device}, {event.dtype}, {layout}, {event.threads} threads)")
@@ -52,9 +64,6 @@ class Console:
             self.say(f"validation at step {event.step}: Dice {_number(event.mean_dice)} ({dice})")
         elif isinstance(event, Result):
             self.say(f"wrote {event.path}")
-        elif isinstance(event, StoppedEvent):
-            self._close()
-            self.say("stopped; semicardiac run, with the job folder, goes on with it")
         elif isinstance(event, Done):
             self._close()
             if "table" in event.summary:
@@ -88,7 +97,8 @@ class Console:
         if self._bar is None or event.stage != self._stage:
             self._close()
             layout = "{desc} |{bar:30}| {percentage:3.0f} %{postfix}"
-            self._bar = tqdm(total=max(event.total, 1), desc=event.stage, bar_format=layout, file=self._stream)
+            columns = shutil.get_terminal_size().columns - 1
+            self._bar = tqdm(total=1, desc=event.stage, bar_format=layout, file=self._stream, ncols=columns)
             self._stage = event.stage
         self._bar.total = max(event.total, 1)  # it changes as the schedule fits itself to the measured speed
         self._bar.n = event.step

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from . import files, phantom
-from .cases import discover
-from .config import make_config
+from .cases import Case
+from .config import TrainConfig, make_config
 from .console import Console
 from .errors import UserError
 from .jobs import EvaluateJob, SegmentJob, TrainJob, create_job
@@ -36,12 +35,18 @@ def run_demo(out: Path, *, minutes: float, seed: int, device: str) -> int:
     if minutes <= 0:
         raise UserError(f"got {minutes:g}", where="--minutes", hint="Give a time above 0")
     out = files.output_folder(out).absolute()
-    with Console() as console:
+    with Console(brief=True) as console:
         console.say(f"drawing {LABELED} labeled, {UNLABELED} unlabeled and {TEST} test patients")
-        phantom.write_study(out / "study", labeled=LABELED, unlabeled=UNLABELED, test=TEST, seed=seed)
-        for preset, title in (("default", "labeled and unlabeled"), ("supervised", "labeled volumes alone")):
-            console.say(f"\n{title}:")
-            for folder, job in _jobs(out, preset, minutes * TRAINING_SHARE, device):
+        study = out / "study"
+        cases = phantom.write_study(study, labeled=LABELED, unlabeled=UNLABELED, test=TEST, seed=seed)
+        for preset, title in (
+            ("default", "labeled and unlabeled volumes"),
+            ("supervised", "the labeled volumes alone"),
+        ):
+            console.say(f"training on {title}")
+            schedule = {"minutes": minutes * TRAINING_SHARE, "preview_every": 0.5}
+            config = make_config(preset, {"schedule": schedule})
+            for folder, job in _jobs(out / preset, study, tuple(cases), config, device):
                 status = run_job(create_job(folder, job), console)
                 if status:
                     return status
@@ -54,17 +59,16 @@ def run_demo(out: Path, *, minutes: float, seed: int, device: str) -> int:
     return 0
 
 
-def _jobs(out: Path, preset: str, minutes: float, device: str) -> list[tuple[Path, Any]]:
-    """Training, segmentation of the test patients and evaluation under one preset, each with its job folder."""
+def _jobs(
+    folder: Path, study: Path, cases: tuple[Case, ...], config: TrainConfig, device: str
+) -> list[tuple[Path, TrainJob | SegmentJob | EvaluateJob]]:
+    """A training, the segmentation of the test patients and its evaluation, each with its job folder."""
     labels = get_label_set("acdc")
-    folder, test = out / preset, out / "study" / "test"
-    config = make_config(preset, {"schedule": {"minutes": minutes}})
-    cases = tuple(case for case in discover([out / "study" / "cases.csv"]) if case.role != "ignore")
     results = folder / "segmentations"
     return [
         (folder, TrainJob(cases=cases, labels=labels, config=config, device=device)),
-        (results, SegmentJob(model=folder, inputs=(test,), out=results, flips=True, device=device)),
-        (folder / "evaluation", EvaluateJob(predictions=results, reference=test, labels=labels)),
+        (results, SegmentJob(model=folder, inputs=(study / "test",), out=results, flips=True, device=device)),
+        (folder / "evaluation", EvaluateJob(predictions=results, reference=study / "reference", labels=labels)),
     ]
 
 

@@ -10,7 +10,7 @@ import json
 import time as clock
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -129,7 +129,7 @@ class Done(Event):
 
 
 AnyEvent = Annotated[
-    Union[Started, Device, Progress, Validation, Preview, Result, Warned, Failed, StoppedEvent, Done],
+    Started | Device | Progress | Validation | Preview | Result | Warned | Failed | StoppedEvent | Done,
     Field(discriminator="event"),
 ]
 _adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
@@ -146,7 +146,7 @@ class EventLog:
     def __init__(self, path: Path | None = None, *listeners: Listener) -> None:
         self._path = path
         self._listeners = listeners
-        if path is not None and path.exists() and not path.read_bytes()[-1:] in (b"", b"\n"):
+        if path is not None and path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
             with open(path, "ab") as file:  # a kill in mid-line: the next event starts on a line of its own
                 file.write(b"\n")
 

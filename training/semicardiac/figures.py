@@ -23,10 +23,10 @@ from .labels import LabelSet
 Points = tuple[Sequence[float], Sequence[float]]
 """x and y of a line; a NaN in y is a gap."""
 
-_VARIABLES = ("ink", "muted", "rule", "paper", "accent", "c1", "c2", *(f"s{number}" for number in range(32)))
-_STAND_INS = {name: f"#01{number:02x}fe" for number, name in enumerate(_VARIABLES)}
+_VARIABLES = ("ink", "muted", "rule", "paper", "accent", "c1", "c2", *(f"s{number}" for number in range(256)))
+_STAND_INS = {name: f"#{number:04x}fe" for number, name in enumerate(_VARIABLES)}
 _SMOOTH_FROM = 40
-"""A line of more points than this is drawn as its moving mean over the faint points."""
+"""Points from which on a line is smoothed."""
 
 
 def curves(
@@ -38,25 +38,21 @@ def curves(
     bounds: tuple[float | None, float | None] = (None, None),
     mark: tuple[float, str] | None = None,
     log: bool = False,
-    width: float = 4.6,
-    height: float = 2.5,
 ) -> str:
     """Lines over training steps, each named at its right end.
 
     Args:
-        lines: What to draw, by the name that is written at its end.
+        lines: What to draw, by the name that is written at its end; many points become a moving mean over faint ones.
         name: A name for this figure that no other on the page has.
         title: What is drawn, for those who cannot see it.
         colors: The color variable of each line; `muted` for those left out.
         bounds: Lowest and highest y to show at least.
         mark: A step to mark by a vertical line, and its text.
         log: Logarithmic y axis.
-        width: Inches; the page scales the figure to its column.
-        height: Inches.
     """
     from matplotlib.ticker import LogLocator, NullLocator
 
-    figure, axes = _axes(width, height, right=0.80)
+    figure, axes = _axes(4.6, 2.5, (0.41, 0.92, 0.28, 0.27))
     ends = []
     for label, (x, y) in lines.items():
         color = _STAND_INS[colors.get(label, "muted")]
@@ -123,9 +119,8 @@ def dice_strip(
         if np.isfinite(value)
     ]
     left = _strip_start(every)
-    figure, axes = _axes(
-        9.6, 0.62 + (0.62 if len(groups) > 1 else 0.5) * len(structures), left=0.125, right=0.985, grid="x"
-    )
+    row_height = 0.62 if len(groups) > 1 else 0.5
+    figure, axes = _axes(9.6, 0.62 + row_height * len(structures), (1.2, 0.144, 0.28, 0.12), grid="x")
     lane = 0.2 if len(groups) > 1 else 0.0
     for number, result in enumerate(groups.values()):
         for row, structure in enumerate(structures):
@@ -187,7 +182,7 @@ def bland_altman(
 ) -> str:
     """Differences over means of paired measurements, with the bias and the 95 % limits of agreement."""
     measured, reference = np.asarray(measured, float), np.asarray(reference, float)
-    figure, axes = _axes(4.6, 2.9, left=0.115, right=0.79, bottom=0.155)
+    figure, axes = _axes(4.6, 2.9, (0.53, 0.97, 0.45, 0.27))
     axes.axhline(0, color=_STAND_INS["rule"], linewidth=1)
     axes.scatter(
         (measured + reference) / 2,
@@ -232,20 +227,14 @@ def require_matplotlib() -> None:
         ) from None
 
 
-def _axes(
-    width: float, height: float, *, left: float = 0.09, right: float, bottom: float | None = None, grid: str = "y"
-) -> tuple[Any, Any]:
+def _axes(width: float, height: float, margins: tuple[float, float, float, float], grid: str = "y") -> tuple[Any, Any]:
+    """A figure of so many inches with one plot, and the left, right, bottom and top margins around it, in inches."""
     from matplotlib.figure import Figure  # 0.3 s and an optional dependency: only who draws pays for it
 
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes(
-        (
-            left,
-            bottom or 0.28 / height,
-            right - left,
-            1 - (0.55 if grid == "y" else 0.4) / height - ((bottom or 0) and 0.06),
-        )
-    )
+    left, right, bottom, top = margins
+    inner = ((width - left - right) / width, (height - bottom - top) / height)
+    axes = figure.add_axes((left / width, bottom / height, *inner))
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(side == "bottom" and grid == "y")
         axes.spines[side].set_color(_STAND_INS["rule"])
@@ -278,9 +267,12 @@ def _name_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
     order = sorted(range(len(ends)), key=at.__getitem__)
     for lower, upper in pairwise(order):
         at[upper] = max(at[upper], at[lower] + gap)
-    overflow = max([at[index] for index in order[-1:]] + [1.0]) - 1.0
-    for index, (label, _, color) in enumerate(ends):
-        axes.text(1.02, at[index] - overflow, label, transform=axes.transAxes, va="center", fontsize=8.5, color=color)
+    ceiling = 1.0
+    for index in reversed(order):
+        at[index] = min(at[index], ceiling)
+        ceiling = at[index] - gap
+    for place, (label, _, color) in zip(at, ends, strict=True):
+        axes.text(1.02, place, label, transform=axes.transAxes, va="center", fontsize=8.5, color=color)
 
 
 def _svg(figure: Any, name: str, title: str) -> str:
@@ -293,7 +285,7 @@ def _svg(figure: Any, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r"#([\w-]+)[\")]", text))
-    text = re.sub(r' id="([\w-]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", text)
     text = re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", text)
     for variable, stand_in in _STAND_INS.items():
         text = text.replace(stand_in, f"var(--{variable})")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 
 from .files import atomic_path
 from .geometry import FLIP, Frames, matrix_from_itk, not_a_stack, not_scalar, regular_times, require_real, unreadable
@@ -114,6 +114,7 @@ def write_image(path: Path, frames: Frames, header: Mapping[str, str] | None = N
     with atomic_path(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
+            sitk.ReadImage(str(temporary))  # a disk that fills up with the last bytes goes unnoticed by the writer
         except RuntimeError as error:
             raise _os_error(error, temporary, frames.array.nbytes) from error
 

@@ -16,7 +16,7 @@ from pydantic_core import to_jsonable_python
 
 from . import files
 from .cases import Case
-from .config import Section, TrainConfig, parse
+from .config import ScheduleConfig, Section, TrainConfig, parse
 from .errors import UserError, nearest
 from .labels import LabelSet
 from .processes import exclusive
@@ -102,17 +102,18 @@ def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = N
     Raises:
         UserError: If the job is no training, or it is measured in the other unit.
     """
-    job = load_job(folder)
-    if not isinstance(job, TrainJob):
+    if not isinstance(load_job(folder), TrainJob):
         raise UserError("this job is no training", where=folder, hint="Only a training can be given more time")
-    schedule = job.config.schedule
-    unit = "minutes" if minutes is not None else "steps"
-    before = getattr(schedule, unit)
-    if before is None:
-        other = "steps" if unit == "minutes" else "minutes"
-        raise UserError(f"this training is measured in {other}", where=folder, hint=f"Use --{other}")
-    more = schedule.model_copy(update={unit: before + (minutes if minutes is not None else steps)})
-    write_job(folder, job.model_copy(update={"config": job.config.model_copy(update={"schedule": more})}))
+    with exclusive(Path(folder) / LOCK):
+        job = load_job(folder)
+        schedule = job.config.schedule
+        unit, more = ("minutes", minutes) if minutes is not None else ("steps", steps)
+        before = getattr(schedule, unit)
+        if before is None:
+            other = "steps" if unit == "minutes" else "minutes"
+            raise UserError(f"this training is measured in {other}", where=folder, hint=f"Use --{other}")
+        longer = parse(ScheduleConfig, {**schedule.model_dump(), unit: before + more}, where=f"--{unit}")
+        write_job(folder, job.model_copy(update={"config": job.config.model_copy(update={"schedule": longer})}))
 
 
 def write_job(folder: Path, job: Job) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,10 @@ def _opener(path: Path):
     def read_member(name: str) -> bytes:
         try:
             with zipfile.ZipFile(path) as archive:
-                return archive.read(name)
-        except (KeyError, zipfile.BadZipFile, OSError):
+                # Who zips a folder by hand gets the folder's name before that of each file.
+                members = (member for member in archive.namelist() if member.rpartition("/")[2] == name)
+                return archive.read(min(members, key=len, default=name))
+        except (KeyError, ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
             raise UserError(f"{name} is missing from the model package or damaged", where=path, hint="Get the package again") from None
 
     return read_member, path

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .config import NetworkConfig
 from .errors import UserError, nearest
 
 
 class UNet(nn.Module):
-    """U-Net with transposed-convolution decoder.
+    """U-Net that folds 2 x 2 pixels into channels on the way in and unfolds them on the way out.
+
+    The convolutions never run at full resolution, which is where half of the time of a U-Net goes on a CPU; each
+    place of the last layer decides on its four pixels. Measured on ACDC, 7 labeled patients, 200 CPU-seconds of
+    supervised training: Dice 0.836 against 0.813 of the same recipe with a full-resolution level, for twice the steps.
 
     Args:
         classes: Channels of the logits, background included.
-        widths: Channels of each level, from full resolution down; the input's sides must be multiples of
-            2 ** (levels - 1).
+        widths: Channels of each level, from half resolution down; the input's sides must be multiples of
+            2 ** levels.
     """
 
     def __init__(self, classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.stride = 2 ** (len(widths) - 1)
+        self.stride = 2 ** len(widths)
         self.down = nn.ModuleList()
-        channels = 1
+        channels = 4
         for width in widths:
             self.down.append(_double_convolution(channels, width))
             channels = width
@@ -37,7 +42,7 @@ class UNet(nn.Module):
             self.up.append(nn.ConvTranspose2d(channels, width, 2, stride=2))
             self.merge.append(_double_convolution(2 * width, width))
             channels = width
-        self.head = nn.Conv2d(channels, classes, 1)
+        self.head = nn.Conv2d(channels, 4 * classes, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, a=0.01, nonlinearity="leaky_relu")
@@ -51,20 +56,21 @@ class UNet(nn.Module):
             image: (B, 1, H, W) float.
 
         Returns:
-            Logits (B, C, H, W) float32 and features (B, F, H / stride, W / stride).
+            Logits (B, C, H, W) float32 and the deepest level's features (B, F, H / stride, W / stride).
         """
         skips = []
-        features = image
+        features = functional.pixel_unshuffle(image, 2)
         for level, block in enumerate(self.down):
             if level:
-                features = nn.functional.max_pool2d(features, 2)
+                features = functional.max_pool2d(features, 2)
             features = block(features)
             skips.append(features)
         bottleneck = skips.pop()
         for up, merge in zip(self.up, self.merge, strict=True):
             features = merge(torch.cat((skips.pop(), up(features)), dim=1))
-        with torch.autocast(features.device.type, enabled=False):  # the head in full precision: its logits are thresholded
-            return self.head(features.float()), bottleneck
+        # The head in full precision: its logits are thresholded.
+        with torch.autocast(features.device.type, enabled=False):
+            return functional.pixel_shuffle(self.head(features.float()), 2), bottleneck
 
 
 class MonaiBackbone(nn.Module):

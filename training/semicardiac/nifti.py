@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 
 from .files import atomic_path
 from .geometry import Frames, matrix_from_itk, not_a_stack, not_scalar, regular_times, require_real, unreadable

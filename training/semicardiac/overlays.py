@@ -20,7 +20,8 @@ GAP = 4
 """Pixels between two slices."""
 MARGIN_MM = 15.0
 """How much of the surroundings of the structures is shown."""
-COLUMNS = 5
+COLUMNS = (5, 6, 4)
+"""Slices in a row, the most liked first."""
 SLICES_MAX = 15
 FILL = 0.38
 """Opacity of a filled structure."""
@@ -33,14 +34,14 @@ def overlay_montage(
     label_set: LabelSet,
     reference: Volume | None = None,
     crop: bool = True,
-    columns: int = COLUMNS,
+    columns: int | None = None,
 ) -> np.ndarray:
     """The slices of a volume side by side, with the structures drawn on them.
 
     Without a reference each structure has a thin fill and a contour. With one, the fill is the segmentation and
     the line is the contour of the reference, so that what sticks out of a line, or fails to fill it, is an error.
-    Slices are drawn with square millimetres and numbered from 1 in the order of the file, the patient's left to
-    the right and the front up where the geometry tells. Of more than `SLICES_MAX` slices with a structure,
+    Slices are true to scale and numbered from 1 in the order of the file, the patient's left to the right and the
+    front or the head up where the geometry tells. Of more than `SLICES_MAX` slices with a structure,
     evenly spaced ones are shown.
 
     Args:
@@ -49,7 +50,7 @@ def overlay_montage(
         label_set: Gives each structure its color.
         reference: Training labels of the reference on the same grid.
         crop: Show the structures and a margin of `MARGIN_MM` around them; else whole slices, all of them.
-        columns: Slices in a row.
+        columns: Slices in a row; by default, those of `COLUMNS` that leave the fewest places empty.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -73,7 +74,7 @@ def overlay_montage(
         here = label[index, box[1], box[2]]
         there = None if truth is None else truth[index, box[1], box[2]]
         tiles.append(_numbered(paint_slice(gray[row], here, colors, there, size=size), index + 1))
-    return _grid(tiles, columns)
+    return _grid(tiles, columns or min(COLUMNS, key=lambda each: -len(tiles) % each))
 
 
 def paint_slice(
@@ -101,12 +102,11 @@ def paint_slice(
     """
     fine = (size[0] * _SHARPNESS, size[1] * _SHARPNESS)
     picture = np.repeat(_resize(gray, fine)[..., None], 3, axis=2) * 255
-    lined = labels if reference is None else reference
     filled = _enlarge(labels, fine, len(colors))
     palette = np.concatenate([np.zeros((1, 3)), colors])
     opacity = (filled > 0)[..., None] * (FILL if reference is not None else FILL / 2)
     picture = picture * (1 - opacity) + palette[filled] * opacity
-    outlined = filled if reference is None else _enlarge(lined, fine, len(colors))
+    outlined = filled if reference is None else _enlarge(reference, fine, len(colors))
     for label in np.unique(outlined[outlined > 0]):
         inside = outlined == label
         core = ndimage.binary_erosion(inside, iterations=_SHARPNESS + 1, border_value=True)

@@ -110,6 +110,10 @@ footer p{max-width:none;margin:0 0 4px}
  h2,h3,.table figcaption{break-after:avoid}
  .table{break-inside:auto}
  .two{grid-template-columns:1fr 1fr;gap:16pt 24pt}
+ .scroll{overflow:visible}
+ .wide svg{min-width:0}
+ table{font-size:8.5pt}
+ thead th,td,tbody th{padding-left:9pt}
  img,.messages li{print-color-adjust:exact;-webkit-print-color-adjust:exact}
  .chip{print-color-adjust:exact;-webkit-print-color-adjust:exact}
  details:not([open]){display:none}

@@ -47,7 +47,7 @@ class Pathology(NamedTuple):
 PATHOLOGIES = {
     "NOR": Pathology((131, 24), (0.61, 0.05), (100, 18), (150, 28), (0.56, 0.06)),
     "DCM": Pathology((265, 45), (0.22, 0.07), (155, 25), (170, 40), (0.30, 0.10)),
-    "HCM": Pathology((130, 26), (0.68, 0.06), (180, 36), (124, 24), (0.61, 0.06)),
+    "HCM": Pathology((130, 26), (0.67, 0.05), (180, 36), (124, 24), (0.61, 0.06)),
     "MINF": Pathology((175, 34), (0.31, 0.07), (117, 17), (118, 24), (0.54, 0.07)),
     "RV": Pathology((112, 26), (0.54, 0.06), (82, 16), (195, 36), (0.34, 0.08)),
 }
@@ -94,7 +94,7 @@ class Heart:
     shortening: float
     """Share of its length that the ventricle loses at end systole."""
     rv_top: float
-    """Where the labeled RV begins along s: the outflow tract goes on above the mitral valve, or it ends below."""
+    """Where the labeled RV begins along s, above or below the LV, which begins at 0."""
     cavity: np.ndarray
     wall: np.ndarray
     rv: np.ndarray
@@ -107,11 +107,6 @@ class Heart:
     papillaries: tuple[Papillary, Papillary]
     drift_mm: np.ndarray
     """(2, 3) The axis's course across the slices: (x, y) in terms of s, s² and sin(pi s)."""
-
-    @property
-    def lv_top(self) -> float:
-        """Where the labeled LV begins along s."""
-        return 0.0
 
     def length_at(self, phase: float) -> float:
         """Distance from the valve plane to the apex in mm; the apex stays where it is."""
@@ -146,8 +141,8 @@ class Heart:
         """The volumes of the labeled structures by their role: `lv`, `myo` and `rv`."""
         gone = ejected(phase)
         return {
-            "lv": _ml(self.cavity * (1 - gone * self.lv_ejection), self.lv_top, self.length_mm),
-            "myo": _ml(self.wall, self.lv_top, self.length_mm),
+            "lv": _ml(self.cavity * (1 - gone * self.lv_ejection), 0, self.length_mm),
+            "myo": _ml(self.wall, 0, self.length_mm),
             "rv": _ml(self.rv * (1 - gone * self.rv_ejection), self.rv_top, self.length_mm),
         }
 
@@ -204,17 +199,17 @@ def draw_heart(rng: np.random.Generator, pathology: str, tilt: float) -> Heart:
     roughness = gaussian_filter1d(rng.standard_normal((len(_S), ANGLES)), 5, axis=1, mode="wrap")
     roughness = np.abs(gaussian_filter1d(roughness, 4, axis=0)) / 0.06
     away = 0.25 + 0.75 * (1 - _bump(theta, septum, 0.9))  # the septum is smooth
-    trabeculae = np.clip(roughness, 0, 3) * away * (0.5 + 1.2 * below) * rng.uniform(0.8, 1.8)
+    trabeculae = np.clip(roughness, 0, 3) * away * (0.5 + 1.2 * below) * rng.uniform(1.2, 2.6)
 
     fat = gaussian_filter1d(rng.standard_normal((len(_S), ANGLES)), 40, axis=1, mode="wrap")
     fat = gaussian_filter1d(fat, 12, axis=0)
-    fat = fat / fat.std() * rng.uniform(0.8, 2.0) + rng.uniform(0.3, 3.5)
+    fat = fat / fat.std() * rng.uniform(1.0, 2.8) + rng.uniform(-0.5, 2.2)
     fat = np.clip(fat + 3 * _bump(theta, septum + 1.2, 0.5) * rng.uniform(0, 1.5), 0, 14)
 
     swing = rng.uniform(-0.3, 0.3, 2)
     papillaries = (
-        Papillary(septum + 2.45 + swing[0], rng.uniform(3.2, 5.6), rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.78)),
-        Papillary(septum - 1.9 + swing[1], rng.uniform(3.2, 5.6), rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.78)),
+        Papillary(septum + 2.45 + swing[0], rng.uniform(4.0, 6.5), rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.78)),
+        Papillary(septum - 1.9 + swing[1], rng.uniform(4.0, 6.5), rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.78)),
     )
     return Heart(
         pathology=pathology,
@@ -235,18 +230,27 @@ def draw_heart(rng: np.random.Generator, pathology: str, tilt: float) -> Heart:
 
 
 def _right_ventricle(rng: np.random.Generator, septum: float, pathology: str) -> np.ndarray:
-    """The crescent's shape, to be scaled to its volume: widest near the valve, inserted into the LV at both ends."""
+    """The crescent's shape, to be scaled to its volume.
+
+    Seen from the LV, whose wall has radius 1 here, a free wall lies across from the septum, and two walls leave the LV
+    along tangents, where the RV is inserted: anterior, near the outflow tract, and inferior, along the diaphragm. Where
+    they meet they are rounded off.
+    """
     s = np.clip(_S, 0, 1)[:, None]
-    wide = 1.12 if pathology == "RV" else 1.0
-    # Anterior is where image angles grow beyond pi: the septum lies left, anterior is up, rows run down.
-    anterior, inferior = rng.uniform(1.0, 1.25) * wide, rng.uniform(0.95, 1.15) * wide
-    narrowing = 1 - rng.uniform(0.15, 0.4) * s
-    offset = _wrapped(_THETA[None, :] - septum)
-    across = np.clip(np.where(offset > 0, offset / (anterior * narrowing), -offset / (inferior * narrowing)), 0, 1)
-    skew = 1 + rng.normal(0, 0.25) * np.sin(offset) + rng.uniform(0, 0.5) * np.sin(offset) * (1 - s) ** 2
-    crescent = (1 - across**2) ** rng.uniform(0.65, 0.95) * np.clip(skew, 0.3, 2)
+    offset = _wrapped(_THETA[None, :] - septum)  # anterior is positive: the septum is left, anterior up, rows run down
+    narrowing = 1 - rng.uniform(0.1, 0.3) * s
+    anterior = (rng.uniform(1.35, 1.65) + rng.uniform(0, 0.25) * (1 - s) ** 3) * narrowing
+    inferior = rng.uniform(1.2, 1.5) * narrowing
+    middle = rng.uniform(-0.05, 0.5) * narrowing
+    far = rng.uniform(1.4, 1.7) if pathology == "RV" else rng.uniform(1.2, 1.45)
+    inverse = sum(
+        np.maximum(np.cos(offset - angle) / distance, 0.02) ** 7
+        for angle, distance in ((anterior, 1.0), (middle, far), (-inferior, 1.0))
+    )
+    # What is left out are slivers between the walls that nobody would see, let alone label.
+    crescent = np.clip(inverse ** (-2 / 7) - 1.15, 0, None) * (offset < anterior) * (offset > -inferior)
     tip = rng.uniform(0.78, 0.94)
-    along = np.clip(1 - (s / tip) ** rng.uniform(1.3, 2.0), 0, 1) * (1 - 0.2 * np.clip(1 - s / 0.2, 0, 1))
+    along = np.clip(1 - (s / tip) ** rng.uniform(1.3, 2.0), 0.08, 1) * (s < tip) * (1 - 0.2 * np.clip(1 - s / 0.2, 0, 1))
     closing = np.clip(1 - (np.minimum(_S, 0)[:, None] / 0.5) ** 2, 0, 1)
     return crescent * along * closing
 
@@ -262,7 +266,7 @@ def _wall(cavity: np.ndarray, uneven: np.ndarray, below: np.ndarray, target_ml: 
         return np.maximum(shell * uneven, least)
 
     low, high = 1.0, 40.0
-    for _ in range(40):
+    for _ in range(24):
         middle = (low + high) / 2
         low, high = (low, middle) if _ml(between(middle), 0, length) > target_ml else (middle, high)
     return between(low)
@@ -276,7 +280,7 @@ def _solve_ejection(cavity: np.ndarray, scar: np.ndarray, fraction: float, lengt
 
 def _ml(table: np.ndarray, top: float, length: float) -> float:
     """The volume in ml of a table of squared radii from s = top on."""
-    inside = _S >= top - 1e-9
+    inside = top - 1e-9 <= _S
     areas = table[inside].sum(axis=1) * (np.pi / ANGLES)
     return float((areas.sum() - areas[0] / 2 - areas[-1] / 2) * (_S[1] - _S[0]) * length / 1000)
 

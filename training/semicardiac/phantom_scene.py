@@ -55,6 +55,33 @@ class Places(NamedTuple):
     spacing: float
 
 
+class _Canvas:
+    """A signal (slices, rows, cols) to paint on, in the frame of a thorax that is bent a little everywhere."""
+
+    def __init__(self, rng: np.random.Generator, at: Places, wall: float, fat: float) -> None:
+        self._spacing = at.spacing
+        self.rng, self.wall, self.fat = rng, wall, fat
+        self.z = at.z[:, None, None].astype(np.float32)
+        bend = rng.uniform(6, 11)
+        self.u = at.right + bend * self._noise(at, 55, 25)
+        self.v = at.down + bend * self._noise(at, 55, 25)
+        self.coarse, self.middle, self.fine = (self._noise(at, *sizes) for sizes in ((45, 25), (18, 25), (7, 10)))
+        self.signal = np.zeros(at.right.shape, np.float32)
+
+    def _noise(self, at: Places, size_mm: float, depth_mm: float) -> np.ndarray:
+        slices, rows, cols = at.right.shape
+        cells = (max(float(np.ptp(at.z)) / depth_mm, 1), rows * at.spacing / size_mm, cols * at.spacing / size_mm)
+        return smooth_noise(self.rng, (slices, rows, cols), cells)
+
+    def paint(self, distance: np.ndarray, value: np.ndarray | float) -> None:
+        """Paints where the signed distance to a border in mm is negative; voxels on the border hold some of both."""
+        self.signal += np.clip(0.5 - distance / self._spacing, 0, 1) * (value - self.signal)
+
+    def ellipse(self, x: float, y: float, a: float, b: float) -> np.ndarray:
+        """About the signed distance to an ellipse around (x, y) with half axes a and b, mm."""
+        return (np.sqrt(((self.u - x) / a) ** 2 + ((self.v - y) / b) ** 2) - 1) * min(a, b)
+
+
 def draw_thorax(rng: np.random.Generator, at: Places, wall: float, fat: float) -> np.ndarray:
     """Draws what lies around the heart: chest wall, lungs, diaphragm, liver, stomach, bowel, spine and vessels.
 
@@ -67,97 +94,96 @@ def draw_thorax(rng: np.random.Generator, at: Places, wall: float, fat: float) -
     Returns:
         The signal (slices, rows, cols), float32.
     """
-    shape = at.right.shape
-    field = shape[2] * at.spacing
-    z = at.z[:, None, None].astype(np.float32)
+    canvas = _Canvas(rng, at, wall, fat)
+    outside = _draw_chest(canvas)
+    _draw_abdomen(canvas, outside)
+    _draw_spine_and_vessels(canvas)
+    return np.maximum(canvas.signal, 0)
 
-    def noise(size_mm: float, depth_mm: float = 25.0) -> np.ndarray:
-        cells = (max(float(np.ptp(at.z)) / depth_mm, 1), shape[1] * at.spacing / size_mm, field / size_mm)
-        return smooth_noise(rng, shape, cells)
 
-    bend = rng.uniform(5, 10)
-    u, v = at.right + bend * noise(55), at.down + bend * noise(55)
-    coarse, middle, fine = noise(45), noise(18), noise(7.0, 10.0)
-
-    def inside(distance: np.ndarray) -> np.ndarray:
-        return np.clip(0.5 - distance / at.spacing, 0, 1)  # a voxel on the border holds some of both
-
-    def paint(distance: np.ndarray, value: np.ndarray | float) -> None:
-        nonlocal signal
-        signal += inside(distance) * (value - signal)
-
-    def ellipse(x: float, y: float, a: float, b: float) -> np.ndarray:
-        return (np.sqrt(((u - x) / a) ** 2 + ((v - y) / b) ** 2) - 1) * min(a, b)
-
-    # Skin, fat, muscle with ribs, lung. Towards the apex the slices cut the chest wall at a slant.
+def _draw_chest(canvas: _Canvas) -> np.ndarray:
+    """Skin, fat, muscle with ribs, lungs, and fat behind the sternum; gives the signed distance to the inner wall."""
+    rng, u, v, z, wall, fat = canvas.rng, canvas.u, canvas.v, canvas.z, canvas.wall, canvas.fat
     half_width, half_depth = rng.uniform(138, 165), rng.uniform(112, 135)
     x, y = rng.uniform(25, 45), rng.uniform(22, 45)
-    slant = rng.uniform(0.05, 0.3)
+    slant = rng.uniform(0.05, 0.3)  # towards the apex the slices come nearer to the front
     across, along = (u - x) / half_width, (v - y - slant * z) / half_depth
-    depth = 1 - np.sqrt(np.sqrt(across**4 + along**4 + 1e-6))  # a rounded box
+    depth = 1 - np.sqrt(np.sqrt((across**2) ** 2 + (along**2) ** 2 + 1e-6))  # a rounded box
     depth *= min(half_width, half_depth)
-    skin = rng.uniform(6, 20) * (1 + 0.35 * coarse) + 0.1 * z * (along < 0)
-    muscle = rng.uniform(8, 13) * (1 + 0.15 * coarse)
-    signal = np.zeros(shape, np.float32)
-    paint(-depth, fat * (1 + 0.05 * middle))
-    paint(skin - depth, wall * (0.75 + 0.12 * fine))
+    skin = rng.uniform(6, 20) * (1 + 0.35 * canvas.coarse) + 0.1 * z * (along < 0)
+    muscle = rng.uniform(8, 13) * (1 + 0.15 * canvas.coarse)
+    canvas.paint(-depth, fat * (1 + 0.05 * canvas.middle))
+    canvas.paint(skin - depth, wall * (0.75 + 0.12 * canvas.fine))
     ribs = np.sin(np.arctan2(along, across) * rng.integers(9, 14) + rng.uniform(0, 6) + z * rng.uniform(-0.08, 0.08))
-    paint(np.maximum(np.abs(skin + muscle / 2 - depth) - muscle / 3, 2 * (0.35 - ribs)), 0.55 * fat)
-    inner = skin + muscle - depth
-    paint(inner, fat * 0.8)
-    lung = 0.05 + 0.55 * np.clip(fine - 1.25 - 0.25 * coarse, 0, 1) + 0.02 * np.abs(middle)
-    paint(inner + rng.uniform(1.5, 3), lung)
+    canvas.paint(np.maximum(np.abs(skin + muscle / 2 - depth) - muscle / 3, 2 * (0.35 - ribs)), 0.55 * fat)
+    outside = skin + muscle - depth
+    canvas.paint(outside, fat * 0.8)
+    vessels = 0.6 * np.clip(1.3 * canvas.fine - 1.9 - 0.5 * canvas.coarse, 0, 1)
+    canvas.paint(outside + rng.uniform(1.5, 3), 0.05 + vessels + 0.03 * np.abs(canvas.middle + canvas.fine))
 
-    # Fat and thymus between sternum and heart.
-    front = ellipse(-rng.uniform(45, 70), -rng.uniform(15, 45), rng.uniform(32, 50), rng.uniform(26, 42))
-    paint(np.maximum(front, inner), fat * np.clip(0.62 + 0.35 * middle, 0.15, 1))
+    front = canvas.ellipse(-rng.uniform(45, 70), -rng.uniform(15, 45), rng.uniform(26, 44), rng.uniform(20, 36))
+    patchy = np.clip(0.5 + 0.4 * canvas.middle + 0.25 * canvas.fine, 0.08, 1)
+    canvas.paint(np.maximum(front + 5 * canvas.coarse + 5 * canvas.middle, outside + 1), fat * patchy)
+    return outside
 
-    # The diaphragm rises from slice to slice; below it liver, stomach and bowel.
-    dome = rng.uniform(34, 48) + rng.uniform(0.0008, 0.003) * (u + rng.uniform(-10, 30)) ** 2 - rng.uniform(0.12, 0.4) * z
-    abdomen = np.maximum(dome - v, inner)
-    levels = np.array([1.0, 0.55, 0.28, 0.9, 0.4, 1.0]) * np.array([fat, 1, 1, 1, 1, fat])
-    organ = np.clip(np.floor(coarse * 1.6 + middle * 0.3 + 3), 0, 5).astype(np.intp)
-    paint(abdomen, np.take(levels, organ).astype(np.float32) * (0.8 + 0.12 * fine))
-    liver = rng.uniform(0.75, 1.25) * wall * (1 + 0.05 * fine) + 0.4 * np.clip(middle - 1.4, 0, 1)
-    edge = u - rng.uniform(-20, 35) - 0.3 * (v - 60)
-    paint(np.maximum(abdomen + 2.0, edge), liver)
-    # The stomach: a ring with a bright, grey or empty middle, not unlike a ventricle.
-    x, y = rng.uniform(42, 75), rng.uniform(45, 70)
-    stomach = np.maximum(ellipse(x, y, rng.uniform(16, 28), rng.uniform(14, 24)), dome - v + 3)
-    paint(stomach, wall * 0.9)
-    paint(stomach + rng.uniform(2.5, 5), rng.choice([0.05, 0.5, 0.95]) * (1 + 0.1 * fine))
 
-    # Spine with its canal, descending aorta, and veins behind the heart.
+def _draw_abdomen(canvas: _Canvas, outside: np.ndarray) -> None:
+    """Liver, stomach and bowel below the diaphragm, which rises from slice to slice."""
+    rng, u, v, z, wall, fat = canvas.rng, canvas.u, canvas.v, canvas.z, canvas.wall, canvas.fat
+    dome = rng.uniform(34, 48) + rng.uniform(0.0008, 0.003) * (u + rng.uniform(-10, 30)) ** 2
+    above = dome - rng.uniform(0.12, 0.4) * z - v
+    abdomen = np.maximum(above, outside)
+    levels = np.array([fat, 0.55, 0.28, 0.9, 0.4, fat], np.float32)
+    organ = np.clip(np.floor(canvas.coarse * 1.3 + canvas.middle * 1.1 + 3), 0, 5).astype(np.intp)
+    canvas.paint(abdomen, levels[organ] * (0.8 + 0.12 * canvas.fine))
+
+    liver = rng.uniform(0.75, 1.25) * wall * (1 + 0.05 * canvas.fine) + 0.4 * np.clip(canvas.middle - 1.4, 0, 1)
+    edge = u - rng.uniform(-35, 20) - 0.3 * (v - 60) + 6 * canvas.middle
+    canvas.paint(np.maximum(abdomen + rng.uniform(0.5, 4), edge), liver)
+
+    # A ring with a bright, grey or empty middle: not unlike a ventricle.
+    stomach = canvas.ellipse(rng.uniform(42, 75), rng.uniform(45, 70), rng.uniform(16, 28), rng.uniform(14, 24))
+    stomach = np.maximum(stomach, above + 3)
+    canvas.paint(stomach, wall * 0.9)
+    canvas.paint(stomach + rng.uniform(2.5, 5), rng.choice([0.05, 0.5, 0.95]) * (1 + 0.1 * canvas.fine))
+
+
+def _draw_spine_and_vessels(canvas: _Canvas) -> None:
+    """A vertebra with its canal, the descending aorta and a vein; near the base also bright round great vessels."""
+    rng, z, wall, fat = canvas.rng, canvas.z, canvas.wall, canvas.fat
     x, y = rng.uniform(0, 35), rng.uniform(88, 112)
-    paint(ellipse(x, y, 26, 24), 0.35 * fat)
-    paint(ellipse(x, y, 19, 17), wall * (1.1 + 0.15 * fine))
-    paint(ellipse(x + 3, y + 27, 9, 7), 0.8)
-    vessels = [
-        (x + rng.uniform(14, 28), y - rng.uniform(26, 34), rng.uniform(9, 13), -60.0, 200.0),
-        (x - rng.uniform(20, 35), y - rng.uniform(22, 36), rng.uniform(8, 12), -60.0, 200.0),
-        (rng.uniform(-30, -12), -rng.uniform(38, 52), rng.uniform(9, 14), -60.0, rng.uniform(-4, 14)),
-        (rng.uniform(38, 52), rng.uniform(15, 35), rng.uniform(5, 10), -60.0, rng.uniform(-2, 18)),
-    ]
-    for x, y, radius, start, end in vessels:
-        here = np.where((z >= start) & (z <= end), 0, 99).astype(np.float32)
-        paint(ellipse(x, y, radius + 2, radius + 2) + here, wall * 0.8)
-        paint(ellipse(x, y, radius, radius) + here, rng.uniform(0.75, 1.15))
-    return np.maximum(signal, 0)
+    canvas.paint(canvas.ellipse(x, y, 26, 24), 0.35 * fat)
+    canvas.paint(canvas.ellipse(x, y, 19, 17), wall * (1.1 + 0.15 * canvas.fine))
+    canvas.paint(canvas.ellipse(x + 3, y + 27, 9, 7), 0.8)
+    everywhere = np.inf
+    vessels = (
+        (x + rng.uniform(14, 28), y - rng.uniform(26, 34), rng.uniform(9, 13), everywhere),
+        (x - rng.uniform(20, 35), y - rng.uniform(22, 36), rng.uniform(8, 12), everywhere),
+        (rng.uniform(-30, -12), -rng.uniform(38, 52), rng.uniform(9, 14), rng.uniform(-4, 14)),
+        (rng.uniform(38, 52), rng.uniform(15, 35), rng.uniform(5, 10), rng.uniform(-2, 18)),
+    )
+    for x, y, radius, end in vessels:
+        distance = canvas.ellipse(x, y, radius, radius) + np.where(z <= end, np.float32(0), np.float32(99))
+        canvas.paint(distance - 2, wall * 0.8)
+        canvas.paint(distance, rng.uniform(0.75, 1.15))
 
 
-def expose(
-    rng: np.random.Generator, signal: np.ndarray, at: Places, scanner: Scanner, shading: float
-) -> np.ndarray:
-    """What the coils receive of the signal: less from afar, and unevenly.
+def draw_shading(rng: np.random.Generator, at: Places, share: float) -> np.ndarray:
+    """How much of the signal the coils receive: less far from the front of the chest, and unevenly.
 
     Args:
-        rng: Decides on where the coil lies.
-        signal: (slices, rows, cols).
+        rng: Decides on the coils.
         at: Where the voxels lie.
-        scanner: For the place of the coil.
-        shading: Share of the signal that depends on the distance.
+        share: How much of it depends on the place.
+
+    Returns:
+        Factors (slices, rows, cols), float32, around 1 at the heart.
     """
-    return signal
+    distance = np.hypot(at.right + rng.uniform(60, 110), at.down + rng.uniform(50, 120))
+    falling = np.exp((110 - distance) / rng.uniform(70, 120))
+    cells = (1, at.right.shape[1] * at.spacing / 110, at.right.shape[2] * at.spacing / 110)
+    uneven = 1 + 0.12 * share * smooth_noise(rng, at.right.shape, cells)
+    return ((1 - share + share * np.minimum(falling, 2.5)) * uneven).astype(np.float32)
 
 
 def acquire(rng: np.random.Generator, signal: np.ndarray, noise: float, resolution: float, scale: float) -> np.ndarray:
@@ -184,3 +210,33 @@ def acquire(rng: np.random.Generator, signal: np.ndarray, noise: float, resoluti
         spectrum *= band[:, None] if axis == 1 else band
     magnitude = np.abs(fft.ifft2(spectrum, overwrite_x=True)) * np.float32(scale)
     return np.clip(np.rint(magnitude), 0, 32767).astype(np.int16)
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: tuple[float, ...]) -> np.ndarray:
+    """Smooth random values with mean 0 and a standard deviation of about 1.
+
+    Args:
+        rng: Decides on the values.
+        shape: Of the result.
+        cells: How many independent values lie along each axis.
+
+    Returns:
+        float32.
+    """
+    knots = tuple(int(np.ceil(count)) + 3 for count in cells)
+    values = rng.standard_normal(knots, np.float32)
+    for axis, (size, count) in enumerate(zip(shape, cells, strict=True)):
+        place = (np.arange(size) + 0.5) / size * count
+        first = place.astype(np.intp)
+        t = place - first
+        weights = np.stack(  # cubic B-spline
+            [(1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6]
+        )
+        weights /= np.sqrt((weights**2).mean(axis=1).sum())
+        column = [1] * len(shape)
+        column[axis] = size
+        values = sum(
+            np.take(values, first + offset, axis=axis) * weights[offset].astype(np.float32).reshape(column)
+            for offset in range(4)
+        )
+    return values

@@ -130,7 +130,7 @@ def _find(
     plane = config.preprocess.plane
     middles: dict[str, Center] = {}
 
-    def place_in_middle(case: Case, stack) -> Center:  # noqa: ANN001
+    def place_in_middle(case: Case, stack) -> Center:
         middles[case.name] = stack.middle
         return stack.middle
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import UserError
-from .evaluation import MEAN
 from .events import AnyEvent, Event, read_events
 from .files import read_json
 from .labels import LabelSet
+from .summary import MEAN
 from .wording import average, is_number
 
 Rows = list[dict[str, Any]]
@@ -144,7 +144,9 @@ def read_record(folder: Path) -> Record:
         raise UserError("there is no such folder", where=folder, hint="Name a job folder: one with a job.json")
     record = Record(folder)
     if not record.job and not record.events:
-        raise UserError("this is not a job folder", where=folder, hint="A job folder holds a file job.json")
+        inside = next((path.parent for path in sorted(folder.glob("*/job.json"))), None)
+        hint = f"There is one in it: {inside}" if inside else "A job folder holds a file job.json"
+        raise UserError("this is not a job folder", where=folder, hint=hint)
     return record
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from . import __version__, figures, page
 from . import report_results as results
 from . import report_training as training
-from .evaluation import MEAN
 from .events import Done, Failed, Result, Started, StoppedEvent, Warned
 from .files import write_text
 from .record import Record, read_record
 from .report_segmented import segmented
+from .summary import MEAN
 from .wording import count, duration, is_number, signed
 
 REPORT = "report.html"
@@ -107,6 +107,9 @@ def _lede(record: Record, main: Record) -> str:
     if main.summary:
         volumes, patients = main.summary["volumes"], main.summary["patients"]
         parts.append(f"measured on <b>{count(volumes, 'volume')}</b> of {count(patients, 'patient')}")
+    elif main.validation:
+        volumes = len({row["case"] for row in main.validation})
+        parts.append(f"measured on <b>{count(volumes, 'validation volume')}</b>")
     text = ", ".join(parts)
     return text[:1].upper() + text[1:] + "." if text else ""
 

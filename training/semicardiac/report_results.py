@@ -9,9 +9,9 @@ from typing import Any
 
 from . import figures, page
 from .clinical import MEASURES, Agreement
-from .evaluation import MEAN, format_mean
 from .labels import LabelSet
 from .record import Record
+from .summary import MEAN, format_mean
 from .wording import DASH, average, count, is_number, mean_and_sd, number, ordinal, signed
 
 HOW_DRAWN = "Fill: the segmentation. Line: the reference. Slices are numbered as in the file."

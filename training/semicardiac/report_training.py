@@ -10,9 +10,9 @@ from typing import Any
 
 from . import figures, page
 from .config import TrainConfig
-from .evaluation import MEAN
 from .events import Device, Done, Started
 from .record import Record
+from .summary import MEAN
 from .wording import DASH, count, duration, is_number
 
 

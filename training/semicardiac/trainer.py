@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +17,10 @@ from .cases import Case
 from .checkpoint import load_checkpoint, save_checkpoint
 from .compute import gpu_memory_mb, make_deterministic
 from .config import TrainConfig
-from .dataset import SliceBank
+from .device_bank import DeviceBank
 from .errors import Stopped, UserError
 from .events import EventLog, Preview, Progress, Result, Validation
-from .files import atomic_path
+from .history import History
 from .labels import LabelSet
 from .model import Model, save_model
 from .network import build_network
@@ -64,7 +62,8 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         UserError: If an input or the checkpoint cannot be used.
     """
     config = spec.config
-    cases = [case for case in spec.cases if case.role in ("labeled", "unlabeled")]
+    roles = ("labeled", "unlabeled") if config.schedule.warmup < 1 else ("labeled",)
+    cases = [case for case in spec.cases if case.role in roles]
     if not any(case.role == "labeled" for case in cases):
         raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
     if config.deterministic:
@@ -96,11 +95,11 @@ class Training:
     def __init__(self, folder: Path, spec: TrainSpec, ready: Prepared, budget: Budget, events: EventLog) -> None:
         self.folder, self.spec, self.budget, self.events = folder, spec, budget, events
         self.config, self.plan, self.ready = ready.config, ready.plan, ready
-        self.bank = _DeviceBank(ready.bank, self.plan.device)
+        self.bank = DeviceBank(ready.bank, self.plan.device)
         labeled = ready.bank.labeled_slices
         self.labeled, self.unlabeled = Stream(0, labeled), Stream(labeled, len(ready.bank.images))
-        self.semi = len(self.unlabeled) > 0 and self.config.schedule.warmup < 1
-        if not len(self.unlabeled) and self.config.preset != "supervised":
+        self.semi = len(self.unlabeled) > 0
+        if not self.semi and self.config.preset != "supervised":
             events.warn("there are no unlabeled cases: this is plain supervised training", where="cases")
         torch.manual_seed(self.config.seed)
         classes = spec.labels.classes
@@ -123,7 +122,7 @@ class Training:
         self.window = _Window(torch.zeros(5 + 2 * classes, device=self.plan.device))
         self.last_share = 0.0
         self.closed_looks = 0
-        self.history = _History(folder / HISTORY)
+        self.history = History(folder / HISTORY)
 
     # ----- the loop
 
@@ -174,14 +173,13 @@ class Training:
     def _begin_mixed(self, share: float) -> None:
         """The unlabeled slices come into play: α for the steps that are left, and better crops of the pool."""
         self.mixed_since = (self.learner.step, share)
-        left = max(self.learner.step, 1) * (1 - share) / max(share, 1e-6) if share else self._steps_from_speed()
+        done = self.learner.step
+        # Where time counts, the steps that are left follow from the speed so far; at the very start there is none yet.
+        left = (self.budget.steps or 1000) - done if not done else done * (1 - share) / share
         alpha = self.config.loss.alpha
         self.alpha = thresholds.settle_alpha(round(left)) if alpha is None else alpha
         if self.config.locate.recenter and self.learner.step:
             self.bank.recenter(self.learner.teacher.network, self.config, self.plan, self.ready.bank)
-
-    def _steps_from_speed(self) -> int:
-        return self.budget.steps or 1000
 
     def _lambda_u(self, share: float) -> float:
         """λ1 on its sigmoid ramp exp(-5 (1 - x)²)."""
@@ -355,78 +353,6 @@ class Training:
         self.closed_looks = state["closed_looks"]
         self.budget.used_before = max(self.budget.used_before, state["used"])
         self.history.cut(learner.step)
-
-
-class _DeviceBank:
-    """The bank where the batches are made: on a GPU if it fits into a third of the free memory, else read in place."""
-
-    def __init__(self, bank: SliceBank, device: str) -> None:
-        self.device = torch.device(device)
-        self.images, self.labels = torch.from_numpy(bank.images), torch.from_numpy(bank.labels)
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            if bank.images.nbytes + bank.labels.nbytes < free / 3:
-                self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
-        self.offsets = torch.zeros(len(bank.images), 2, device=self.device)
-
-    def batch(self, index: torch.Tensor, view: augment.View, *, labeled: bool) -> Batch:
-        """Slices by their numbers, as float32 on the device."""
-        at = index.to(self.images.device, non_blocking=True)
-        image = self.images[at].to(self.device, non_blocking=True).float().unsqueeze(1)
-        label = None
-        if labeled:
-            label = self.labels[at].to(self.device, non_blocking=True).float().unsqueeze(1)
-        return Batch(image, label, self.offsets[index.to(self.device, non_blocking=True)], view)
-
-    @torch.no_grad()
-    def recenter(self, network: torch.nn.Module, config: TrainConfig, plan, bank: SliceBank) -> None:  # noqa: ANN001
-        """Moves the crops of the unlabeled volumes onto the teacher's own prediction, by at most the margin."""
-        crop, margin = config.preprocess.crop, config.preprocess.margin
-        for first, last in bank.ranges.values():
-            if first < bank.labeled_slices:
-                continue
-            mass = torch.zeros(crop, crop, device=self.device)
-            for index in torch.arange(first, last).split(8):
-                image = self.images[index.to(self.images.device)].to(self.device).float().unsqueeze(1)
-                grid = augment.plain_grid(len(index), crop, self.device)
-                with plan.autocast():
-                    logits, _ = network(plan.place(augment.warp(image, grid, crop=crop)))
-                mass += (logits.softmax(1)[:, 0] < 0.5).float().sum(0)
-            if mass.sum() == 0:
-                continue
-            axis = torch.arange(crop, device=self.device) - (crop - 1) / 2
-            middle = torch.stack(((mass.sum(1) * axis).sum(), (mass.sum(0) * axis).sum())) / mass.sum()
-            self.offsets[first:last] = middle.round().clamp(-margin, margin)
-
-    def close(self) -> None:
-        del self.images, self.labels
-
-
-class _History:
-    """history.csv: one row a look, appended; rows behind a checkpoint are cut off when it is taken up."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def add(self, row: dict[str, Any], more: dict[str, Any]) -> None:
-        new = not self._path.exists()
-        with open(self._path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*row, *more])
-            if new:
-                writer.writeheader()
-            writer.writerow(row | more)
-
-    def cut(self, step: int) -> None:
-        if not self._path.exists():
-            return
-        with open(self._path, newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= step]
-        if not kept:
-            os.unlink(self._path)
-            return
-        with atomic_path(self._path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *kept])
 
 
 def rate_factor(share: float, hold: float) -> float:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .cases import Case
+from .cases import Case, load_image, load_labels
 from .compute import ComputePlan
 from .inference import segment
 from .metrics import dice
 from .model import Model
-from .volumes import read_labels, read_volume
 
 
 def validate(model: Model, cases: list[Case], plan: ComputePlan, table: Path, step: int) -> dict[str, Any]:
@@ -36,8 +35,8 @@ def validate(model: Model, cases: list[Case], plan: ComputePlan, table: Path, st
         if new:
             writer.writerow(["step", "case", "structure", "dice"])
         for case in cases:
-            found = segment(model, read_volume(case.image, frame=case.frame), plan, roi=case.roi).labels.array
-            truth = read_labels(case.labels, model.labels).array
+            found = segment(model, load_image(case), plan, roi=case.roi).labels.array
+            truth = load_labels(case, model.labels).array
             for value, name in enumerate(model.labels.names, start=1):
                 score = dice(found == value, truth == value)
                 values[name].append(score)

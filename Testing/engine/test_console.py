@@ -1,0 +1,84 @@
+"""What a person sees of a job, and what a program reads of it."""
+
+from __future__ import annotations
+
+import io
+
+from semicardiac.console import Console, Lines
+from semicardiac.events import Done, Failed, Progress, Validation, Warned, parse_line
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def progress(step: int, stage: str = "training", total: int = 4) -> Progress:
+    return Progress(stage=stage, step=step, total=total, eta_s=75.0, loss=0.25)
+
+
+class TestConsole:
+    def test_a_terminal_shows_a_bar_that_moves(self):
+        stream = Terminal()
+        with Console(stream) as console:
+            console(progress(1))
+            console(progress(3))
+        assert "25 %" in stream.getvalue()
+        assert "75 %, 1:15 left, loss 0.250" in stream.getvalue()
+
+    def test_the_total_of_a_bar_may_change(self):
+        stream = Terminal()
+        with Console(stream) as console:
+            console(progress(4, total=8))
+            console(progress(4, total=5))
+        assert "50 %" in stream.getvalue()
+        assert "80 %" in stream.getvalue()
+
+    def test_elsewhere_each_stage_gets_a_line_but_not_each_step(self):
+        stream = io.StringIO()
+        with Console(stream) as console:
+            for stage in ("checking inputs", "training"):
+                for step in range(1, 5):
+                    console(progress(step, stage))
+        assert stream.getvalue().splitlines() == [
+            "checking inputs: 1 of 4, 1:15 left, loss 0.250",
+            "training: 1 of 4, 1:15 left, loss 0.250",
+        ]
+
+    def test_says_what_matters_in_a_line_each(self):
+        stream = io.StringIO()
+        console = Console(stream)
+        console(Warned(warning="this is odd", where="scan.nrrd", hint="Look at it"))
+        console(Validation(step=7, dice={"LV cavity": 0.91234, "RV cavity": None}, mean_dice=0.91234))
+        console(Failed(what="this is wrong", where="scan.nrrd"))
+        console(Done(seconds=3725, cpu_seconds=1, summary={"table": "a table"}))
+        assert stream.getvalue().splitlines() == [
+            "warning: scan.nrrd: this is odd. Look at it.",
+            "validation at step 7: Dice 0.912 (LV cavity 0.912, RV cavity -)",
+            "error: scan.nrrd: this is wrong.",
+            "a table",
+            "done in 1:02:05",
+        ]
+
+
+class TestLines:
+    def test_one_event_a_line(self):
+        stream = io.StringIO()
+        lines = Lines(stream)
+        sent = [progress(1), progress(2)]
+        for event in sent:
+            lines(event)
+        assert [parse_line(line) for line in stream.getvalue().splitlines()] == sent
+
+    def test_a_reader_that_is_gone_does_not_end_the_job(self):
+        class Broken(io.StringIO):
+            writes = 0
+
+            def write(self, text: str) -> int:
+                Broken.writes += 1
+                raise BrokenPipeError
+
+        lines = Lines(Broken())
+        lines(progress(1))
+        lines(progress(2))
+        assert Broken.writes == 1

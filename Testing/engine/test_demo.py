@@ -1,0 +1,66 @@
+"""The demo from end to end, on two small studies' worth of time."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from helpers import QUICK
+from semicardiac import demo
+from semicardiac.cli import main
+from semicardiac.config import make_config, parse_assignments
+from semicardiac.errors import Stopped
+from semicardiac.jobs import load_job
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def small(monkeypatch) -> None:
+    """Few patients, a tiny network and a few steps."""
+    for name in ("LABELED", "UNLABELED", "TEST"):
+        monkeypatch.setattr(demo, name, 1)
+
+    def quick_config(preset: str, overrides: dict):
+        assert set(overrides) == {"schedule"}
+        settings = parse_assignments([*QUICK, "schedule.steps=4", "deterministic=true"])
+        return make_config(preset, settings)
+
+    monkeypatch.setattr(demo, "make_config", quick_config)
+
+
+@pytest.mark.slow
+def test_both_trainings_are_measured_on_patients_that_neither_has_seen(tmp_path: Path, small, capsys):
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), "--device", "cpu"]) == 0
+    default, supervised = load_job(out / "default"), load_job(out / "supervised")
+    assert (default.config.preset, supervised.config.preset) == ("default", "supervised")
+    assert default.cases == supervised.cases
+    trained = {case.patient for case in default.cases}
+    for preset in ("default", "supervised"):
+        with open(out / preset / "evaluation" / "metrics.csv", newline="", encoding="utf-8") as file:
+            measured = {row["patient"] for row in csv.DictReader(file)}
+        assert len(measured) == 1
+        assert not measured & trained
+    printed = capsys.readouterr().out
+    assert str(out / "report.html") in printed
+    for preset in ("default", "supervised"):
+        assert f"{demo._mean_dice(out / preset):.3f}" in printed
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<html" in page
+
+
+def test_a_stop_ends_the_whole_demo(tmp_path: Path, small, monkeypatch):
+    def work(*_) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("semicardiac.runner._work", work)
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--device", "cpu"]) == 130
+    assert not (tmp_path / "demo" / "supervised").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys):
+    (tmp_path / "mine.txt").touch()
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "not empty" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""What precedes the training: where the hearts are, how large the crop is, and going on after an interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers_engine import ACDC, heart, mass_center, same_weights, stop_after, tiny_config, weights_of, write_case
+from semicardiac import prepare as preparing
+from semicardiac.budget import Budget
+from semicardiac.cases import Case
+from semicardiac.errors import Stopped
+from semicardiac.events import EventLog, Progress, Warned
+from semicardiac.locate import Found, label_center
+from semicardiac.prepare import fewness, fitting_crop, locator_share, locator_steps, prepare, reach_mm
+
+CONFIG = tiny_config()
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> list[Case]:
+    """A labeled and two unlabeled cases."""
+    cases = []
+    for number, role in enumerate(("labeled", "unlabeled", "unlabeled")):
+        image, labels = heart(number, shape=(3, 50, 56))
+        cases.append(write_case(tmp_path / "data", f"p{number}_ed", image, labels if role == "labeled" else None, role))
+    return cases
+
+
+def run_prepare(folder: Path, cases: list[Case], config=CONFIG, stop=lambda: False):
+    told: list = []
+    torch.manual_seed(0)  # as the trainer does
+    ready = prepare(folder, cases, ACDC, config, "cpu", Budget(config.schedule), EventLog(None, told.append), stop)
+    return ready, told
+
+
+class TestPrepare:
+    def test_labeled_cases_lie_where_their_labels_say(self, tmp_path: Path, study: list[Case]):
+        ready, _ = run_prepare(tmp_path / "work", study)
+        assert ready.bank.centers["p0_ed"] == pytest.approx(label_center(study[0], "acquired", ACDC))
+        assert ready.bank.size == 32 + 2 * 8
+        assert ready.bank.labeled_slices == 3
+        assert len(ready.bank.images) == 9
+
+    def test_the_crop_is_as_large_as_the_labeled_hearts_need(self, tmp_path: Path, study: list[Case]):
+        config = tiny_config(preprocess={"crop": None, "spacing_mm": 1.0})
+        ready, _ = run_prepare(tmp_path / "work", study, config)
+        assert ready.config.preprocess.crop == 112
+        assert ready.bank.size == 112 + 2 * 8
+
+    def test_a_second_run_goes_on_from_what_the_first_found(
+        self, tmp_path: Path, study: list[Case], monkeypatch: pytest.MonkeyPatch
+    ):
+        first, _ = run_prepare(tmp_path / "work", study)
+        images = np.array(first.bank.images)
+        monkeypatch.setattr(preparing, "train_locator", None)  # would fail if called
+        monkeypatch.setattr(preparing, "choose_plan", None)
+        second, told = run_prepare(tmp_path / "work", study)
+        assert same_weights(weights_of(first.locator), weights_of(second.locator))
+        assert second.bank.centers == first.bank.centers
+        assert (second.plan, second.config) == (first.plan, first.config)
+        np.testing.assert_array_equal(second.bank.images, images)
+        assert not [event for event in told if isinstance(event, Progress)]
+
+    @pytest.mark.parametrize("call", [1, 3, 5, 8, 12])
+    def test_a_stop_at_any_moment_leaves_what_a_second_run_can_use(self, tmp_path: Path, study: list[Case], call: int):
+        with pytest.raises(Stopped):
+            run_prepare(tmp_path / "work", study, stop=stop_after(call))
+        stopped, _ = run_prepare(tmp_path / "work", study)
+        straight, _ = run_prepare(tmp_path / "other", study)
+        assert stopped.bank.centers == straight.bank.centers
+        np.testing.assert_array_equal(stopped.bank.images, straight.bank.images)
+
+    def test_hearts_that_were_not_found_are_told_in_one_warning(
+        self, tmp_path: Path, study: list[Case], monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(
+            preparing, "find_in_coarse", lambda locator, images, middle, *rest: Found(middle, "no heart was found")
+        )
+        _, told = run_prepare(tmp_path / "work", study)
+        warnings = [event for event in told if isinstance(event, Warned)]
+        assert len(warnings) == 1
+        assert "2 of 2" in warnings[0].warning
+        assert "p1_ed" in warnings[0].where
+        assert "p2_ed" in warnings[0].where
+
+    def test_an_roi_in_the_case_list_is_where_the_heart_is(self, tmp_path: Path, study: list[Case]):
+        image, labels = heart(1, shape=(3, 50, 56))
+        there = mass_center(labels.array > 0, image.ijk_to_ras) + np.array([10, 14, 0])
+        roi = tuple(float(x) for bound in zip(there - 9, there + 9, strict=True) for x in bound)
+        study[1] = study[1].model_copy(update={"roi": roi})
+        ready, _ = run_prepare(tmp_path / "work", study)
+        row, col = ready.bank.centers["p1_ed"]
+        found = image.ijk_to_ras[:3, :3] @ (col / 2, row / 2, 1.0) + image.ijk_to_ras[:3, 3]
+        assert np.linalg.norm(found - there) < 0.5
+
+
+class TestSizes:
+    def test_how_far_labels_reach(self):
+        labels = np.zeros((2, 20, 20), np.uint8)
+        labels[0, 5, 10], labels[1, 8, 2] = 1, 2
+        assert reach_mm(labels, (8.0, 1.5, 2.0), (9.0, 16.0)) == 12  # column 2 lies at 4 mm
+        assert reach_mm(np.zeros((2, 20, 20)), (8.0, 1.5, 2.0), (9.0, 16.0)) == 0
+
+    @pytest.mark.parametrize(("reach", "side"), [(10.0, 112), (76.0, 112), (78.0, 128), (150.0, 224), (1000.0, 320)])
+    def test_the_crop_holds_the_largest_heart_with_a_tenth_to_spare(self, reach: float, side: int):
+        assert fitting_crop([20.0, reach], 1.5) == side
+        assert side * 1.5 / 2 >= min(1.1 * reach, 240)
+
+
+class TestBudgetShare:
+    def test_fewer_patients_get_more(self):
+        assert fewness(7) == fewness(100) == 1
+        assert fewness(1) == 2
+        assert 1 < fewness(3) < 2
+        assert locator_share(CONFIG, 1) == pytest.approx(2 * locator_share(CONFIG, 7))
+
+    def test_steps_are_bounded_by_those_of_the_training(self):
+        many = tiny_config(locate={"steps_max": 1500}, schedule={"steps": 400})
+        assert locator_steps(many, 1) == 200
+        timed = tiny_config(locate={"steps_max": 1500}, schedule={"steps": None, "minutes": 1.0})
+        assert locator_steps(timed, 1) == 3000

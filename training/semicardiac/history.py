@@ -1,0 +1,36 @@
+"""history.csv: what a training was like, one row a look."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from .files import atomic_path
+
+
+class History:
+    """Rows are appended; those behind a checkpoint are cut off when it is taken up."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, row: dict[str, Any], more: dict[str, Any]) -> None:
+        new = not self._path.exists()
+        with open(self._path, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*row, *more])
+            if new:
+                writer.writeheader()
+            writer.writerow(row | more)
+
+    def cut(self, step: int) -> None:
+        if not self._path.exists():
+            return
+        with open(self._path, newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= step]
+        if not kept:
+            self._path.unlink()
+            return
+        with atomic_path(self._path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *kept])

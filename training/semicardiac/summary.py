@@ -1,0 +1,118 @@
+"""Means over many volumes: what metrics.json holds, and the table that a person reads in a terminal.
+
+What is undefined counts in no mean and is counted. The `mean` over structures is taken within each volume first, over
+those structures whose metric is defined there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from . import __version__
+from .clinical import MEASURES, agreement
+from .labels import LabelSet
+from .metrics import METRICS
+from .wording import average, is_number, mean_and_sd
+
+MEAN = "mean"
+"""Stands among the structures for the mean over all of them."""
+
+
+def summarize(
+    rows: Sequence[dict[str, Any]], clinical: Sequence[dict[str, Any]], label_set: LabelSet
+) -> dict[str, Any]:
+    """What metrics.json holds, from the rows of metrics.csv and clinical.csv."""
+    phases = sorted({row["phase"] for row in rows if row["phase"]})
+    means = {case: value for case, value in by_volume(rows, "dice").items() if is_number(value)}
+    worst = min(means, key=lambda case: (means[case], case), default=None)
+    return {
+        "version": __version__,
+        "labels": label_set.model_dump(mode="json"),
+        "volumes": len({row["case"] for row in rows}),
+        "patients": len({row["patient"] for row in rows}),
+        "metrics": _aggregate(rows, label_set),
+        "by_phase": {phase: _aggregate([row for row in rows if row["phase"] == phase], label_set) for phase in phases},
+        "worst": None
+        if worst is None
+        else {
+            "case": worst,
+            "mean_dice": means[worst],
+            "dice": {row["structure"]: row["dice"] for row in rows if row["case"] == worst},
+        },
+        "agreement": {
+            measure: asdict(agreement(*([row[side] for row in found] for side in ("prediction", "reference"))))
+            for measure in MEASURES
+            if (found := [row for row in clinical if row["measure"] == measure])
+        },
+    }
+
+
+def by_volume(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, float]:
+    """Mean of a metric over the structures of each volume where it is defined."""
+    by_case: dict[str, list[float]] = {}
+    for row in rows:
+        by_case.setdefault(row["case"], []).append(row[metric])
+    return {case: average(filter(is_number, values)) for case, values in by_case.items()}
+
+
+def format_table(summary: dict[str, Any]) -> str:
+    """The summary as text for a terminal."""
+    heads = {"dice": "Dice", "jaccard": "Jaccard", "hd95_mm": "HD95 mm", "asd_mm": "ASD mm"}
+    blocks = {"": summary["metrics"], **summary["by_phase"]}
+    width = max(len(name) for name in [*summary["metrics"], "structure"]) + 4
+    lines = [f"{summary['volumes']} volumes of {summary['patients']} patients; mean ± SD", ""]
+    lines.append("structure".ljust(width) + "".join(head.rjust(16) for head in heads.values()))
+    for phase, block in blocks.items():
+        for name, found in block.items():
+            cells = "".join(format_mean(found[metric], metric).rjust(16) for metric in heads)
+            lines.append(f"{name}{' ' if phase else ''}{phase}".ljust(width) + cells)
+        lines.append("")
+    notes = []
+    for name, found in summary["metrics"].items():
+        if name == MEAN:
+            continue
+        for key, text in (
+            ("both_empty", "in neither segmentation nor reference of {} volumes, which count in no mean"),
+            ("missed", "missed altogether in {} volumes (Dice 0, distances undefined)"),
+            ("invented", "only in the segmentation of {} volumes (Dice 0, distances undefined)"),
+        ):
+            notes += [f"{name}: {text.format(found[key])}"] if found[key] else []
+    if summary["worst"]:
+        notes.append(f"worst volume: {summary['worst']['case']}, mean Dice {summary['worst']['mean_dice']:.3f}")
+    for measure, found in summary["agreement"].items():
+        name, unit = MEASURES[measure]
+        limits = f", 95 % limits {found['lower']:+.1f} to {found['upper']:+.1f}" if found["n"] > 1 else ""
+        notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({found['n']} patients)")
+    return "\n".join(lines + notes).rstrip() + "\n"
+
+
+def format_mean(found: dict[str, Any], metric: str) -> str:
+    """`0.872 ± 0.051`, or a dash where nothing is defined."""
+    digits = 3 if metric in ("dice", "jaccard") else 2
+    if not is_number(found["mean"]):
+        return "-"
+    spread = f" ± {found['sd']:.{digits}f}" if is_number(found["sd"]) else ""
+    return f"{found['mean']:.{digits}f}{spread}"
+
+
+def _aggregate(rows: Sequence[dict[str, Any]], label_set: LabelSet) -> dict[str, Any]:
+    aggregate: dict[str, Any] = {}
+    for name in label_set.names:
+        own = [row for row in rows if row["structure"] == name]
+        aggregate[name] = {metric: _mean_sd([row[metric] for row in own]) for metric in METRICS}
+        filled = [(row["prediction_ml"] > 0, row["reference_ml"] > 0) for row in own]
+        aggregate[name] |= {
+            "both_empty": filled.count((False, False)),
+            "missed": filled.count((False, True)),
+            "invented": filled.count((True, False)),
+        }
+    aggregate[MEAN] = {metric: _mean_sd(list(by_volume(rows, metric).values())) for metric in METRICS}
+    return aggregate
+
+
+def _mean_sd(values: list[float]) -> dict[str, float | int]:
+    mean, sd = mean_and_sd(values)
+    n = sum(map(is_number, values))
+    return {"mean": mean, "sd": sd, "n": n, "undefined": len(values) - n}
