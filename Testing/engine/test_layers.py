@@ -18,11 +18,11 @@ LAYERS = [
     name
     for row in (
         "errors files events wording config labels processes explain console",
-        "geometry nifti itk dicom segmentations volumes protocols layouts cases",
+        "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",
-        "metrics clinical overlays evaluation validation previews prepare device_bank history trainer",
-        "phantom_heart phantom_scene phantom",
+        "metrics clinical summary overlays evaluation validation previews prepare device_bank history trainer",
+        "phantom_heart phantom_scene phantom_patient phantom",
         "record page figures report_results report_segmented report_training report",
         "jobs crash train_job segment_job runner demo commands cli",
     )

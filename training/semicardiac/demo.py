@@ -38,7 +38,8 @@ def run_demo(out: Path, *, minutes: float, seed: int, device: str) -> int:
     with Console(brief=True) as console:
         console.say(f"drawing {LABELED} labeled, {UNLABELED} unlabeled and {TEST} test patients")
         study = out / "study"
-        cases = phantom.write_study(study, labeled=LABELED, unlabeled=UNLABELED, test=TEST, seed=seed)
+        drawn = phantom.write_study(study, labeled=LABELED, unlabeled=UNLABELED, test=TEST, seed=seed)
+        cases = tuple(case for case in drawn if case.role != "ignore")  # the test patients' role
         for preset, title in (
             ("default", "labeled and unlabeled volumes"),
             ("supervised", "the labeled volumes alone"),
@@ -46,7 +47,7 @@ def run_demo(out: Path, *, minutes: float, seed: int, device: str) -> int:
             console.say(f"training on {title}")
             schedule = {"minutes": minutes * TRAINING_SHARE, "preview_every": 0.5}
             config = make_config(preset, {"schedule": schedule})
-            for folder, job in _jobs(out / preset, study, tuple(cases), config, device):
+            for folder, job in _jobs(out / preset, study, cases, config, device):
                 status = run_job(create_job(folder, job), console)
                 if status:
                     return status

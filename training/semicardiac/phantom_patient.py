@@ -187,7 +187,7 @@ def _draw_stack(rng: np.random.Generator, heart: Heart, scanner: Scanner) -> Sta
     """Plans the stack: from somewhere around the valve to past the apex, the heart not quite in the middle."""
     spacing, gap = float(rng.uniform(*scanner.spacing_mm)), float(rng.uniform(*scanner.gap_mm))
     top = -rng.uniform(-0.5, 0.8) * gap
-    slices = int(np.clip(np.ceil((heart.length_mm * rng.uniform(0.85, 1.0) - top) / gap), 7, 14))
+    slices = int(np.clip(np.ceil((heart.length_mm * rng.uniform(0.88, 1.02) - top) / gap), 7, 14))
     rows, cols = (int(np.clip(round(rng.uniform(215, 275) / spacing), 128, 180)) for _ in range(2))
     center = [
         (size - 1) / 2 * spacing + shift for size, shift in ((cols, rng.uniform(-14, 26)), (rows, rng.uniform(-30, 12)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +20,18 @@ from .compute import gpu_memory_mb, make_deterministic
 from .config import TrainConfig
 from .device_bank import DeviceBank
 from .errors import Stopped, UserError
+from .evaluation import evaluate_model
 from .events import EventLog, Preview, Progress, Result, Validation
 from .history import History
 from .labels import LabelSet
 from .model import Model, save_model
 from .network import build_network
-from .prepare import Prepared, prepare
+from .prepare import BANK_FOLDER, Prepared, prepare
 from .previews import preview_slices, write_preview
 from .sampling import Stream
 from .step import Batch, Learner, train_step
 from .teacher import Teacher
-from .validation import validate
+from .validation import Score, record, validate
 
 CHECKPOINT, HISTORY, WORK, MODEL, PREVIEWS = "checkpoint.pt", "history.csv", "work", "model", "previews"
 #: Steps between two looks at the device: each waits for it.
@@ -75,7 +77,7 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     training = Training(folder, spec, ready, budget, events)
     training.resume()
     training.run(stop)
-    return training.finish()
+    return training.finish(stop)
 
 
 @dataclass(eq=False)
@@ -262,16 +264,21 @@ class Training:
         self.events.emit(Preview(step=self.learner.step, path=path.relative_to(self.folder).as_posix()))
         self.budget.pause(paused)
 
-    def validate(self) -> dict[str, Any] | None:
+    def validate(self) -> None:
         """Dice of the teacher on the validation cases; not counted as training time."""
-        cases = [case for case in self.spec.cases if case.role == "validation" and case.labels is not None]
-        if not cases:
-            return None
+        if not (cases := self._validation_cases()):
+            return
         paused = self.budget.used()
-        result = validate(self.model(), cases, self.plan, self.folder / "validation.csv", self.learner.step)
-        self.events.emit(Validation(step=self.learner.step, **result))
+        self._tell_scores(validate(self.model(), cases, self.plan))
         self.budget.pause(paused)
-        return result
+
+    def _validation_cases(self) -> list[Case]:
+        return [case for case in self.spec.cases if case.role == "validation" and case.labels is not None]
+
+    def _tell_scores(self, scores: list[Score]) -> float | None:
+        result = record(scores, self.folder / "validation.csv", self.learner.step)
+        self.events.emit(Validation(step=self.learner.step, **result))
+        return result["mean_dice"]
 
     def model(self) -> Model:
         """The teacher as a model that predicts."""
@@ -281,15 +288,17 @@ class Training:
             ready.heart_area_mm2, self._about(),
         )  # fmt: skip
 
-    def finish(self) -> dict[str, Any]:
-        """Writes the model package and removes the working files."""
-        result = self.validate()
+    def finish(self, stop: Callable[[], bool]) -> dict[str, Any]:
+        """Evaluates the teacher on the validation cases in full and writes the model package."""
         model = self.model()
-        if result is not None:
-            model.about["validation_mean_dice"] = result["mean_dice"]
+        if cases := self._validation_cases():
+            evaluation = evaluate_model(model, cases, self.plan, self.folder, self.events, stop)
+            scores = [(row["case"], row["structure"], row["dice"]) for row in evaluation.rows]
+            model.about["validation_mean_dice"] = self._tell_scores(scores)
         save_model(self.folder / MODEL, model)
         self.events.emit(Result(kind="model", path=MODEL))
         self.bank.close()
+        shutil.rmtree(self.folder / WORK / BANK_FOLDER, ignore_errors=True)  # gigabytes; it is quickly built anew
         return {"steps": self.learner.step, "seconds": round(self.budget.used(), 1), **model.about}
 
     def _about(self) -> dict[str, Any]:

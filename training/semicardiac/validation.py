@@ -14,34 +14,46 @@ from .inference import segment
 from .metrics import dice
 from .model import Model
 
+#: Case, structure, Dice.
+Score = tuple[str, str, float]
 
-def validate(model: Model, cases: list[Case], plan: ComputePlan, table: Path, step: int) -> dict[str, Any]:
-    """Segments the validation cases as a user would and appends one row a case and structure to a table.
+
+def validate(model: Model, cases: list[Case], plan: ComputePlan) -> list[Score]:
+    """Segments the validation cases as a user would and compares.
 
     Args:
         model: The model so far, on the plan's device.
         cases: Validation cases with labels.
         plan: Where to compute.
-        table: validation.csv; columns step, case, structure, dice.
-        step: Of the training.
+
+    Returns:
+        A score for each case and structure, NaN where neither has it.
+    """
+    scores = []
+    for case in cases:
+        found = segment(model, load_image(case), plan, roi=case.roi).labels.array
+        truth = load_labels(case, model.labels).array
+        named = enumerate(model.labels.names, start=1)
+        scores += [(case.name, name, dice(found == value, truth == value)) for value, name in named]
+    return scores
+
+
+def record(scores: list[Score], table: Path, step: int) -> dict[str, Any]:
+    """Appends scores to validation.csv (columns step, case, structure, dice).
 
     Returns:
         `dice`, the mean by structure (None where no case has it), and `mean_dice` over the structures.
     """
-    values: dict[str, list[float]] = {name: [] for name in model.labels.names}
     new = not table.exists()
     with open(table, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(["step", "case", "structure", "dice"])
-        for case in cases:
-            found = segment(model, load_image(case), plan, roi=case.roi).labels.array
-            truth = load_labels(case, model.labels).array
-            for value, name in enumerate(model.labels.names, start=1):
-                score = dice(found == value, truth == value)
-                values[name].append(score)
-                writer.writerow([step, case.name, name, "" if np.isnan(score) else round(score, 5)])
-    means = {name: _mean(scores) for name, scores in values.items()}
+        writer.writerows((step, case, name, "" if np.isnan(score) else round(score, 5)) for case, name, score in scores)
+    values: dict[str, list[float]] = {}
+    for _, name, score in scores:
+        values.setdefault(name, []).append(score)
+    means = {name: _mean(own) for name, own in values.items()}
     known = [mean for mean in means.values() if mean is not None]
     return {"dice": means, "mean_dice": round(float(np.mean(known)), 5) if known else None}
 
