@@ -86,7 +86,7 @@ class NetworkConfig(Section):
 
     name: str = "unet"
     """`unet`, our own; or a 2D network of MONAI: dynunet, segresnet, swinunetr."""
-    widths: tuple[int, ...] = (24, 48, 96, 192)
+    widths: tuple[int, ...] = (16, 32, 64, 128)
     """Channels of each level. Our own U-Net begins at half resolution, MONAI's networks at full."""
 
 
@@ -133,7 +133,7 @@ class OptimConfig(Section):
     """Share of the training with the full learning rate; a cosine takes it to zero in the rest."""
     batch_labeled: int = Field(6, ge=1)
     """Labeled slices in a batch while there are no unlabeled ones in it."""
-    batch_mixed: tuple[int, int] = (4, 8)
+    batch_mixed: tuple[int, int] = (2, 4)
     """Labeled and unlabeled slices in a batch once the unlabeled ones take part."""
 
 
