@@ -29,7 +29,7 @@ CPU = ComputePlan(device="cpu", name="test", dtype="float32", channels_last=Fals
 
 #: Views that change nothing.
 STILL = AugmentConfig(
-    rotation=0, scale=(1, 1), shift=0, elastic=0, flip=0, brightness=(1, 1), gain=(1, 1), gamma=(1, 1), noise=0, blur=0
+    rotation=0, scale=(1, 1), stretch=0, shift=0, elastic=0, flip=0, brightness=(1, 1), gain=(1, 1), gamma=(1, 1), noise=0, blur=0
 )
 
 #: A training that takes milliseconds a step.
@@ -130,7 +130,9 @@ def heart(seed: int, *, shape=(3, 36, 40), spacing=(2.0, 2.0, 8.0), degrees=(0.0
     return Volume(image.astype(np.float32), matrix), Volume(labels, matrix)
 
 
-def write_case(folder: Path, name: str, image: Volume, labels: Volume | None, role: str, suffix: str = ".nii.gz") -> Case:
+def write_case(
+    folder: Path, name: str, image: Volume, labels: Volume | None, role: str, suffix: str = ".nii.gz"
+) -> Case:
     """Writes a volume, and its labels if it has some, as the files of a case."""
     folder.mkdir(parents=True, exist_ok=True)
     write_volume(folder / f"{name}{suffix}", image)
@@ -148,7 +150,9 @@ def write_study(folder: Path, *, labeled: int = 2, unlabeled: int = 2, validatio
     cases = []
     for number, role in enumerate(roles):
         image, labels = heart(number)
-        cases.append(write_case(folder, f"patient{number:03d}_ed", image, labels if role != "unlabeled" else None, role))
+        cases.append(
+            write_case(folder, f"patient{number:03d}_ed", image, labels if role != "unlabeled" else None, role)
+        )
     return tuple(cases)
 
 
@@ -184,7 +188,9 @@ def model_of(network: nn.Module, *, locator: nn.Module | None = None, labels: La
     """A model with this network."""
     config = tiny_config(preprocess=preprocess)
     size = config.preprocess.crop
-    return Model(network, locator, config, labels, torch.full((size, size), 0.5), torch.ones(labels.classes), (100.0, 1e5))
+    return Model(
+        network, locator, config, labels, torch.full((size, size), 0.5), torch.ones(labels.classes), (100.0, 1e5)
+    )
 
 
 def new_learner(config: TrainConfig, classes: int = 4, seed: int = 0) -> Learner:

@@ -127,7 +127,9 @@ class TestOneGrid:
         grid = plain_grid(3, 32, torch.device("cpu"))
         seen = warp(square, grid, crop=32, offset=offset)
         for image, (row, col) in enumerate(offset.int().tolist()):
-            torch.testing.assert_close(seen[image], square[image, :, 8 + row : 40 + row, 8 + col : 40 + col], atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                seen[image], square[image, :, 8 + row : 40 + row, 8 + col : 40 + col], atol=1e-5, rtol=0
+            )
 
     def test_an_offset_moves_every_view_as_if_the_crop_had_been_there(self):
         square, grid = smooth(2, 64), grid_of(views(STRONG, 2), 32)
@@ -156,6 +158,14 @@ class TestGeometry:
         seen = warp(disk(64, 31.5, 31.5, 12), grid_of(views(still(scale=(scale, scale)), 1), 64), crop=64)
         assert float((seen > 0.5).sum()) == pytest.approx(math.pi * (12 * scale) ** 2, rel=0.03)
 
+    def test_stretch_changes_the_shape_and_not_the_area(self):
+        view = views(still(stretch=0.3), 500)
+        sides = torch.diagonal(view.matrix, dim1=1, dim2=2)
+        torch.testing.assert_close(sides.prod(1), torch.ones(500))
+        ratio = sides[:, 0] / sides[:, 1]
+        assert ratio.max() == pytest.approx(1.3, abs=0.01)
+        assert ratio.min() == pytest.approx(1 / 1.3, abs=0.01)
+
     def test_rotation_keeps_distances_and_the_middle(self):
         config = still(rotation=180)
         for seed in range(5):
@@ -170,7 +180,9 @@ class TestGeometry:
         assert shifts.abs().max() <= 0.5  # crop units: the side is 2
         assert shifts.abs().max() > 0.49
         view = views(still(), 1)._replace(shift=torch.tensor([[0.25, -0.5]]))
-        assert place_of(warp(disk(64, 31.5, 31.5, 6), grid_of(view, 64), crop=64) > 0.5) == pytest.approx((-8, 16), abs=0.1)
+        assert place_of(warp(disk(64, 31.5, 31.5, 6), grid_of(view, 64), crop=64) > 0.5) == pytest.approx(
+            (-8, 16), abs=0.1
+        )
 
     @pytest.mark.parametrize(("flip", "axes"), [((True, False), [3]), ((False, True), [2]), ((True, True), [2, 3])])
     def test_flips(self, flip: tuple[bool, bool], axes: list[int]):
@@ -187,7 +199,9 @@ class TestGeometry:
         scale = determinant.abs().rsqrt()
         assert scale.min() == pytest.approx(0.8, abs=0.01)
         assert scale.max() == pytest.approx(1.5, abs=0.01)
-        assert (scale < 1).float().mean() == pytest.approx(math.log(1.25) / math.log(1.5 / 0.8), abs=0.03)  # even in logarithm
+        assert (scale < 1).float().mean() == pytest.approx(
+            math.log(1.25) / math.log(1.5 / 0.8), abs=0.03
+        )  # even in logarithm
         mirrored = view.flip[:, 0] ^ view.flip[:, 1]
         assert torch.equal(determinant < 0, mirrored)
         assert view.flip.float().mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.04)
@@ -253,7 +267,9 @@ class TestIntensity:
         seen = recolor(self.image, self.with_values(blur=0.25), CLIP)
         row, col = 11, 20
         nine = self.image[0, 0, row - 1 : row + 2, col - 1 : col + 2].mean()
-        assert seen[0, 0, row, col].item() == pytest.approx(float(0.75 * self.image[0, 0, row, col] + 0.25 * nine), abs=1e-4)
+        assert seen[0, 0, row, col].item() == pytest.approx(
+            float(0.75 * self.image[0, 0, row, col] + 0.25 * nine), abs=1e-4
+        )
 
     def test_noise_has_the_deviation_that_was_drawn(self):
         big = torch.zeros(2, 1, 128, 128)

@@ -25,7 +25,8 @@ def new_state() -> dict:
     optimizer.step()
     return {
         "labels": NAMES, "student": network.state_dict(), "optimizer": optimizer.state_dict(),
-        "generator": torch.Generator().manual_seed(3).get_state(), "step": 17, "used": 12.5, "mixed_since": [4, 0.35], "alpha": None,
+        "generator": torch.Generator().manual_seed(3).get_state(),
+        "step": 17, "used": 12.5, "mixed_since": [4, 0.35], "alpha": None,
     }  # fmt: skip
 
 

@@ -55,7 +55,9 @@ class TestContent:
         assert bank.labels.shape == (8, 48, 48)
         assert bank.labeled_slices == 8
 
-    def test_slices_are_those_of_the_preprocessing_at_the_center_that_was_named(self, tmp_path: Path, cases: list[Case]):
+    def test_slices_are_those_of_the_preprocessing_at_the_center_that_was_named(
+        self, tmp_path: Path, cases: list[Case]
+    ):
         bank, _ = build(tmp_path / "bank", cases, place=lambda case, stack: (20.0, 30.0 + len(stack.array)))
         for case in cases:
             first, last = bank.ranges[case.name]
@@ -90,8 +92,18 @@ class TestContent:
         matrix = ijk_to_ras((2.0, 2.0, 8.0))
         images = [Volume(image.array, matrix, float(time)) for time, (image, _) in enumerate(frames)]
         write_series(tmp_path / "cine.nii.gz", images)
-        write_series(tmp_path / "cine_gt.nii.gz", [each.with_array(labels.array) for each, (_, labels) in zip(images, frames, strict=True)])
-        case = Case(name="p_es", patient="p", image=tmp_path / "cine.nii.gz", labels=tmp_path / "cine_gt.nii.gz", frame=2, role="labeled")
+        write_series(
+            tmp_path / "cine_gt.nii.gz",
+            [each.with_array(labels.array) for each, (_, labels) in zip(images, frames, strict=True)],
+        )
+        case = Case(
+            name="p_es",
+            patient="p",
+            image=tmp_path / "cine.nii.gz",
+            labels=tmp_path / "cine_gt.nii.gz",
+            frame=2,
+            role="labeled",
+        )
         np.testing.assert_allclose(read_case(case, "acquired").array, frames[2][0].array)
         np.testing.assert_array_equal(read_case_labels(case, "acquired", ACDC).array, frames[2][1].array)
 
@@ -134,7 +146,9 @@ class TestReuse:
 
     def test_it_is_built_anew_for_other_roles(self, tmp_path: Path, cases: list[Case]):
         build(tmp_path / "bank", cases)
-        bank, asked = build(tmp_path / "bank", [case.with_role("unlabeled") if case.name == "p3" else case for case in cases])
+        bank, asked = build(
+            tmp_path / "bank", [case.with_role("unlabeled") if case.name == "p3" else case for case in cases]
+        )
         assert len(asked) == 4
         assert bank.labeled_slices == 3
 
@@ -185,7 +199,9 @@ class TestFiles:
             build(tmp_path / "bank", cases)
         assert str(cases[2].image) in caught.value.where
 
-    def test_a_full_disk_is_told_and_leaves_no_index(self, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch):
+    def test_a_full_disk_is_told_and_leaves_no_index(
+        self, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch
+    ):
         def full(*args: object) -> np.ndarray:
             raise OSError(errno.ENOSPC, "No space left on device")
 

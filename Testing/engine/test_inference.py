@@ -31,7 +31,11 @@ FAR = 1000.0
 
 
 def bright_ball(
-    matrix: np.ndarray, *, shape: tuple[int, int, int] = (5, 60, 64), aside: tuple[float, float, float] = (0, 0, 0), radius: float = 15
+    matrix: np.ndarray,
+    *,
+    shape: tuple[int, int, int] = (5, 60, 64),
+    aside: tuple[float, float, float] = (0, 0, 0),
+    radius: float = 15,
 ) -> tuple[Volume, np.ndarray]:
     """A volume with a bright ball, `aside` mm (along columns, rows, slices) from its middle; and where the ball is."""
     axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
@@ -60,7 +64,9 @@ def checked(prediction: Prediction, volume: Volume) -> Prediction:
 
 class TestWhereItLands:
     @pytest.mark.parametrize("matrix", [OBLIQUE, LEFT_HANDED], ids=["oblique", "left-handed"])
-    @pytest.mark.parametrize("aside", [(0, 0, 0), (14, -11, 6), (-35, 4, 0)], ids=["middle", "aside", "half out of the square"])
+    @pytest.mark.parametrize(
+        "aside", [(0, 0, 0), (14, -11, 6), (-35, 4, 0)], ids=["middle", "aside", "half out of the square"]
+    )
     @pytest.mark.parametrize("flips", [True, False])
     def test_on_the_object_in_the_patient(self, matrix: np.ndarray, aside: tuple, flips: bool):
         volume, mask = bright_ball(matrix, aside=aside)
@@ -171,7 +177,10 @@ class TestFlips:
 
     def test_the_final_prediction_is_the_averaged_one(self):
         volume, _ = bright_ball(OBLIQUE)
-        found = [segment(model(Tilted()), volume, flips=flips, largest_component=False).labels.array for flips in (True, False)]
+        found = [
+            segment(model(Tilted()), volume, flips=flips, largest_component=False).labels.array
+            for flips in (True, False)
+        ]
         assert (found[0] != found[1]).any()
 
 

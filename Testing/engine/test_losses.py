@@ -195,8 +195,13 @@ def toy_training(grid: int, steps: int = 30) -> tuple[float, float]:
     axis = torch.linspace(-1, 1, 32)
     ends = []
     for _ in range(steps):
-        place, radius = torch.rand(8, 2, 1, 1, generator=generator) * 1.2 - 0.6, 0.15 + 0.3 * torch.rand(8, 1, 1, generator=generator)
-        blobs = torch.exp(-(((axis - place[:, 0]) ** 2 + (axis.view(-1, 1) - place[:, 1]) ** 2) / radius**2)).unsqueeze(1)
+        place, radius = (
+            torch.rand(8, 2, 1, 1, generator=generator) * 1.2 - 0.6,
+            0.15 + 0.3 * torch.rand(8, 1, 1, generator=generator),
+        )
+        blobs = torch.exp(-(((axis - place[:, 0]) ** 2 + (axis.view(-1, 1) - place[:, 1]) ** 2) / radius**2)).unsqueeze(
+            1
+        )
         views = [blobs + 0.1 * torch.randn(blobs.shape, generator=generator) for _ in range(2)]
         query, key = (losses.pool_features(network(view)[1], grid) for view in views)
         loss = losses.nt_xent(query, key.detach(), 0.2)

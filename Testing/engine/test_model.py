@@ -29,7 +29,8 @@ def new_model(*, locator: bool = True) -> Model:
     config = tiny_config(seed=3, loss={"lambda_u": 0.25})
     return Model(
         build_network(config.network, ACDC.classes), build_locator(config) if locator else None, config, ACDC,
-        torch.rand(32, 32), torch.tensor([1.0, 0.9, 0.8, 0.7]), (1234.5, 9876.0), {"training_steps": 24, "device": "a µ-processor"},
+        torch.rand(32, 32), torch.tensor([1.0, 0.9, 0.8, 0.7]), (1234.5, 9876.0),
+        {"training_steps": 24, "device": "a µ-processor"},
     )  # fmt: skip
 
 
@@ -148,10 +149,12 @@ class TestDamage:
     def test_a_shortened_file_is_named(self, package: Path):
         weights = package / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
-        with pytest.raises(UserError, match="model.safetensors"):
+        with pytest.raises(UserError, match=r"model\.safetensors"):
             load_model(package)
 
-    def test_whatever_byte_of_a_zip_changes_it_is_an_error_of_the_user_or_of_no_consequence(self, package: Path, tmp_path: Path):
+    def test_whatever_byte_of_a_zip_changes_it_is_an_error_of_the_user_or_of_no_consequence(
+        self, package: Path, tmp_path: Path
+    ):
         zip_model(package, tmp_path / "package.zip")
         whole, expected = (tmp_path / "package.zip").read_bytes(), weights_of(new_model().network)
         dice = random.Random(0)
@@ -213,7 +216,9 @@ class TestNotAModel:
             load_model(tmp_path)
         assert "resume" in caught.value.hint
 
-    @pytest.mark.parametrize("kind", ["missing", "empty folder", "text", "picture", "zip of something else", "empty file"])
+    @pytest.mark.parametrize(
+        "kind", ["missing", "empty folder", "text", "picture", "zip of something else", "empty file"]
+    )
     def test_what_is_no_package_is_told(self, tmp_path: Path, kind: str):
         path = tmp_path / "thing.zip"
         if kind == "empty folder":

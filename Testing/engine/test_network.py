@@ -26,13 +26,13 @@ def small(name: str) -> nn.Module:
 
 class TestUNet:
     @pytest.mark.parametrize(
-        ("widths", "classes", "size"), [((4,), 2, (16, 16)), ((4, 8), 4, (32, 48)), ((4, 8, 8, 16, 16), 8, (48, 32))]
+        ("widths", "classes", "size"), [((4,), 2, (16, 16)), ((4, 8), 4, (32, 48)), ((4, 8, 8, 16, 16), 8, (64, 32))]
     )
     def test_shapes(self, widths: tuple[int, ...], classes: int, size: tuple[int, int]):
         network = UNet(classes, widths)
         logits, bottleneck = network(noise(2, 1, *size))
         assert logits.shape == (2, classes, *size)
-        assert network.stride == 2 ** (len(widths) - 1)
+        assert network.stride == 2 ** len(widths)
         assert bottleneck.shape == (2, widths[-1], size[0] // network.stride, size[1] // network.stride)
 
     def test_every_weight_gets_a_gradient(self):
@@ -46,7 +46,11 @@ class TestUNet:
         kinds = {type(module) for module in network.modules()}
         assert not kinds & {nn.Dropout, nn.Dropout2d, nn.BatchNorm2d}
         assert not list(network.buffers())
-        assert not any(conv.bias is not None for conv in network.modules() if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3))
+        assert not any(
+            conv.bias is not None
+            for conv in network.modules()
+            if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3)
+        )
 
     def test_the_norm_is_that_of_an_instance_norm(self):
         norm = next(module for module in UNet(2, (4, 8)).modules() if isinstance(module, nn.GroupNorm))
@@ -77,7 +81,9 @@ class TestUNet:
         network, batch = UNet(3, (4, 8)), noise(2, 1, 32, 32)
         expected = network(batch)[0]
         layout = torch.channels_last
-        torch.testing.assert_close(network.to(memory_format=layout)(batch.to(memory_format=layout))[0], expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            network.to(memory_format=layout)(batch.to(memory_format=layout))[0], expected, atol=1e-4, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("name", ["unet", *(pytest.param(name, marks=pytest.mark.slow) for name in MONAI)])

@@ -210,7 +210,9 @@ class TestSampling:
         outside = np.abs(place) > 15
         assert (seen[0][outside] == 0).all()
         assert (seen[0][:, outside] == 0).all()
-        expected = labels[0][np.ix_(np.rint(place[~outside] + 14.5).astype(int), np.rint(place[~outside] + 14.5).astype(int))]
+        expected = labels[0][
+            np.ix_(np.rint(place[~outside] + 14.5).astype(int), np.rint(place[~outside] + 14.5).astype(int))
+        ]
         assert (seen[0][~outside][:, ~outside] == expected).mean() > 0.99
 
     def test_a_label_at_the_very_edge_of_the_image_is_kept(self):
@@ -222,7 +224,9 @@ class TestSampling:
 class TestInverse:
     @given(grid=grids(), plane=st.sampled_from(("acquired", "axial")), target=st.floats(0.9, 2.0), data=st.data())
     @PROPERTY
-    def test_a_segmentation_of_the_square_lands_on_the_original_voxels(self, grid: Grid, plane: str, target: float, data: st.DataObject):
+    def test_a_segmentation_of_the_square_lands_on_the_original_voxels(
+        self, grid: Grid, plane: str, target: float, data: st.DataObject
+    ):
         if min(as_stack(Volume(np.zeros(grid.shape), grid.matrix), plane).array.shape[1:]) < 41:
             plane = "acquired"  # thin slabs seen from the side hold no ball
         shift = np.array(data.draw(st.tuples(*[st.floats(-5, 5)] * 3)))
@@ -250,7 +254,9 @@ class TestInverse:
     def test_smooth_probabilities_come_back(self, grid: Grid, target: float, data: st.DataObject):
         """Without argmax: what is sampled from a smooth field of probabilities is restored to it."""
         stack = as_stack(Volume(np.zeros(grid.shape), grid.matrix), "acquired")
-        rows, cols = (np.arange(side) * step for side, step in zip(stack.array.shape[1:], stack.spacing[1:], strict=True))
+        rows, cols = (
+            np.arange(side) * step for side, step in zip(stack.array.shape[1:], stack.spacing[1:], strict=True)
+        )
         width = 5 * max(*stack.spacing[1:], target)
         at = tuple(middle + data.draw(st.floats(-3, 3)) for middle in stack.middle)
         truth = np.exp(-((rows[:, None] - at[0]) ** 2 + (cols[None] - at[1]) ** 2) / (2 * width**2))

@@ -33,9 +33,9 @@ class TestNothingWaits:
     @pytest.mark.parametrize(
         "offence",
         [
-            lambda x: x.sum().item(), lambda x: float(x[0]), lambda x: bool(x[0] > 0), lambda x: x[x > 0], lambda x: x.nonzero(),
-            lambda x: x.tolist(), lambda x: x.cpu(), lambda x: x.numpy(), lambda x: torch.masked_select(x, x > 0),
-            lambda x: nn.functional.one_hot(x.long().abs(), 3),
+            lambda x: x.sum().item(), lambda x: float(x[0]), lambda x: bool(x[0] > 0), lambda x: x[x > 0],
+            lambda x: x.nonzero(), lambda x: x.tolist(), lambda x: x.cpu(), lambda x: x.numpy(),
+            lambda x: torch.masked_select(x, x > 0), lambda x: nn.functional.one_hot(x.long().abs(), 3),
         ],
     )  # fmt: skip
     def test_the_spy_sees_what_it_should(self, offence):
@@ -45,7 +45,16 @@ class TestNothingWaits:
 
     @pytest.mark.parametrize(
         "loss",
-        [{}, {"dptm": False}, {"rem": False}, {"contrast": False}, OFF, {"contrast_key": "student"}, {"gamma": "binary"}, {"supervised": "ce"}],
+        [
+            {},
+            {"dptm": False},
+            {"rem": False},
+            {"contrast": False},
+            OFF,
+            {"contrast_key": "student"},
+            {"gamma": "binary"},
+            {"supervised": "ce"},
+        ],
         ids=lambda loss: "_".join(loss) or "default",
     )
     @pytest.mark.parametrize("chunks", [1, 2])
@@ -71,8 +80,8 @@ class TestNothingWaits:
         batches = [new_batch(config, 4, seed, labeled=labeled) for seed, labeled in ((1, True), (2, False))]
         labeled, unlabeled = (
             batch._replace(
-                image=batch.image.cuda(), label=None if batch.label is None else batch.label.cuda(), offset=batch.offset.cuda(),
-                view=batch.view.to(torch.device("cuda")),
+                image=batch.image.cuda(), label=None if batch.label is None else batch.label.cuda(),
+                offset=batch.offset.cuda(), view=batch.view.to(torch.device("cuda")),
             )
             for batch in batches
         )  # fmt: skip
@@ -96,7 +105,10 @@ class TestParity:
         teacher = copy.deepcopy(student)
         optimizer = torch.optim.SGD(student.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
         for step in range(1, 5):
-            labeled, unlabeled = new_batch(config, 3, step, labeled=True), new_batch(config, 2, 50 + step, labeled=False)
+            labeled, unlabeled = (
+                new_batch(config, 3, step, labeled=True),
+                new_batch(config, 2, 50 + step, labeled=False),
+            )
             train_step(learner, config, CPU, labeled, unlabeled, lambda_u=0.0)
 
             grid = augment.grid_of(labeled.view, 32)
@@ -168,7 +180,9 @@ class TestModules:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
     def test_the_key_of_the_student_gets_a_gradient_and_that_of_the_teacher_does_not(self):
-        weights = [weights_of(one_step(tiny_config(loss={"contrast_key": key}))[0].student) for key in ("teacher", "student")]
+        weights = [
+            weights_of(one_step(tiny_config(loss={"contrast_key": key}))[0].student) for key in ("teacher", "student")
+        ]
         assert not same_weights(*weights)
         learner, sums = one_step(tiny_config(loss={"contrast_key": "student"}))
         assert math.isfinite(sums[CONTRAST])
@@ -223,7 +237,9 @@ class TestTeaching:
 
     def test_the_student_learns_what_the_teacher_says_of_the_same_place(self):
         """With L_u written anew from the target: pseudo-label and γ warped with the student's own grid."""
-        config = tiny_config(loss={"contrast": False}, augment=STILL.model_dump() | {"rotation": 60, "shift": 0.2, "flip": 0.5})
+        config = tiny_config(
+            loss={"contrast": False}, augment=STILL.model_dump() | {"rotation": 60, "shift": 0.2, "flip": 0.5}
+        )
         learner = new_learner(config)
         labeled, unlabeled = new_batch(config, 2, 1, labeled=True), new_batch(config, 3, 2, labeled=False)
         target, _ = teach(learner, config, CPU, unlabeled, 0.9)
@@ -275,7 +291,11 @@ def state_of(learner: Learner) -> dict[str, torch.Tensor]:
     values = {f"student.{name}": value for name, value in weights_of(learner.student).items()}
     values |= {f"teacher.{name}": value for name, value in weights_of(learner.teacher.network).items()}
     values |= {f"momentum.{at}": value.clone() for at, value in enumerate(momentum)}
-    return values | {"M": learner.thresholds.threshold.clone(), "k": learner.thresholds.ratio.clone(), "step": torch.tensor(learner.step)}
+    return values | {
+        "M": learner.thresholds.threshold.clone(),
+        "k": learner.thresholds.ratio.clone(),
+        "step": torch.tensor(learner.step),
+    }
 
 
 class Exhausted(nn.Module):

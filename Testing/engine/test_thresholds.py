@@ -98,7 +98,8 @@ class TestByHand:
 
 class TestAgainstALoop:
     @pytest.mark.parametrize(
-        ("classes", "alpha", "floor", "kind"), [(2, 0.9, 1, "confidence"), (4, 0.5, 6, "binary"), (8, 0.99, 3, "confidence")]
+        ("classes", "alpha", "floor", "kind"),
+        [(2, 0.9, 1, "confidence"), (4, 0.5, 6, "binary"), (8, 0.99, 3, "confidence")],
     )
     def test_three_batches_one_after_the_other(self, classes: int, alpha: float, floor: int, kind: str):
         state = initial_state(classes, 5)
@@ -177,7 +178,9 @@ class TestAgainstFreeMatch:
         passed = gate(ours, p).gamma.flatten().numpy() > 0
         np.testing.assert_array_equal(passed, mask)
         assert all(0.1 < share < 1 for share in passed.reshape(3, 40).mean(axis=1))
-        assert (q.max(axis=1) > theirs.tau)[80:].mean() < 0.5 * passed[80:].mean()  # one threshold would nearly close class 2
+        assert (q.max(axis=1) > theirs.tau)[80:].mean() < 0.5 * passed[
+            80:
+        ].mean()  # one threshold would nearly close class 2
 
 
 class TestWhatNeverEnters:

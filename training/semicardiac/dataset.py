@@ -120,8 +120,9 @@ def build_bank(
 
 def _is_whole(folder: Path, stored: dict) -> bool:
     """Whether the files are as long as the index says: after a power cut they may not be."""
-    lengths = (("images.f16", 2 * stored["slices"]), ("labels.u8", stored["labeled"]))
-    return all((folder / name).is_file() and (folder / name).stat().st_size == slices * stored["size"] ** 2 for name, slices in lengths)
+    pixels = stored["size"] ** 2
+    sizes = ((folder / "images.f16", 2 * stored["slices"] * pixels), (folder / "labels.u8", stored["labeled"] * pixels))
+    return all(path.is_file() and path.stat().st_size == size for path, size in sizes)
 
 
 def _open(folder: Path, stored: dict) -> SliceBank:

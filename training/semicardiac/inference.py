@@ -9,8 +9,7 @@ import torch
 from skimage.measure import label as connected_components
 
 from .compute import ComputePlan
-from .errors import UserError
-from .locate import find_heart
+from .locate import find_heart, roi_center
 from .model import Model
 from .preprocess import Center, Stack, as_stack, centroid, restore_probabilities, sample_images
 from .volumes import Volume
@@ -70,7 +69,7 @@ def segment(
     if roi is None:
         center, doubt, _ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
     else:
-        center, doubt = _roi_center(volume, stack, roi), ""
+        center, doubt = roi_center(volume, stack, roi), ""
     probability = predict_square(model, stack, center, plan, flips=False)
     for _ in range(2):
         better = square_centroid(probability, center, config.preprocess.spacing_mm)
@@ -135,16 +134,3 @@ def keep_largest(labels: np.ndarray) -> np.ndarray:
         sizes[0] = 0
         kept[parts == sizes.argmax()] = value
     return kept
-
-
-def _roi_center(volume: Volume, stack: Stack, roi: tuple[float, ...]) -> Center:
-    """The middle of an ROI in the plane of the stack, (row, col) in mm."""
-    middle = np.array([(roi[0] + roi[1]) / 2, (roi[2] + roi[3]) / 2, (roi[4] + roi[5]) / 2, 1.0])
-    index = (np.linalg.inv(volume.ijk_to_ras) @ middle)[:3][::-1]
-    if not all(-0.5 <= place <= count - 0.5 for place, count in zip(index, volume.array.shape, strict=True)):
-        raise UserError("the middle of the ROI lies outside the volume", where="roi", hint="Give the bounds in RAS and mm")
-    along = [
-        volume.array.shape[axis] - 1 - index[axis] if flip else index[axis]
-        for axis, flip in zip(stack.axes, stack.flipped, strict=True)
-    ]
-    return float(along[1] * stack.spacing[1]), float(along[2] * stack.spacing[2])

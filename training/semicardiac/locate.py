@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from skimage.measure import label as connected_components
+from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,11 +20,19 @@ from .cases import Case
 from .compute import ComputePlan
 from .config import AugmentConfig, TrainConfig
 from .dataset import SliceBank, read_case_labels
+from .errors import UserError
 from .labels import LabelSet
 from .preprocess import Center, Stack, centroid, sample_images
+from .volumes import Volume
 
 #: Views for the locator: the heart anywhere in the field, at any size, in any contrast.
 VIEWS = AugmentConfig(rotation=45, scale=(0.6, 1.6), shift=0.25, elastic=0.02, gain=(0.6, 1.6), gamma=(0.5, 2.0))
+
+
+#: The heart is where the blurred evidence of all slices peaks, within this reach, and rather near the middle of the
+#: field than far from it. Of 158 ACDC volumes, with a locator trained on 1 patient, 10 are off by more than 30 mm;
+#: the largest connected part, without blur and prior, is off in 31.
+BLUR_MM, PRIOR_MM, REACH_MM = 18.0, 60.0, 60.0
 
 
 class Found(NamedTuple):
@@ -149,28 +157,39 @@ def find_in_coarse(
     """
     spacing = config.locate.spacing_mm
     heart = np.concatenate([_heart_probability(locator, images[at : at + 8], plan) for at in range(0, len(images), 8)])
-    mass = heart.sum(axis=0)
-    inside = (heart > 0.5).any(axis=0)
-    if not inside.any():
+    axis = (np.arange(heart.shape[1]) - (heart.shape[1] - 1) / 2) * spacing
+    distance = np.hypot(axis[:, None], axis[None])
+    likely = gaussian_filter((heart**2).sum(axis=0), BLUR_MM / spacing) * np.exp(-0.5 * (distance / PRIOR_MM) ** 2)
+    row, col = np.unravel_index(likely.argmax(), likely.shape)
+    near = np.hypot(axis[:, None] - axis[row], axis[None] - axis[col]) < REACH_MM
+    area = float(((heart > 0.5).any(axis=0) & near).sum() * spacing**2)
+    if area == 0:
         return Found(middle, "no heart was found")
-    parts = connected_components(inside)
-    weights = np.bincount(parts.ravel(), mass.ravel())
-    weights[0] = 0
-    part = parts == weights.argmax()
-    area = float(part.sum() * spacing**2)
     if not area_mm2[0] <= area <= area_mm2[1]:
         return Found(middle, f"what looks like the heart covers {area / 100:.0f} cm²")
-    where = mass * part
-    row, col = (float((where.sum(axis=1 - axis) * np.arange(len(where))).sum() / where.sum()) for axis in (0, 1))
-    offset = (len(where) - 1) / 2
-    center = (middle[0] + (row - offset) * spacing, middle[1] + (col - offset) * spacing)
-    return Found(center, "", float(where.sum() / len(images)))
+    where = heart.sum(axis=0) * near
+    mass = float(where.sum())
+    center = (middle[0] + float(where.sum(axis=1) @ axis) / mass, middle[1] + float(where.sum(axis=0) @ axis) / mass)
+    return Found(center, "", mass / len(images))
 
 
 def label_center(case: Case, plane: str, labels: LabelSet) -> Center:
     """The middle of the labeled heart of a case, (row, col) in mm."""
     stack = read_case_labels(case, plane, labels)
     return centroid(stack.array > 0, stack) or stack.middle
+
+
+def roi_center(volume: Volume, stack: Stack, roi: tuple[float, ...]) -> Center:
+    """The middle of an ROI in the plane of the stack, (row, col) in mm."""
+    middle = np.array([(roi[0] + roi[1]) / 2, (roi[2] + roi[3]) / 2, (roi[4] + roi[5]) / 2, 1.0])
+    index = (np.linalg.inv(volume.ijk_to_ras) @ middle)[:3][::-1]
+    if not all(-0.5 <= place <= count - 0.5 for place, count in zip(index, volume.array.shape, strict=True)):
+        raise UserError("the middle of the ROI lies outside the volume", where="roi", hint="Give the bounds in RAS and mm")
+    along = [
+        volume.array.shape[axis] - 1 - index[axis] if flip else index[axis]
+        for axis, flip in zip(stack.axes, stack.flipped, strict=True)
+    ]
+    return float(along[1] * stack.spacing[1]), float(along[2] * stack.spacing[2])
 
 
 def reconcile(

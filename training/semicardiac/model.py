@@ -159,7 +159,8 @@ def _opener(path: Path):
                 members = (member for member in archive.namelist() if member.rpartition("/")[2] == name)
                 return archive.read(min(members, key=len, default=name))
         except (KeyError, ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
-            raise UserError(f"{name} is missing from the model package or damaged", where=path, hint="Get the package again") from None
+            what = f"{name} is missing from the model package or damaged"
+            raise UserError(what, where=path, hint="Get the package again") from None
 
     return read_member, path
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .budget import Budget
-from .cases import Case
+from .cases import Case, load_image
 from .compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
 from .config import TrainConfig, parse
 from .dataset import SliceBank, build_bank, read_case_labels
@@ -23,10 +23,10 @@ from .errors import Stopped
 from .events import Device, EventLog, Progress
 from .files import atomic_path, read_json, write_json
 from .labels import LabelSet
-from .locate import Found, area_bounds, find_in_coarse, heart_area, label_center, reconcile, train_locator
+from .locate import Found, area_bounds, find_in_coarse, heart_area, label_center, reconcile, roi_center, train_locator
 from .model import build_locator
 from .network import build_network
-from .preprocess import Center
+from .preprocess import Center, as_stack
 
 COARSE_FOLDER, BANK_FOLDER = "coarse", "bank"
 
@@ -169,6 +169,10 @@ def _find(
             first, last = coarse.ranges[case.name]
             images = np.asarray(coarse.images[first:last], np.float32)
             found[case.name] = find_in_coarse(locator, images, middles[case.name], config, plan, bounds)
+    for case in cases:
+        if case.roi is not None:
+            volume = load_image(case)
+            found[case.name] = Found(roi_center(volume, as_stack(volume, plane), case.roi), "", math.inf)
     pool = [case for case in cases if case.role != "labeled"]
     moved = reconcile(found, pool, middles)
     _tell_doubts(found, moved, pool, events)

@@ -65,7 +65,7 @@ def update(state: MapState, probability: Tensor, alpha: float, class_floor: int 
     confidence = torch.where(finite, confidence, 0.0)
     mean_sum = confidence.sum(dim=0)
     mean_count = finite.sum(dim=0).to(confidence.dtype)
-    values = torch.arange(classes, device=label.device).view(1, -1, 1, 1)  # one_hot would read the labels back, to check them
+    values = torch.arange(classes, device=label.device).view(1, -1, 1, 1)  # one_hot would read the labels back
     weight = ((label.unsqueeze(1) == values) & finite.unsqueeze(1)).to(confidence.dtype)
     class_count = weight.sum(dim=(0, 2, 3))
     class_sum = (weight * confidence.unsqueeze(1)).sum(dim=(0, 2, 3))
