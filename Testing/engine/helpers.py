@@ -16,6 +16,7 @@ QUICK = (
     "locate.widths=[4,8]", "locate.size=32", "locate.spacing_mm=4", "locate.steps_max=20", "locate.batch=4",
     "optim.batch_labeled=4", "optim.batch_mixed=[2,2]", "loss.contrast_grid=2", "loss.class_floor=4",
     "schedule.preview_every=1",
+    "schedule.warmup_steps=0",
 )  # fmt: skip
 """Settings with which a training of a few steps takes a second."""
 

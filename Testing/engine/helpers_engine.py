@@ -40,7 +40,7 @@ TINY = {
     "locate": {"size": 32, "spacing_mm": 4.0, "widths": (4, 8), "batch": 2, "steps_max": 6},
     "optim": {"batch_labeled": 4, "batch_mixed": (2, 4)},
     "loss": {"class_floor": 4},
-    "schedule": {"steps": 24, "preview_every": 1.0},
+    "schedule": {"steps": 24, "preview_every": 1.0, "warmup_steps": 0},
 }
 
 

@@ -22,7 +22,7 @@ class TestPresets:
         assert (config.optim.learning_rate, config.optim.momentum, config.optim.weight_decay) == (0.01, 0.9, 5e-4)
         assert sum(config.optim.batch_mixed) == 16
         assert config.loss.supervised == "ce"
-        assert (config.schedule.warmup, config.schedule.ramp) == (0, 0)
+        assert (config.schedule.warmup, config.schedule.warmup_steps, config.schedule.ramp) == (0, 0, 0)
         assert config.locate.method == "center"
 
     def test_supervised_differs_from_default_only_in_what_it_leaves_out(self):

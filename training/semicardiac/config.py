@@ -146,6 +146,9 @@ class ScheduleConfig(Section):
     """What `minutes` counts: time on the wall, or processor time of this process (for fair comparisons on a shared machine)."""
     warmup: float = Field(0.35, ge=0, le=1)
     """Share of the training on labeled slices alone."""
+    warmup_steps: int = Field(400, ge=0)
+    """Steps on labeled slices alone at the least: a teacher that has learned nothing yet teaches noise, and in a short
+    training the share above is soon over."""
     ramp: float = Field(0.1, ge=0, le=1)
     """Share of the training over which λ1 rises (sigmoid)."""
     validate_every: float | None = Field(None, gt=0, le=1)
@@ -179,7 +182,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "learning_rate": 0.01, "weight_decay": 5e-4, "nesterov": False, "clip_norm": None, "hold": 0.0,
             "batch_labeled": 16, "batch_mixed": (8, 8),
         },
-        "schedule": {"warmup": 0.0, "ramp": 0.0},
+        "schedule": {"warmup": 0.0, "warmup_steps": 0, "ramp": 0.0},
         "augment": {"cutout": 0.5, "crop": 0.5, "noise": 0.1, "shift": 0.0, "blur": 0.0},
         "locate": {"method": "center"},
         "preprocess": {"crop": 160},

@@ -253,7 +253,8 @@ def _right_ventricle(rng: np.random.Generator, septum: float, pathology: str) ->
     plain = np.clip(0.75 - (offset / np.where(offset > 0, anterior, inferior)) ** 2, 0, None)
     crescent += (plain - crescent) * s
     tip = rng.uniform(0.78, 0.94)
-    along = np.clip(1 - (s / tip) ** rng.uniform(1.3, 2.0), 0.08, 1) * (s < tip) * (1 - 0.2 * np.clip(1 - s / 0.2, 0, 1))
+    along = np.clip(1 - (s / tip) ** rng.uniform(1.3, 2.0), 0.08, 1) * (s < tip)
+    along *= 1 - 0.2 * np.clip(1 - s / 0.2, 0, 1)
     closing = np.clip(1 - (np.minimum(_S, 0)[:, None] / 0.5) ** 2, 0, 1)
     return crescent * along * closing
 

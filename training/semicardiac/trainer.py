@@ -151,7 +151,7 @@ class Training:
 
     def _one_step(self, share: float) -> None:
         optim, schedule = self.config.optim, self.config.schedule
-        mixed = self.semi and share >= schedule.warmup
+        mixed = self.semi and share >= schedule.warmup and self.learner.step >= schedule.warmup_steps
         if mixed and self.mixed_since is None:
             self._begin_mixed(share)
         for group in self.learner.optimizer.param_groups:
