@@ -59,8 +59,6 @@ class AugmentConfig(Section):
 
     rotation: float = Field(30.0, ge=0, le=180)
     scale: tuple[float, float] = (0.7, 1.3)
-    stretch: float = Field(0.0, ge=0, le=1)
-    """By how much a view may be longer in one direction than in the other."""
     shift: float = Field(0.12, ge=0, le=0.5)
     elastic: float = Field(0.03, ge=0, le=0.2)
     """Standard deviation of the displacement of the control points."""

@@ -8,6 +8,7 @@ from . import augment
 from .compute import ComputePlan
 from .config import TrainConfig
 from .dataset import SliceBank
+from .inference import square_centroid
 from .step import Batch
 
 
@@ -39,18 +40,16 @@ class DeviceBank:
         for first, last in bank.ranges.values():
             if first < bank.labeled_slices:
                 continue
-            mass = torch.zeros(crop, crop, device=self.device)
+            parts = []
             for index in torch.arange(first, last).split(8):
                 image = self.images[index.to(self.images.device)].to(self.device).float().unsqueeze(1)
                 grid = augment.plain_grid(len(index), crop, self.device)
                 with plan.autocast():
                     logits, _ = network(plan.place(augment.warp(image, grid, crop=crop)))
-                mass += (logits.softmax(1)[:, 0] < 0.5).float().sum(0)
-            if mass.sum() == 0:
-                continue
-            axis = torch.arange(crop, device=self.device) - (crop - 1) / 2
-            middle = torch.stack(((mass.sum(1) * axis).sum(), (mass.sum(0) * axis).sum())) / mass.sum()
-            self.offsets[first:last] = middle.round().clamp(-margin, margin)
+                parts.append(logits.argmax(1).to(torch.uint8).cpu())
+            middle = square_centroid(torch.cat(parts).numpy(), (0.0, 0.0), 1.0)
+            if middle is not None:
+                self.offsets[first:last] = torch.tensor(middle).round().clamp(-margin, margin).to(self.device)
 
     def close(self) -> None:
         del self.images, self.labels

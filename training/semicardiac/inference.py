@@ -72,7 +72,7 @@ def segment(
         center, doubt = roi_center(volume, stack, roi), ""
     probability = predict_square(model, stack, center, plan, flips=False)
     for _ in range(2):
-        better = square_centroid(probability, center, config.preprocess.spacing_mm)
+        better = square_centroid(probability.argmax(axis=1), center, config.preprocess.spacing_mm)
         if better is None or np.hypot(better[0] - center[0], better[1] - center[1]) < 3:
             break
         center = better
@@ -115,22 +115,52 @@ def predict_square(model: Model, stack: Stack, center: Center, plan: ComputePlan
     return np.concatenate(parts)
 
 
-def square_centroid(probability: np.ndarray, center: Center, spacing: float) -> Center | None:
-    """The middle of the predicted heart, (row, col) in mm; None if nothing was predicted."""
-    square = Stack(probability[:, 0], (1.0, spacing, spacing), (0, 1, 2), (False, False, False))
-    found = centroid((probability[:, 0] < 0.5).astype(np.float32), square)
+def square_centroid(labels: np.ndarray, center: Center, spacing: float) -> Center | None:
+    """The middle of the heart predicted on a square around `center`, (row, col) in mm; None if there is none.
+
+    Args:
+        labels: (slices, crop, crop) training labels.
+        center: Of the square, (row, col) in mm.
+        spacing: Of the square, mm.
+    """
+    square = Stack(labels, (1.0, spacing, spacing), (0, 1, 2), (False, False, False))
+    found = centroid(keep_largest(labels) > 0, square)
     if found is None:
         return None
-    half = (probability.shape[-1] - 1) / 2 * spacing
+    half = (labels.shape[-1] - 1) / 2 * spacing
     return center[0] + found[0] - half, center[1] + found[1] - half
 
 
 def keep_largest(labels: np.ndarray) -> np.ndarray:
-    """Training labels [slice,row,col] with only the largest 26-connected part of each structure."""
+    """The heart alone: of each structure its largest part, in the one place where the structures lie together.
+
+    With few labels a network may take chest wall fat for a cavity, in a part larger than the cavity itself. So the
+    connected part of the whole foreground with the most structures in it comes first (the largest of several), and of
+    each structure the largest part within it; a structure that has no part there keeps its largest elsewhere.
+
+    Args:
+        labels: Training labels [slice,row,col]; voxels that touch at a corner are connected.
+    """
+    values = np.unique(labels[labels > 0])
+    if not len(values):
+        return labels.copy()
+    places = connected_components(labels > 0, connectivity=3)
+    together = np.zeros(places.max() + 1)
+    for value in values:
+        together[np.unique(places[labels == value])] += 1
+    sizes = np.bincount(places.ravel())
+    together[0] = sizes[0] = 0
+    heart = places == np.lexsort((sizes, together))[-1]
     kept = np.zeros_like(labels)
-    for value in np.unique(labels[labels > 0]):
-        parts = connected_components(labels == value, connectivity=3)
-        sizes = np.bincount(parts.ravel())
-        sizes[0] = 0
-        kept[parts == sizes.argmax()] = value
+    for value in values:
+        own = labels == value
+        inside = own & heart
+        kept[_largest_part(inside if inside.any() else own)] = value
     return kept
+
+
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    parts = connected_components(mask, connectivity=3)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return parts == sizes.argmax()
