@@ -202,6 +202,18 @@ class TestLargestComponent:
         labels[0, 1] = [1, 1, 0, 2, 2, 2, 1, 1, 1]
         assert keep_largest(labels)[0, 1].tolist() == [0, 0, 0, 2, 2, 2, 1, 1, 1]
 
+    def test_the_heart_wins_over_a_larger_part_of_one_structure_elsewhere(self):
+        labels = np.zeros((1, 4, 12), np.uint8)
+        labels[0, 0] = [1, 1, 2, 2, 0, 1, 1, 1, 1, 1, 1, 1]  # two structures side by side; fat taken for the first
+        labels[0, 3, 9:11] = 3  # a structure that has no part there
+        kept = keep_largest(labels)
+        assert kept[0, 0].tolist() == [1, 1, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0]
+        assert kept[0, 3].tolist() == labels[0, 3].tolist()
+
+    def test_of_two_places_with_as_many_structures_the_larger_wins(self):
+        labels = np.array([[[1, 2, 0, 1, 1, 2, 0, 2, 1]]], np.uint8)
+        assert keep_largest(labels)[0, 0].tolist() == [0, 0, 0, 1, 1, 2, 0, 0, 0]
+
     def test_nothing_stays_nothing(self):
         assert not keep_largest(np.zeros((2, 3, 4), np.uint8)).any()
 
@@ -270,14 +282,15 @@ class TestWhereItLooks:
         assert dice(found.labels.array == 1, mask) > 0.9
 
     def test_the_middle_of_a_prediction_by_hand(self):
-        probability = np.zeros((2, 2, 8, 8), np.float32)
-        probability[:, 0] = 1
-        probability[0, :, 1, 6] = (0.2, 0.8)
-        probability[1, :, 3, 6] = (0.1, 0.9)
-        probability[1, :, 7, 0] = (0.6, 0.4)  # background still
-        # Row 2, column 6 of 8, from the middle at 3.5, in pixels of 1.5 mm
-        assert square_centroid(probability, (100.0, 50.0), 1.5) == pytest.approx((100 - 1.5 * 1.5, 50 + 2.5 * 1.5))
-        assert square_centroid(np.ones((1, 2, 8, 8), np.float32) * 0.5, (0.0, 0.0), 1.5) is None
+        labels = np.zeros((2, 8, 8), np.uint8)
+        labels[0, 2, 6], labels[1, 3, 6] = 1, 2
+        labels[1, 7, 0] = 3  # apart from the heart
+        # From the middle at 3.5, in pixels of 1.5 mm; structure 3 has no other place
+        rows, cols = (2 + 3 + 7) / 3 - 3.5, (6 + 6 + 0) / 3 - 3.5
+        assert square_centroid(labels, (100.0, 50.0), 1.5) == pytest.approx((100 + rows * 1.5, 50 + cols * 1.5))
+        labels[1, 7, 0] = 2  # of a structure that has its place in the heart: does not count
+        assert square_centroid(labels, (100.0, 50.0), 1.5) == pytest.approx((100 - 1.0 * 1.5, 50 + 2.5 * 1.5))
+        assert square_centroid(np.zeros((1, 8, 8), np.uint8), (0.0, 0.0), 1.5) is None
 
 
 def test_positions_are_read_from_the_matrix_alone():

@@ -66,11 +66,15 @@ class TestPlace:
         assert found.center == pytest.approx((100 - 10 * 4, 80 + 9 * 4), abs=1e-3)
         assert found.doubt == ""
 
-    def test_the_component_with_most_mass_over_the_stack_is_taken(self):
-        wide_in_one_slice = (slice(0, 1), slice(2, 10), slice(2, 10))  # 64 pixels
-        narrow_in_all = (slice(None), slice(20, 26), slice(20, 26))  # 36 pixels in each of three slices
-        found = find(coarse(wide_in_one_slice, narrow_in_all))
-        assert found.center == pytest.approx((100 + 7 * 4, 80 + 7 * 4), abs=1e-3)
+    def test_what_all_slices_show_wins_over_what_one_shows_far_away(self):
+        larger_in_one_slice = (slice(0, 1), slice(2, 8), slice(2, 8))  # 36 pixels
+        smaller_in_all = (slice(None), slice(24, 29), slice(24, 29))  # 25 pixels in each of three slices
+        found = find(coarse(larger_in_one_slice, smaller_in_all))
+        assert found.center == pytest.approx((100 + 10.5 * 4, 80 + 10.5 * 4), abs=1e-3)
+
+    def test_of_two_alike_the_one_nearer_to_the_middle_is_taken(self):
+        near, far = (slice(None), slice(9, 14), slice(9, 14)), (slice(None), slice(27, 32), slice(27, 32))
+        assert find(coarse(near, far)).center == pytest.approx((100 - 4.5 * 4, 80 - 4.5 * 4), abs=1e-3)
 
     def test_slices_count_by_how_much_of_the_heart_they_show(self):
         base, apex = (slice(0, 2), slice(10, 18), slice(10, 18)), (slice(2, 3), slice(14, 18), slice(14, 18))

@@ -13,12 +13,14 @@ class Budget:
 
     Args:
         schedule: `minutes` or `steps`, whichever is set; 10 minutes if neither is.
+        reserve: Share of the time that is kept for what comes after the steps.
         used_before: Seconds that earlier runs of the job used.
     """
 
-    def __init__(self, schedule: ScheduleConfig, used_before: float = 0.0) -> None:
+    def __init__(self, schedule: ScheduleConfig, reserve: float = 0.0, used_before: float = 0.0) -> None:
         self.steps = schedule.steps
         self.seconds = None if schedule.steps is not None else 60 * (schedule.minutes or 10.0)
+        self.reserve = reserve
         self.used_before = used_before
         self._now = time.process_time if schedule.clock == "cpu" else time.monotonic
         # Processor time counts from the start of the process, imports included: they are part of what a run costs.
@@ -30,15 +32,17 @@ class Budget:
         return self.used_before + self._now() - self._start - self._paused
 
     def share(self, step: int) -> float:
-        """What share of the training is done after so many steps, 0 to 1."""
-        return min(1.0, self.used() / self.seconds if self.seconds is not None else step / self.steps)
+        """What share of the training is done after so many steps, 0 to 1; without the reserve."""
+        if self.seconds is None:
+            return min(1.0, step / self.steps)
+        return min(1.0, self.used() / (self.seconds * (1 - self.reserve)))
 
     def stage(self, share: float, steps: int) -> Callable[[int], float]:
         """A part of the budget: ends after `steps`, or where time counts after `share` of it, whichever is first."""
         start = self.used()
 
         def done(step: int) -> float:
-            by_time = (self.used() - start) / (share * self.seconds) if self.seconds is not None else 0.0
+            by_time = (self.used() - start) / (share * self.seconds) if self.seconds is not None and share else 0.0
             return min(1.0, max(step / steps, by_time))
 
         return done

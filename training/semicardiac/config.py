@@ -48,6 +48,9 @@ class LocateConfig(Section):
     batch: int = Field(16, ge=1)
     share: float = Field(0.1, gt=0, lt=0.9)
     """Share of the training budget with 7 labeled patients or more; it doubles as they get fewer."""
+    refine: float = Field(0.06, ge=0, lt=0.5)
+    """Share of the training budget for training it again on the teacher's predictions, with 1 labeled patient; none
+    with 7 or more."""
     steps_max: int = Field(1500, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     recenter: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from . import augment
@@ -36,20 +37,30 @@ class DeviceBank:
     @torch.no_grad()
     def recenter(self, network: torch.nn.Module, config: TrainConfig, plan: ComputePlan, bank: SliceBank) -> None:
         """Moves the crops of the unlabeled volumes onto the teacher's own prediction, by at most the margin."""
-        crop, margin = config.preprocess.crop, config.preprocess.margin
+        margin = config.preprocess.margin
         for first, last in bank.ranges.values():
             if first < bank.labeled_slices:
                 continue
-            parts = []
-            for index in torch.arange(first, last).split(8):
-                image = self.images[index.to(self.images.device)].to(self.device).float().unsqueeze(1)
-                grid = augment.plain_grid(len(index), crop, self.device)
-                with plan.autocast():
-                    logits, _ = network(plan.place(augment.warp(image, grid, crop=crop)))
-                parts.append(logits.argmax(1).to(torch.uint8).cpu())
-            middle = square_centroid(torch.cat(parts).numpy(), (0.0, 0.0), 1.0)
+            labels = self.predict(network, config, plan, first, last)
+            middle = square_centroid(labels, (0.0, 0.0), 1.0)
             if middle is not None:
-                self.offsets[first:last] = torch.tensor(middle).round().clamp(-margin, margin).to(self.device)
+                middle = torch.tensor(middle) + self.offsets[first].cpu()
+                self.offsets[first:last] = middle.round().clamp(-margin, margin).to(self.device)
+
+    @torch.no_grad()
+    def predict(
+        self, network: torch.nn.Module, config: TrainConfig, plan: ComputePlan, first: int, last: int
+    ) -> np.ndarray:
+        """Training labels that the network gives slices on their crops, (last - first, crop, crop) uint8."""
+        crop, parts = config.preprocess.crop, []
+        for index in torch.arange(first, last).split(8):
+            image = self.images[index.to(self.images.device)].to(self.device).float().unsqueeze(1)
+            offset = self.offsets[index.to(self.device)]
+            grid = augment.plain_grid(len(index), crop, self.device)
+            with plan.autocast():
+                logits, _ = network(plan.place(augment.warp(image, grid, crop=crop, offset=offset, outside="border")))
+            parts.append(logits.argmax(1).to(torch.uint8).cpu())
+        return torch.cat(parts).numpy()
 
     def close(self) -> None:
         del self.images, self.labels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +97,6 @@ def prepare(
             with atomic_path(weights) as temporary:
                 save_file({key: value.contiguous().cpu() for key, value in locator.state_dict().items()}, temporary)
         write_json(kept, findings.model_dump(mode="json"))
-        shutil.rmtree(folder / COARSE_FOLDER, ignore_errors=True)
     plan = findings.plan
     torch.set_num_threads(plan.threads)
     shown = plan.model_dump()
@@ -128,12 +126,6 @@ def _find(
 ) -> Findings:
     labeled = [case for case in cases if case.role == "labeled"]
     plane = config.preprocess.plane
-    middles: dict[str, Center] = {}
-
-    def place_in_middle(case: Case, stack) -> Center:
-        middles[case.name] = stack.middle
-        return stack.middle
-
     stacks = {case.name: read_case_labels(case, plane, labels) for case in labeled}
     areas = [heart_area(stack) for stack in stacks.values()]
     bounds = area_bounds([area for area in areas if area > 0] or [1.0])
@@ -144,11 +136,7 @@ def _find(
     )
     plan = choose_plan(build_network(config.network, labels.classes), crop, pick_device(device), fixed=config.deterministic)
 
-    coarse = build_bank(
-        folder / COARSE_FOLDER, cases, labels,
-        plane=plane, spacing=config.locate.spacing_mm, size=config.locate.size, clip=config.preprocess.clip,
-        place=place_in_middle, progress=_teller("reading volumes", events, stop),
-    )  # fmt: skip
+    coarse = coarse_bank(folder, cases, labels, config, events, stop)
     middles = coarse.centers
     found = {case.name: Found(middles[case.name], "") for case in cases}
     if locator is not None:
@@ -181,6 +169,18 @@ def _find(
     return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=budget.used())
 
 
+def coarse_bank(
+    folder: Path, cases: list[Case], labels: LabelSet, config: TrainConfig, events: EventLog, stop: Callable[[], bool]
+) -> SliceBank:
+    """The whole field of view of all cases at the locator's spacing, around the middle of each image."""
+    return build_bank(
+        folder / COARSE_FOLDER, cases, labels,
+        plane=config.preprocess.plane, spacing=config.locate.spacing_mm, size=config.locate.size,
+        clip=config.preprocess.clip, place=lambda case, stack: stack.middle,
+        progress=_teller("reading volumes", events, stop),
+    )  # fmt: skip
+
+
 def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Case], events: EventLog) -> None:
     """One warning for all cases of a kind: a pool may hold thousands."""
     missed = {case.name: found[case.name].doubt for case in pool if found[case.name].doubt and case.name not in moved}
@@ -200,6 +200,11 @@ def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Ca
 def locator_share(config: TrainConfig, patients: int) -> float:
     """The locator's share of a timed budget: twice as much for 1 labeled patient as for 7."""
     return min(0.5, config.locate.share * fewness(patients))
+
+
+def refine_share(config: TrainConfig, patients: int) -> float:
+    """The share of a timed budget for training the locator again: none for 7 labeled patients or more."""
+    return config.locate.refine * (fewness(patients) - 1)
 
 
 def locator_steps(config: TrainConfig, patients: int) -> int:

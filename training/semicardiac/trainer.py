@@ -26,8 +26,9 @@ from .history import History
 from .labels import LabelSet
 from .model import Model, save_model
 from .network import build_network
-from .prepare import BANK_FOLDER, Prepared, prepare
+from .prepare import BANK_FOLDER, COARSE_FOLDER, Prepared, prepare, refine_share
 from .previews import preview_slices, write_preview
+from .refine import refine_locator
 from .sampling import Stream
 from .step import Batch, Learner, train_step
 from .teacher import Teacher
@@ -71,12 +72,17 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     if config.deterministic:
         make_deterministic()
     torch.manual_seed(config.seed)
-    budget = Budget(config.schedule)
+    patients = len({case.patient for case in cases if case.role == "labeled"})
+    reserve = refine_share(config, patients) if len({case.role for case in cases}) > 1 else 0.0
+    budget = Budget(config.schedule, reserve)
     work = folder / WORK
     ready = prepare(work, cases, spec.labels, config, spec.device, budget, events, stop)
     training = Training(folder, spec, ready, budget, events)
     training.resume()
     training.run(stop)
+    if reserve and ready.locator is not None:
+        teacher = training.learner.teacher.network
+        refine_locator(work, cases, spec.labels, ready, training.bank, teacher, budget, events, stop)
     return training.finish(stop)
 
 
@@ -298,7 +304,8 @@ class Training:
         save_model(self.folder / MODEL, model)
         self.events.emit(Result(kind="model", path=MODEL))
         self.bank.close()
-        shutil.rmtree(self.folder / WORK / BANK_FOLDER, ignore_errors=True)  # gigabytes; it is quickly built anew
+        for name in (COARSE_FOLDER, BANK_FOLDER):  # gigabytes for a large pool, and quickly built anew
+            shutil.rmtree(self.folder / WORK / name, ignore_errors=True)
         return {"steps": self.learner.step, "seconds": round(self.budget.used(), 1), **model.about}
 
     def _about(self) -> dict[str, Any]:

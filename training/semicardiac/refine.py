@@ -1,0 +1,117 @@
+"""The locator trained again, with what the teacher sees in the unlabeled volumes, where labeled patients are few.
+
+Few patients show the locator few hearts and few surroundings: trained on one ACDC patient it misses one heart in ten.
+By the end of a training the teacher segments most of the pool well, and so tells the locator where those hearts are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .budget import Budget
+from .cases import Case
+from .dataset import SliceBank
+from .device_bank import DeviceBank
+from .errors import Stopped
+from .events import EventLog, Progress
+from .files import atomic_path
+from .inference import keep_largest
+from .labels import LabelSet
+from .locate import heart_area, train_locator
+from .prepare import Prepared, coarse_bank, fewness, locator_steps
+from .preprocess import Stack, sample_labels
+
+WEIGHTS = "locator_refined.safetensors"
+#: Unlabeled volumes that are learned from at the most: their coarse slices are held in memory.
+VOLUMES_MAX = 200
+
+
+def refine_locator(
+    folder: Path,
+    cases: list[Case],
+    labels: LabelSet,
+    ready: Prepared,
+    bank: DeviceBank,
+    teacher: nn.Module,
+    budget: Budget,
+    events: EventLog,
+    stop: Callable[[], bool],
+) -> None:
+    """Trains `ready.locator` in place, or takes up the weights of an earlier run of the job.
+
+    Args:
+        folder: For working files of the job.
+        cases: Labeled and unlabeled ones.
+        labels: Their label set.
+        ready: Locator, banks and plan.
+        bank: The bank of the training, with its crops where they are now.
+        teacher: Segments the pool.
+        budget: Its reserve is used.
+        events: Told of progress.
+        stop: Whether a stop was asked for.
+
+    Raises:
+        Stopped: If a stop was asked for; this stage then begins anew.
+    """
+    config, weights = ready.config, folder / WEIGHTS
+    if weights.exists():
+        ready.locator.load_state_dict(load_file(weights))
+        return
+    coarse = coarse_bank(folder, cases, labels, config, events, stop)
+    pool = [case for case in cases if case.role != "labeled"]
+    random.Random(config.seed).shuffle(pool)
+    images, masks = [coarse.images[: coarse.labeled_slices]], [coarse.labels]
+    for case in pool[:VOLUMES_MAX]:
+        if stop():
+            raise Stopped
+        mask = _coarse_heart(case, ready, coarse, bank, teacher, labels)
+        if mask is not None:
+            first, last = coarse.ranges[case.name]
+            images.append(coarse.images[first:last])
+            masks.append(mask)
+    if len(masks) == 1:
+        return
+    seen = SliceBank(np.concatenate(images), np.concatenate(masks), {}, {}, coarse.size)
+    patients = len({case.patient for case in cases if case.role == "labeled"})
+    most = max(1, round(locator_steps(config, patients) * (fewness(patients) - 1)))
+    stage = budget.stage(budget.reserve, most)
+
+    def share_done(step: int) -> float:
+        if stop():
+            raise Stopped
+        return stage(step)
+
+    def report(step: int, loss: float) -> None:
+        total = max(step, round(step / stage(step)))
+        events.emit(Progress(stage="finding the heart better", step=step, total=total, loss=loss))
+
+    generator = torch.Generator().manual_seed(config.seed + 2)
+    train_locator(ready.locator, seen, config, ready.plan, generator, share_done, report)
+    with atomic_path(weights) as temporary:
+        save_file({key: value.contiguous().cpu() for key, value in ready.locator.state_dict().items()}, temporary)
+
+
+def _coarse_heart(
+    case: Case, ready: Prepared, coarse: SliceBank, bank: DeviceBank, teacher: nn.Module, labels: LabelSet
+) -> np.ndarray | None:
+    """The teacher's heart on the coarse slices of a case, (slices, size, size) uint8; None if it is not plausible."""
+    settings, fine = ready.config.preprocess, ready.bank
+    first, last = fine.ranges[case.name]
+    found = keep_largest(bank.predict(teacher, ready.config, ready.plan, first, last))
+    spacing = settings.spacing_mm
+    square = Stack((found > 0).astype(np.uint8), (1.0, spacing, spacing), (0, 1, 2), (False, False, False))
+    low, high = ready.heart_area_mm2
+    if len(np.unique(found)) < labels.classes or not low <= heart_area(square) <= high:
+        return None
+    half = (settings.crop - 1) / 2 * spacing
+    offset = bank.offsets[first].cpu().numpy() * spacing
+    corner = np.asarray(fine.centers[case.name]) + offset - half
+    middle = tuple((np.asarray(coarse.centers[case.name]) - corner).tolist())
+    return sample_labels(square, middle, ready.config.locate.spacing_mm, coarse.size, 2)
