@@ -103,7 +103,9 @@ def _learner(config, plan) -> Learner:
     student = plan.place(build_network(config.network, CLASSES)).train()
     optimizer = torch.optim.SGD(student.parameters(), 0.01, momentum=0.9, nesterov=True)
     scaler = torch.amp.GradScaler(torch.device(plan.device).type, enabled=plan.dtype == "float16")
-    return Learner(student, Teacher(student, 0.99), optimizer, scaler, thresholds.initial_state(CLASSES, CROP, plan.device))
+    return Learner(
+        student, Teacher(student, 0.99), optimizer, scaler, thresholds.initial_state(CLASSES, CROP, plan.device)
+    )
 
 
 def _step(learner: Learner, config, plan, labeled: Batch, unlabeled: Batch):

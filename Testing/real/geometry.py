@@ -15,7 +15,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-
 from semicardiac.cli import main as semicardiac
 from semicardiac.labels import get_label_set
 from semicardiac.overlays import overlay_montage, write_png
@@ -63,8 +62,9 @@ def main(model: str, out: str, volumes: list[str]) -> int:
         failures += not good
         write_png(folder / f"{stem(name)}.png", overlay_montage(volume, found, labels))
         print(
-            f"{'ok  ' if good else 'FAIL'} {stem(name)}: SimpleITK and nibabel {between:.1e} mm apart, grids {grid:.1e}, "
-            f"seg.nrrd {'the same' if same else 'DIFFERS'}, median LV cavity {bright[0]:.0f}, myocardium {bright[1]:.0f}"
+            f"{'ok  ' if good else 'FAIL'} {stem(name)}: SimpleITK and nibabel {between:.1e} mm apart, "
+            f"grids {grid:.1e}, seg.nrrd {'the same' if same else 'DIFFERS'}, "
+            f"median LV cavity {bright[0]:.0f}, myocardium {bright[1]:.0f}"
         )
     return 1 if failures else 0
 

@@ -91,7 +91,13 @@ def plain_grid(batch: int, size: int, device: torch.device) -> Tensor:
 
 
 def warp(
-    stored: Tensor, grid: Tensor, *, crop: int, offset: Tensor | None = None, mode: str = "bilinear", outside: str = "zeros"
+    stored: Tensor,
+    grid: Tensor,
+    *,
+    crop: int,
+    offset: Tensor | None = None,
+    mode: str = "bilinear",
+    outside: str = "zeros",
 ) -> Tensor:
     """Samples squares of any side along grids in crop units.
 

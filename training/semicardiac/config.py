@@ -97,7 +97,7 @@ class LossConfig(Section):
     dptm: bool = True
     """Dynamic threshold map (Eqs. 5-10). Off: the fixed threshold below."""
     rem: bool = True
-    """Robust entropy minimization (Eqs. 11, 12). Off: squared difference of the two softmaxes where the gate is open."""
+    """Robust entropy minimization (Eqs. 11, 12). Off: squared difference of the two softmaxes where the gate opens."""
     contrast: bool = True
     """Contrastive consistency (Eqs. 13, 14)."""
     supervised: Literal["ce", "ce_dice"] = "ce_dice"
@@ -144,7 +144,7 @@ class ScheduleConfig(Section):
     minutes: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)
     clock: Literal["wall", "cpu"] = "wall"
-    """What `minutes` counts: time on the wall, or processor time of this process (for fair comparisons on a shared machine)."""
+    """What `minutes` counts: time on the wall, or processor time of this process, to compare on a shared machine."""
     warmup: float = Field(0.35, ge=0, le=1)
     """Share of the training on labeled slices alone."""
     warmup_steps: int = Field(400, ge=0)
@@ -180,8 +180,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "loss": {"supervised": "ce", "alpha": 0.99, "contrast_key": "student"},
         "optim": {
-            "learning_rate": 0.01, "weight_decay": 5e-4, "nesterov": False, "clip_norm": None, "hold": 0.0,
-            "batch_labeled": 16, "batch_mixed": (8, 8),
+            "learning_rate": 0.01,
+            "weight_decay": 5e-4,
+            "nesterov": False,
+            "clip_norm": None,
+            "hold": 0.0,
+            "batch_labeled": 16,
+            "batch_mixed": (8, 8),
         },
         "schedule": {"warmup": 0.0, "warmup_steps": 0, "ramp": 0.0},
         "augment": {"cutout": 0.5, "crop": 0.5, "noise": 0.1, "shift": 0.0, "blur": 0.0},
@@ -189,7 +194,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "preprocess": {"crop": 160},
     },
     # The same recipe on the labeled cases alone.
-    "supervised": {"loss": {"dptm": False, "rem": False, "contrast": False, "lambda_u": 0.0}, "schedule": {"warmup": 1.0}},
+    "supervised": {
+        "loss": {"dptm": False, "rem": False, "contrast": False, "lambda_u": 0.0},
+        "schedule": {"warmup": 1.0},
+    },
 }
 
 
@@ -218,7 +226,11 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"'{text}' is not of the form section.key=value", where="--set", hint="For example: --set loss.lambda_u=0.5")
+            raise UserError(
+                f"'{text}' is not of the form section.key=value",
+                where="--set",
+                hint="For example: --set loss.lambda_u=0.5",
+            )
         try:
             parsed = json.loads(value)
         except ValueError:
@@ -243,7 +255,9 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
         place = f"{where}: {path}" if path else str(where)
         if first["type"] == "extra_forbidden":
             known = _fields_at(model, first["loc"][:-1])
-            raise UserError("there is no such setting", where=place, hint=nearest(str(first["loc"][-1]), known)) from None
+            raise UserError(
+                "there is no such setting", where=place, hint=nearest(str(first["loc"][-1]), known)
+            ) from None
         raise UserError(f"got {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None
 
 
@@ -259,5 +273,7 @@ def _fields_at(model: type[Any], loc: tuple[Any, ...]) -> list[str]:
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
-        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+        merged[key] = (
+            _merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+        )
     return merged

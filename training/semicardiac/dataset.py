@@ -85,7 +85,13 @@ def build_bank(
         UserError: If an input cannot be read or the disk is full.
     """
     ordered = sorted(cases, key=lambda case: case.role != "labeled")
-    settings = {"plane": plane, "spacing": spacing, "size": size, "clip": list(clip), "labels": labels.model_dump(mode="json")}
+    settings = {
+        "plane": plane,
+        "spacing": spacing,
+        "size": size,
+        "clip": list(clip),
+        "labels": labels.model_dump(mode="json"),
+    }
     inputs = [[case.name, case.role, case.frame, _stamp(case.image), _stamp(case.labels)] for case in ordered]
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / "index.json"
@@ -146,4 +152,6 @@ def _stamp(path: Path | None) -> list | None:
         members = sorted(path.iterdir()) if path.is_dir() else [path]
         return [[member.name, member.stat().st_size, member.stat().st_mtime_ns] for member in members]
     except FileNotFoundError:
-        raise UserError("this file is missing", where=path, hint="It was there when the job was made; put it back") from None
+        raise UserError(
+            "this file is missing", where=path, hint="It was there when the job was made; put it back"
+        ) from None

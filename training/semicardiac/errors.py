@@ -26,7 +26,7 @@ class UserError(ValueError):
         return f"{text}. {self.hint}." if self.hint else f"{text}."
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - it is no error
     """The run was asked to stop and has saved what it needs to go on later."""
 
 

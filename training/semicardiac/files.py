@@ -41,7 +41,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def as_user_error(error: OSError, path: Path) -> Exception:
     """The UserError that explains a failed write to `path`, or `error` itself where a user has no say."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError("the disk is full", where=path, hint="Free some space or choose another output folder; nothing half-written was left")
+        return UserError(
+            "the disk is full",
+            where=path,
+            hint="Free some space or choose another output folder; nothing half-written was left",
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError("this place is not writable", where=path, hint="Choose an output folder that you may write to")
     return error
@@ -91,7 +95,11 @@ def output_folder(path: Path, *, empty: bool = True) -> Path:
     if path.exists() and not path.is_dir():
         raise UserError("this is a file, not a folder", where=path, hint="Name another output folder")
     if empty and path.exists() and any(path.iterdir()):
-        raise UserError("the output folder is not empty", where=path, hint="Name a new folder, so that nothing of yours is overwritten")
+        raise UserError(
+            "the output folder is not empty",
+            where=path,
+            hint="Name a new folder, so that nothing of yours is overwritten",
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{secrets.token_hex(4)}"
@@ -101,7 +109,9 @@ def output_folder(path: Path, *, empty: bool = True) -> Path:
         explained = as_user_error(error, path)
         if isinstance(explained, UserError):
             raise explained from error
-        raise UserError(f"this folder cannot be made ({error.strerror})", where=path, hint="Choose another output folder") from error
+        raise UserError(
+            f"this folder cannot be made ({error.strerror})", where=path, hint="Choose another output folder"
+        ) from error
     return path
 
 

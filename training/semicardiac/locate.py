@@ -184,7 +184,9 @@ def roi_center(volume: Volume, stack: Stack, roi: tuple[float, ...]) -> Center:
     middle = np.array([(roi[0] + roi[1]) / 2, (roi[2] + roi[3]) / 2, (roi[4] + roi[5]) / 2, 1.0])
     index = (np.linalg.inv(volume.ijk_to_ras) @ middle)[:3][::-1]
     if not all(-0.5 <= place <= count - 0.5 for place, count in zip(index, volume.array.shape, strict=True)):
-        raise UserError("the middle of the ROI lies outside the volume", where="roi", hint="Give the bounds in RAS and mm")
+        raise UserError(
+            "the middle of the ROI lies outside the volume", where="roi", hint="Give the bounds in RAS and mm"
+        )
     along = [
         volume.array.shape[axis] - 1 - index[axis] if flip else index[axis]
         for axis, flip in zip(stack.axes, stack.flipped, strict=True)

@@ -117,7 +117,9 @@ def load_model(path: Path, device: str = "cpu") -> Model:
             locator.load_state_dict(_part(tensors, "locator."))
         threshold, ratio = tensors["threshold"], tensors["ratio"]
     except (SafetensorError, RuntimeError, KeyError) as error:
-        raise UserError(f"the weights do not fit the configuration ({error})", where=place, hint="Get the package again") from None
+        raise UserError(
+            f"the weights do not fit the configuration ({error})", where=place, hint="Get the package again"
+        ) from None
     model = Model(
         network.eval().requires_grad_(False),
         locator.eval().requires_grad_(False) if locator is not None else None,
@@ -137,20 +139,30 @@ def _opener(path: Path):
     if path.is_dir():
         folder = path / "model" if (path / "model" / SETTINGS).exists() else path
         if not (folder / SETTINGS).exists():
-            unfinished = "This job has not finished; resume it first" if (path / "job.json").exists() else "Name a job folder or a model package"
+            unfinished = (
+                "This job has not finished; resume it first"
+                if (path / "job.json").exists()
+                else "Name a job folder or a model package"
+            )
             raise UserError("there is no model here", where=path, hint=unfinished)
 
         def read_file(name: str) -> bytes:
             try:
                 return (folder / name).read_bytes()
             except OSError:
-                raise UserError(f"{name} is missing from the model package", where=folder, hint="Get the package again") from None
+                raise UserError(
+                    f"{name} is missing from the model package", where=folder, hint="Get the package again"
+                ) from None
 
         return read_file, folder
     if not path.exists():
-        raise UserError("there is no such model", where=path, hint="Name a job folder or a model package (folder or zip)")
+        raise UserError(
+            "there is no such model", where=path, hint="Name a job folder or a model package (folder or zip)"
+        )
     if not zipfile.is_zipfile(path):
-        raise UserError("this is not a model package", where=path, hint="Name a job folder or a model package (folder or zip)")
+        raise UserError(
+            "this is not a model package", where=path, hint="Name a job folder or a model package (folder or zip)"
+        )
 
     def read_member(name: str) -> bytes:
         try:
@@ -169,7 +181,11 @@ def _verify(read, place: Path) -> None:
     for line in read(CHECKSUMS).decode("utf-8", "replace").splitlines():
         digest, _, name = line.partition("  ")
         if hashlib.sha256(read(name)).hexdigest() != digest:
-            raise UserError(f"{name} is not what it was when the model was saved", where=place, hint="The package is damaged or was edited; get it again")
+            raise UserError(
+                f"{name} is not what it was when the model was saved",
+                where=place,
+                hint="The package is damaged or was edited; get it again",
+            )
 
 
 def _settings(read, place: Path) -> dict[str, Any]:

@@ -102,7 +102,9 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
         return UNet(classes, config.widths)
     builders = {"dynunet": _dynunet, "segresnet": _segresnet, "swinunetr": _swinunetr}
     if config.name not in builders:
-        raise UserError(f"there is no network '{config.name}'", where="network.name", hint=nearest(config.name, ["unet", *builders]))
+        raise UserError(
+            f"there is no network '{config.name}'", where="network.name", hint=nearest(config.name, ["unet", *builders])
+        )
     try:
         import monai.networks.nets as nets
 

@@ -134,7 +134,9 @@ def _find(
         [reach_mm(stacks[case.name].array, stacks[case.name].spacing, centers[case.name]) for case in labeled],
         config.preprocess.spacing_mm,
     )
-    plan = choose_plan(build_network(config.network, labels.classes), crop, pick_device(device), fixed=config.deterministic)
+    plan = choose_plan(
+        build_network(config.network, labels.classes), crop, pick_device(device), fixed=config.deterministic
+    )
 
     coarse = coarse_bank(folder, cases, labels, config, events, stop)
     middles = coarse.centers
@@ -149,7 +151,9 @@ def _find(
             return stage(step)
 
         def report(step: int, loss: float) -> None:
-            events.emit(Progress(stage="finding the heart", step=step, total=max(step, round(step / stage(step))), loss=loss))
+            events.emit(
+                Progress(stage="finding the heart", step=step, total=max(step, round(step / stage(step))), loss=loss)
+            )
 
         generator = torch.Generator().manual_seed(config.seed + 1)
         train_locator(locator, coarse, config, plan, generator, share_done, report)

@@ -96,7 +96,9 @@ def sample_images(stack: Stack, center: Center, spacing: float, size: int, clip:
 
 def sample_labels(stack: Stack, center: Center, spacing: float, size: int, classes: int) -> np.ndarray:
     """Training labels resampled class by class and then decided, (slices, size, size) uint8; outside is background."""
-    shares = [_sample((stack.array == value).astype(np.float32), stack, center, spacing, size) for value in range(1, classes)]
+    shares = [
+        _sample((stack.array == value).astype(np.float32), stack, center, spacing, size) for value in range(1, classes)
+    ]
     return np.stack([1 - np.sum(shares, axis=0), *shares]).argmax(axis=0).astype(np.uint8)
 
 

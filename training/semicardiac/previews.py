@@ -69,7 +69,9 @@ def _heat(values: torch.Tensor) -> np.ndarray:
     """Values of 0 to 1 as a picture from black over orange to white."""
     unit = Image.fromarray((values.clamp(0, 1).cpu().numpy() * 255).astype(np.uint8)).resize((TILE, TILE))
     x = np.asarray(unit, np.float32) / 255
-    return (np.stack((np.clip(2.2 * x, 0, 1), np.clip(1.6 * x - 0.4, 0, 1), np.clip(3 * x - 2, 0, 1)), -1) * 255).astype(np.uint8)
+    return (
+        np.stack((np.clip(2.2 * x, 0, 1), np.clip(1.6 * x - 0.4, 0, 1), np.clip(3 * x - 2, 0, 1)), -1) * 255
+    ).astype(np.uint8)
 
 
 def _header(step: int) -> np.ndarray:

@@ -209,7 +209,9 @@ class Training:
         self.learner.chunks *= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        what = f"out of memory: batches are now computed in {self.learner.chunks} parts, with the same result but slower"
+        what = (
+            f"out of memory: batches are now computed in {self.learner.chunks} parts, with the same result but slower"
+        )
         self.events.warn(what, where=self.plan.name)
 
     # ----- looks at the state
@@ -246,14 +248,18 @@ class Training:
         eta = used * (1 - share) / share if share > 0 and self.budget.seconds is None else None
         eta = max(0.0, self.budget.seconds - used) if self.budget.seconds is not None else eta
         self.events.emit(Progress(**fields, pass_rate=rates, eta_s=eta, gpu_memory_mb=gpu_memory_mb(self.plan.device)))
-        self.history.add(row, {f"pass_rate/{name}": rates.get(name) for name in ["background", *self.spec.labels.names]})
+        self.history.add(
+            row, {f"pass_rate/{name}": rates.get(name) for name in ["background", *self.spec.labels.names]}
+        )
         self.window = _Window(torch.zeros_like(window.sums), since=used)
 
     def _watch_gate(self, closed: bool) -> None:
         self.closed_looks = self.closed_looks + 1 if closed else 0
         if self.closed_looks == 5:
             hint = "The teacher sees no structure in the unlabeled cases: are they of the same kind as the labeled ones"
-            self.events.warn("no foreground pseudo-label has passed its threshold for 100 steps", where="unlabeled cases", hint=hint)
+            self.events.warn(
+                "no foreground pseudo-label has passed its threshold for 100 steps", where="unlabeled cases", hint=hint
+            )
 
     def _diverged(self) -> None:
         hint = "Lower the learning rate (--set optim.learning_rate=0.02) and start again"
