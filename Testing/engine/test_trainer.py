@@ -356,7 +356,7 @@ class Clock:
 
 
 class TestMinutes:
-    CONFIG = config_of(schedule={"steps": None, "minutes": 0.05})  # three seconds
+    CONFIG = config_of(schedule={"steps": None, "minutes": 0.05}, locate={"refine": 0.0})  # three seconds
 
     def test_the_schedule_fits_itself_to_the_speed(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
@@ -396,7 +396,7 @@ class TestMinutes:
             trainer, "validate", lambda *args: slow(tmp_path / "validated") or [("a", "LV cavity", 0.5)]
         )
         schedule = {"steps": None, "minutes": 0.05, "preview_every": 0.4, "validate_every": 0.4}
-        summary = run(tmp_path / "job", validated, config_of(schedule=schedule))
+        summary = run(tmp_path / "job", validated, config_of(schedule=schedule, locate={"refine": 0.0}))
         assert summary["steps"] == pytest.approx(60, abs=1)
 
     def test_on_the_wall(self, tmp_path: Path, cases: tuple[Case, ...]):
