@@ -406,7 +406,11 @@ class TestMinutes:
 
     def test_time_for_not_a_single_step_is_not_passed_over_in_silence(self, tmp_path: Path, cases: tuple[Case, ...]):
         try:
-            run(tmp_path / "job", cases, config_of(schedule={"steps": None, "minutes": 1e-6}))
+            run(
+                tmp_path / "job",
+                cases,
+                config_of(schedule={"steps": None, "minutes": 1e-6}, locate={"method": "center"}),
+            )
         except UserError:
             return
         assert events(tmp_path / "job", Warned)
@@ -501,6 +505,8 @@ class TestRecentering:
         on_device = DeviceBank(bank, "cpu")
         on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
         assert on_device.offsets.tolist() == [[0, 0]] * 2 + [[-1, 6]] * 2 + [[-margin, -margin]] * 2
+        on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
+        assert on_device.offsets[2:4].tolist() == [[-1, 6]] * 2  # where it is right it stays
 
     def test_a_volume_without_a_prediction_stays(self):
         bank = SliceBank(np.zeros((2, 48, 48), np.float16), np.zeros((0, 48, 48), np.uint8), {"a": (0, 2)}, {}, 48)

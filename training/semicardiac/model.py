@@ -70,9 +70,7 @@ def save_model(folder: Path, model: Model) -> None:
     if model.locator is not None:
         tensors |= {f"locator.{key}": value for key, value in model.locator.state_dict().items()}
     tensors |= {"threshold": model.threshold, "ratio": model.ratio}
-    tensors = {key: value.detach().float().cpu().contiguous() for key, value in tensors.items()}
-    with atomic_path(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors))  # save_file would not tell a full disk as such
+    write_tensors(folder / WEIGHTS, tensors)
     settings = {
         "format": FORMAT,
         "version": __version__,
@@ -87,6 +85,13 @@ def save_model(folder: Path, model: Model) -> None:
     write_text(folder / "LICENSE.txt", LICENCE)
     names = (WEIGHTS, SETTINGS, "README.md", "LICENSE.txt")
     write_text(folder / CHECKSUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Writes tensors as float32 safetensors, atomically."""
+    tensors = {key: value.detach().float().cpu().contiguous() for key, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors))  # save_file would not tell a full disk as such
 
 
 def zip_model(folder: Path, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from .budget import Budget
@@ -20,10 +20,10 @@ from .config import TrainConfig, parse
 from .dataset import SliceBank, build_bank, read_case_labels
 from .errors import Stopped
 from .events import Device, EventLog, Progress
-from .files import atomic_path, read_json, write_json
+from .files import read_json, write_json
 from .labels import LabelSet
 from .locate import Found, area_bounds, find_in_coarse, heart_area, label_center, reconcile, roi_center, train_locator
-from .model import build_locator
+from .model import build_locator, write_tensors
 from .network import build_network
 from .preprocess import Center, as_stack
 
@@ -94,8 +94,7 @@ def prepare(
     else:
         findings = _find(folder, locator, cases, labels, config, device, budget, events, stop)
         if locator is not None:
-            with atomic_path(weights) as temporary:
-                save_file({key: value.contiguous().cpu() for key, value in locator.state_dict().items()}, temporary)
+            write_tensors(weights, locator.state_dict())
         write_json(kept, findings.model_dump(mode="json"))
     plan = findings.plan
     torch.set_num_threads(plan.threads)

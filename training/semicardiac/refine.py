@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from .budget import Budget
@@ -21,10 +21,10 @@ from .dataset import SliceBank
 from .device_bank import DeviceBank
 from .errors import Stopped
 from .events import EventLog, Progress
-from .files import atomic_path
 from .inference import keep_largest
 from .labels import LabelSet
 from .locate import heart_area, train_locator
+from .model import write_tensors
 from .prepare import Prepared, coarse_bank, fewness, locator_steps
 from .preprocess import Stack, sample_labels
 
@@ -94,8 +94,7 @@ def refine_locator(
 
     generator = torch.Generator().manual_seed(config.seed + 2)
     train_locator(ready.locator, seen, config, ready.plan, generator, share_done, report)
-    with atomic_path(weights) as temporary:
-        save_file({key: value.contiguous().cpu() for key, value in ready.locator.state_dict().items()}, temporary)
+    write_tensors(weights, ready.locator.state_dict())
 
 
 def _coarse_heart(
