@@ -220,11 +220,11 @@ class TestFlipLike:
         view, image = views(still(flip=0.5), 8, seed), smooth(8, 32, seed)
         features = F.avg_pool2d(image, 8)  # an encoder that knows no left and right
         of_the_view = F.avg_pool2d(warp(image, grid_of(view, 32), crop=32), 8)
-        torch.testing.assert_close(flip_like(features, view), of_the_view, atol=1e-5, rtol=0)
+        torch.testing.assert_close(flip_like(features, view.flip), of_the_view, atol=1e-5, rtol=0)
 
     def test_without_flips_it_changes_nothing(self):
         features = torch.randn(4, 3, 5, 5)
-        assert torch.equal(flip_like(features, views(still())), features)
+        assert torch.equal(flip_like(features, views(still()).flip), features)
 
 
 class TestIntensity:

@@ -21,7 +21,7 @@ LAYERS = [
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",
-        "metrics clinical summary overlays evaluation validation previews prepare device_bank refine history trainer",
+        "metrics clinical summary overlays evaluation history validation previews prepare device_bank refine trainer",
         "phantom_heart phantom_scene phantom_patient phantom",
         "record page figures report_results report_segmented report_training report",
         "jobs crash train_job segment_job runner demo commands cli",

@@ -143,8 +143,8 @@ def recolor(image: Tensor, view: View, clip: tuple[float, float]) -> Tensor:
     return torch.where(inside.unsqueeze(1), low, image.clamp(low - 2, high + 2))
 
 
-def flip_like(features: Tensor, view: View) -> Tensor:
-    """Feature maps (B, F, h, w) of the canonical crop, flipped as the views were."""
-    columns, rows = view.flip.view(-1, 2, 1, 1, 1).unbind(1)
+def flip_like(features: Tensor, flip: Tensor) -> Tensor:
+    """Feature maps (B, F, h, w) of the canonical crop, flipped as the views were; `flip`: (B, 2), see `View`."""
+    columns, rows = flip.view(-1, 2, 1, 1, 1).unbind(1)
     features = torch.where(columns, features.flip(3), features)
     return torch.where(rows, features.flip(2), features)

@@ -23,8 +23,7 @@ class Budget:
         self.reserve = reserve
         self.used_before = used_before
         self._now = time.process_time if schedule.clock == "cpu" else time.monotonic
-        # Processor time counts from the start of the process, imports included: they are part of what a run costs.
-        self._start = 0.0 if schedule.clock == "cpu" else self._now()
+        self._start = self._now()
         self._paused = 0.0
 
     def used(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import UserError, nearest
 
@@ -172,6 +172,17 @@ class TrainConfig(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _sides_fit_the_networks(self) -> TrainConfig:
+        own = self.network.widths if self.network.name == "unet" else ()
+        for name, side, widths in (
+            ("preprocess.crop", self.preprocess.crop, own),
+            ("locate.size", self.locate.size, self.locate.widths),
+        ):
+            if side is not None and side % 2 ** len(widths):
+                raise ValueError(f"{name} {side} must be a multiple of {2 ** len(widths)} for {len(widths)} levels")
+        return self
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -158,8 +158,8 @@ def find_in_coarse(
     spacing = config.locate.spacing_mm
     heart = np.concatenate([_heart_probability(locator, images[at : at + 8], plan) for at in range(0, len(images), 8)])
     axis = (np.arange(heart.shape[1]) - (heart.shape[1] - 1) / 2) * spacing
-    distance = np.hypot(axis[:, None], axis[None])
-    likely = gaussian_filter((heart**2).sum(axis=0), BLUR_MM / spacing) * np.exp(-0.5 * (distance / PRIOR_MM) ** 2)
+    prior = np.exp(-0.5 * (np.hypot(axis[:, None], axis[None]) / PRIOR_MM) ** 2)
+    likely = prior * gaussian_filter((heart**2).sum(axis=0), BLUR_MM / spacing, mode="constant")
     row, col = np.unravel_index(likely.argmax(), likely.shape)
     near = np.hypot(axis[:, None] - axis[row], axis[None] - axis[col]) < REACH_MM
     area = float(((heart > 0.5).any(axis=0) & near).sum() * spacing**2)

@@ -39,7 +39,7 @@ class Model:
         network: The teacher, which predicts.
         locator: Finds the heart; None where the middle of the image is taken.
         threshold: The threshold map M (H, W) and k (C,) at the end of training, for looking at.
-        heart_area_mm2: 5th and 95th percentile of the labeled hearts' area over the stack, for plausibility.
+        heart_area_mm2: Plausible areas of the heart when all slices are looked through, lowest and highest.
         about: Provenance and metrics, for the card.
     """
 

@@ -124,7 +124,7 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
 def png(rgb: np.ndarray) -> bytes:
     """A (height, width, 3) uint8 picture as a PNG file's content."""
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(rgb).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

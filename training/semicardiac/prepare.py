@@ -132,6 +132,7 @@ def _find(
     crop = config.preprocess.crop or fitting_crop(
         [reach_mm(stacks[case.name].array, stacks[case.name].spacing, centers[case.name]) for case in labeled],
         config.preprocess.spacing_mm,
+        max(16, 2 ** len(config.network.widths)),
     )
     plan = choose_plan(
         build_network(config.network, labels.classes), crop, pick_device(device), fixed=config.deterministic
@@ -229,10 +230,10 @@ def reach_mm(labels: np.ndarray, spacing: tuple[float, float, float], center: Ce
     return float(max(np.abs(rows * spacing[1] - center[0]).max(), np.abs(cols * spacing[2] - center[1]).max()))
 
 
-def fitting_crop(reaches_mm: list[float], spacing_mm: float) -> int:
-    """The side of a square that holds the hearts with a tenth to spare, a multiple of 16 between 112 and 320 pixels."""
-    pixels = 2 * 1.1 * max(reaches_mm) / spacing_mm
-    return min(320, max(112, math.ceil(pixels / 16) * 16))
+def fitting_crop(reaches_mm: list[float], spacing_mm: float, step: int = 16) -> int:
+    """The side of a square that holds the hearts with a tenth to spare: a multiple of `step`, 112 to 320 pixels."""
+    pixels = min(320, max(112, 2 * 1.1 * max(reaches_mm) / spacing_mm))
+    return math.ceil(pixels / step) * step
 
 
 def _teller(stage: str, events: EventLog, stop: Callable[[], bool]) -> Callable[[int, int, str], None]:

@@ -51,6 +51,29 @@ class Target(NamedTuple):
     """Bottleneck of the clean pass, (B, F, h, w)."""
 
 
+class Lesson(NamedTuple):
+    """What the student sees in a step and should answer: views of the labeled slices, then of the others."""
+
+    image: Tensor
+    """(L, 1, H, W)."""
+    label: Tensor
+    """(L, H, W) int64."""
+    other: Tensor | None = None
+    """(B, 1, H, W)."""
+    pseudo: Tensor | None = None
+    """ŷ, (B, H, W) int64."""
+    gamma: Tensor | None = None
+    """γ, (B, H, W)."""
+    probability: Tensor | None = None
+    """The teacher's softmax, (B, C, H, W), where REM is off."""
+    key: Tensor | None = None
+    """The teacher's features, flipped as the views are, (B, F, h, w)."""
+    clean: Tensor | None = None
+    """The canonical crops, (B, 1, H, W), where the student makes the key."""
+    flip: Tensor | None = None
+    """(B, 2) bool."""
+
+
 def train_step(
     learner: Learner,
     config: TrainConfig,
@@ -78,16 +101,14 @@ def train_step(
     target, state = None, learner.thresholds
     if unlabeled is not None:
         target, state = teach(learner, config, plan, unlabeled, alpha)
+    lesson = show(config, labeled, unlabeled, target)
 
     learner.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(4, device=plan.device)
     for part in range(learner.chunks):
-        cut = slice(part, None, learner.chunks)
-        loss, parts = _student_loss(
-            learner, config, plan, _cut(labeled, cut), _cut(unlabeled, cut), _cut_target(target, cut), lambda_u
-        )
-        learner.scaler.scale(loss / learner.chunks).backward()
-        sums += torch.stack([loss.detach(), *parts]) / learner.chunks
+        loss, parts = _student_loss(learner, config, plan, lesson, slice(part, None, learner.chunks), lambda_u)
+        learner.scaler.scale(loss).backward()
+        sums += torch.stack([loss.detach(), *parts])
 
     _share_gradients(learner.student)
     learner.scaler.unscale_(learner.optimizer)
@@ -106,11 +127,8 @@ def teach(
     learner: Learner, config: TrainConfig, plan: ComputePlan, batch: Batch, alpha: float
 ) -> tuple[Target, thresholds.MapState]:
     """The teacher's clean pass: pseudo-labels and γ in the canonical frame, and the map after this batch."""
-    size = config.preprocess.crop
-    grid = augment.plain_grid(len(batch.image), size, batch.image.device)
-    clean = augment.warp(batch.image, grid, crop=size, offset=batch.offset, outside="border")
     with plan.autocast():
-        logits, features = learner.teacher.network(plan.place(clean))
+        logits, features = learner.teacher.network(plan.place(clean_crops(batch, config.preprocess.crop)))
     probability = logits.float().softmax(1)
     state, kind = learner.thresholds, config.loss.gamma
     if config.loss.dptm:
@@ -121,50 +139,63 @@ def teach(
     return Target(gated, probability, features), state
 
 
-def _student_loss(
-    learner: Learner,
-    config: TrainConfig,
-    plan: ComputePlan,
-    labeled: Batch,
-    unlabeled: Batch | None,
-    target: Target | None,
-    lambda_u: float,
-) -> tuple[Tensor, list[Tensor]]:
-    """L = L_s + λ1 L_u + λ2 L_c and its three parts (Eq. 4)."""
+@torch.no_grad()
+def show(config: TrainConfig, labeled: Batch, unlabeled: Batch | None, target: Target | None) -> Lesson:
+    """The student's views, and with the same grids what it should answer."""
     size, clip, settings = config.preprocess.crop, config.preprocess.clip, config.loss
     image, grid = see(labeled, size, clip)
     label = augment.warp(labeled.label, grid, crop=size, offset=labeled.offset, mode="nearest").squeeze(1).long()
-    if unlabeled is not None:
-        other, other_grid = see(unlabeled, size, clip)
-        image = torch.cat((image, other))
+    if unlabeled is None:
+        return Lesson(image, label)
+    other, grid = see(unlabeled, size, clip)
+    pseudo = augment.warp(target.gated.label.unsqueeze(1).float(), grid, crop=size, mode="nearest").squeeze(1).long()
+    gamma = augment.warp(target.gated.gamma.unsqueeze(1), grid, crop=size).squeeze(1)
+    probability = clean = key = None
+    if not settings.rem:
+        probability = augment.warp(target.probability, grid, crop=size)
+    if settings.contrast and settings.contrast_key == "teacher":
+        key = augment.flip_like(target.features, unlabeled.view.flip)
+    elif settings.contrast:
+        clean = clean_crops(unlabeled, size)
+    return Lesson(image, label, other, pseudo, gamma, probability, key, clean, unlabeled.view.flip)
+
+
+def _student_loss(
+    learner: Learner, config: TrainConfig, plan: ComputePlan, lesson: Lesson, cut: slice, lambda_u: float
+) -> tuple[Tensor, list[Tensor]]:
+    """L = L_s + λ1 L_u + λ2 L_c and its three parts (Eq. 4), of a part of the batch, weighted by its share."""
+    settings = config.loss
+    part = Lesson(*(None if each is None else each[cut] for each in lesson))
+    count = len(part.image)
+    image = part.image if part.other is None else torch.cat((part.image, part.other))
     with plan.autocast():
         logits, features = learner.student(plan.place(image))
-    count = len(label)
-    supervised = losses.supervised(logits[:count], label, settings.supervised)
+    supervised = losses.supervised(logits[:count], part.label, settings.supervised) * (count / len(lesson.image))
     unsupervised = contrast = torch.zeros_like(supervised)
-    if unlabeled is not None:
-        gamma = augment.warp(target.gated.gamma.unsqueeze(1), other_grid, crop=size).squeeze(1)
+    if part.other is not None:
+        share = len(part.other) / len(lesson.other)
         if settings.rem:
-            pseudo = target.gated.label.unsqueeze(1).to(gamma.dtype)
-            pseudo = augment.warp(pseudo, other_grid, crop=size, mode="nearest").squeeze(1).long()
-            unsupervised = losses.robust_entropy(logits[count:], pseudo, gamma, settings.tau)
+            unsupervised = share * losses.robust_entropy(logits[count:], part.pseudo, part.gamma, settings.tau)
         else:
-            moved = augment.warp(target.probability, other_grid, crop=size)
-            unsupervised = losses.gated_consistency(logits[count:], moved, gamma)
+            unsupervised = share * losses.gated_consistency(logits[count:], part.probability, part.gamma)
         if settings.contrast:
-            key = target.features
-            if settings.contrast_key == "student":
-                plain = augment.plain_grid(len(other), size, other.device)
-                clean = augment.warp(unlabeled.image, plain, crop=size, offset=unlabeled.offset, outside="border")
+            key = part.key
+            if key is None:
                 with plan.autocast():
-                    _, key = learner.student(plan.place(clean))
-            contrast = losses.nt_xent(
+                    key = augment.flip_like(learner.student(plan.place(part.clean))[1], part.flip)
+            contrast = share * losses.nt_xent(
                 losses.pool_features(features[count:], settings.contrast_grid),
-                losses.pool_features(augment.flip_like(key, unlabeled.view), settings.contrast_grid),
+                losses.pool_features(key, settings.contrast_grid),
                 settings.contrast_temperature,
             )
     loss = supervised + lambda_u * unsupervised + settings.lambda_c * contrast
     return loss, [supervised.detach(), unsupervised.detach(), contrast.detach()]
+
+
+def clean_crops(batch: Batch, size: int) -> Tensor:
+    """The canonical crops of a batch, (B, 1, size, size)."""
+    grid = augment.plain_grid(len(batch.image), size, batch.image.device)
+    return augment.warp(batch.image, grid, crop=size, offset=batch.offset, outside="border")
 
 
 def see(batch: Batch, size: int, clip: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -182,20 +213,6 @@ def _gate_sums(target: Target | None, classes: int, like: Tensor) -> Tensor:
     passed = own & (target.gated.gamma.flatten() > 0)
     passed_sum, own_sum = passed.sum(dim=1).float(), own.sum(dim=1).float()
     return torch.cat(((passed_sum[1:].sum() == 0).float().unsqueeze(0), passed_sum, own_sum))
-
-
-def _cut(batch: Batch | None, cut: slice) -> Batch | None:
-    if batch is None or cut == slice(0, None, 1):
-        return batch
-    view = augment.View(*(part[cut] for part in batch.view[:-1]), batch.view.noise_seed)
-    return Batch(batch.image[cut], None if batch.label is None else batch.label[cut], batch.offset[cut], view)
-
-
-def _cut_target(target: Target | None, cut: slice) -> Target | None:
-    if target is None or cut == slice(0, None, 1):
-        return target
-    gated = thresholds.Gated(*(part[cut] for part in target.gated))
-    return Target(gated, target.probability[cut], target.features[cut])
 
 
 def _share_gradients(network: nn.Module) -> None:

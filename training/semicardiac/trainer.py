@@ -73,14 +73,15 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         make_deterministic()
     torch.manual_seed(config.seed)
     patients = len({case.patient for case in cases if case.role == "labeled"})
-    reserve = refine_share(config, patients) if len({case.role for case in cases}) > 1 else 0.0
+    refines = config.locate.method == "network" and len({case.role for case in cases}) > 1
+    reserve = refine_share(config, patients) if refines else 0.0
     budget = Budget(config.schedule, reserve)
     work = folder / WORK
     ready = prepare(work, cases, spec.labels, config, spec.device, budget, events, stop)
     training = Training(folder, spec, ready, budget, events)
     training.resume()
     training.run(stop)
-    if reserve and ready.locator is not None:
+    if reserve:
         teacher = training.learner.teacher.network
         refine_locator(work, cases, spec.labels, ready, training.bank, teacher, budget, events, stop)
     return training.finish(stop)
@@ -107,7 +108,7 @@ class Training:
         labeled = ready.bank.labeled_slices
         self.labeled, self.unlabeled = Stream(0, labeled), Stream(labeled, len(ready.bank.images))
         self.semi = len(self.unlabeled) > 0
-        if not self.semi and self.config.preset != "supervised":
+        if not self.semi and self.config.schedule.warmup < 1:
             events.warn("there are no unlabeled cases: this is plain supervised training", where="cases")
         torch.manual_seed(self.config.seed)
         classes = spec.labels.classes
@@ -145,7 +146,7 @@ class Training:
                 raise Stopped
             self._one_step(share)
             before, share = share, self.budget.share(self.learner.step)
-            if self.learner.step % LOOK_EVERY == 0:
+            if self.learner.step % LOOK_EVERY == 0 or share >= 1:
                 self._look(share)
             if _passed(before, share, schedule.preview_every):
                 self._preview()
@@ -154,6 +155,13 @@ class Training:
             if time.monotonic() - saved >= schedule.checkpoint_s or share >= 1:
                 self.save()
                 saved = time.monotonic()
+        if not self.learner.step:
+            what = f"the time was used up before the first step: preparing alone took {self.budget.used():.0f} s"
+            raise UserError(what, where="schedule.minutes", hint="Give the training more minutes, or fewer cases")
+        if self.semi and self.mixed_since is None:
+            what = f"the training ended after {self.learner.step} steps, before the unlabeled cases came into play"
+            hint = "Train for longer, or lower schedule.warmup and schedule.warmup_steps"
+            self.events.warn(what, where="schedule", hint=hint)
 
     def _one_step(self, share: float) -> None:
         optim, schedule = self.config.optim, self.config.schedule
@@ -166,12 +174,8 @@ class Training:
         labeled = self._batch(self.labeled, counts[0])
         unlabeled = self._batch(self.unlabeled, counts[1]) if mixed else None
         lambda_u = self._lambda_u(share) if mixed else 0.0
-        while True:
-            try:
-                sums = train_step(self.learner, self.config, self.plan, labeled, unlabeled, lambda_u, self.alpha)
-                break
-            except torch.OutOfMemoryError:
-                self._halve(max(counts))
+        while (sums := self._try_step(labeled, unlabeled, lambda_u)) is None:
+            self._halve(min(count for count in counts if count))
         window = self.window
         window.sums += sums
         window.steps += 1
@@ -200,18 +204,23 @@ class Training:
         view = augment.draw(self.config.augment, count, self.generator).to(torch.device(self.plan.device))
         return self.bank.batch(index, view, labeled=stream is self.labeled)
 
-    def _halve(self, largest: int) -> None:
-        """Out of memory: the same batch in twice as many parts."""
-        if self.learner.chunks * 2 > largest:
+    def _try_step(self, labeled: Batch, unlabeled: Batch | None, lambda_u: float) -> torch.Tensor | None:
+        """A step's sums, or None if the memory did not suffice; what the step held is freed on return."""
+        try:
+            return train_step(self.learner, self.config, self.plan, labeled, unlabeled, lambda_u, self.alpha)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _halve(self, smallest: int) -> None:
+        """Out of memory: the same batch in twice as many parts, each with a slice of either kind."""
+        if self.learner.chunks * 2 > smallest:
             hint = "Use a smaller crop (--set preprocess.crop=96), or --device cpu"
             raise UserError("the memory does not even suffice for one slice at a time", where=self.plan.name, hint=hint)
         self.learner.optimizer.zero_grad(set_to_none=True)
         self.learner.chunks *= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        what = (
-            f"out of memory: batches are now computed in {self.learner.chunks} parts, with the same result but slower"
-        )
+        what = f"out of memory: batches are computed in {self.learner.chunks} parts from here on, which is slower"
         self.events.warn(what, where=self.plan.name)
 
     # ----- looks at the state
@@ -327,8 +336,10 @@ class Training:
     # ----- interruption
 
     def save(self) -> None:
-        """Writes all that the next step depends on."""
+        """Writes all that the next step depends on; never a state that is no longer a number."""
         learner = self.learner
+        if not math.isfinite(float(self.window.sums[0])):
+            self._diverged()
         save_checkpoint(
             self.folder / CHECKPOINT,
             {

@@ -10,6 +10,7 @@ import numpy as np
 
 from .cases import Case, load_image, load_labels
 from .compute import ComputePlan
+from .history import History
 from .inference import segment
 from .metrics import dice
 from .model import Model
@@ -44,6 +45,7 @@ def record(scores: list[Score], table: Path, step: int) -> dict[str, Any]:
     Returns:
         `dice`, the mean by structure (None where no case has it), and `mean_dice` over the structures.
     """
+    History(table).cut(step - 1)  # a run that was interrupted may have come this far before
     new = not table.exists()
     with open(table, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
