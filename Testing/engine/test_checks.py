@@ -267,7 +267,7 @@ class TestSizes:
 
     def test_without_a_configuration_the_default_batches_count(self, cases):
         (finding,) = check_cases(list(cases.values()), ACDC)
-        assert finding.what == "the labeled cases have 4 slices, fewer than the 12 in a batch"
+        assert finding.what == "the labeled cases have 4 slices, fewer than the 6 in a batch"
 
     def test_a_structure_that_nobody_labeled(self, cases):
         write(cases["lab"].labels, np.where(make_labels() == 1, 0, make_labels()).astype(np.uint8))
