@@ -271,6 +271,16 @@ class TestResume:
         assert not same_weights(weights(folder), before)
         assert [row["step"] for row in history(folder)] == ["20", "40"]
 
+    def test_a_prolonged_job_keeps_its_unlabeled_slices_and_their_weight(self, tmp_path: Path, cases: tuple[Case, ...]):
+        folder, loss = tmp_path / "job", {"lambda_u": 2.0}
+        schedule = {"warmup": 0.5, "ramp": 0.1}
+        run(folder, cases, config_of(schedule={**schedule, "steps": 20}, loss=loss))
+        run(folder, cases, config_of(schedule={**schedule, "steps": 100}, loss=loss))  # back at a fifth, less than 0.5
+        later = [row for row in history(folder) if int(row["step"]) > 20]
+        assert later
+        assert {row["stage"] for row in later} == {"semi-supervised"}
+        assert {float(row["lambda_u"]) for row in later} == {2.0}
+
     def test_rows_behind_the_checkpoint_are_cut_off(self, tmp_path: Path, cases: tuple[Case, ...], job: Path):
         folder = tmp_path / "job"
         with pytest.raises(Stopped):

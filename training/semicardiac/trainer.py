@@ -129,7 +129,6 @@ class Training:
         """Step and share of the training at which the unlabeled slices came into play."""
         self.alpha = 0.0
         self.window = _Window(torch.zeros(5 + 2 * classes, device=self.plan.device))
-        self.last_share = 0.0
         self.closed_looks = 0
         self.history = History(folder / HISTORY)
 
@@ -165,9 +164,10 @@ class Training:
 
     def _one_step(self, share: float) -> None:
         optim, schedule = self.config.optim, self.config.schedule
-        mixed = self.semi and share >= schedule.warmup and self.learner.step >= schedule.warmup_steps
-        if mixed and self.mixed_since is None:
+        warm = share >= schedule.warmup and self.learner.step >= schedule.warmup_steps
+        if self.semi and warm and self.mixed_since is None:
             self._begin_mixed(share)
+        mixed = self.mixed_since is not None  # for good, also where a prolonged training is back at a smaller share
         for group in self.learner.optimizer.param_groups:
             group["lr"] = optim.learning_rate * rate_factor(share, optim.hold)
         counts = optim.batch_mixed if mixed else (optim.batch_labeled, 0)
@@ -194,9 +194,9 @@ class Training:
             self.bank.recenter(self.learner.teacher.network, self.config, self.plan, self.ready.bank)
 
     def _lambda_u(self, share: float) -> float:
-        """λ1 on its sigmoid ramp exp(-5 (1 - x)²)."""
-        ramp = self.config.schedule.ramp
-        x = min(1.0, (share - self.mixed_since[1]) / ramp) if ramp else 1.0
+        """λ1 on its sigmoid ramp exp(-5 (1 - x)²); a training that was prolonged is past its ramp."""
+        ramp, since = self.config.schedule.ramp, self.mixed_since[1]
+        x = min(1.0, (share - since) / ramp) if ramp and share >= since else 1.0
         return self.config.loss.lambda_u * math.exp(-5 * (1 - x) ** 2)
 
     def _batch(self, stream: Stream, count: int) -> Batch:
