@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as serialize_safetensors
 from torch import Tensor, nn
 
 from . import __version__
@@ -91,7 +92,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Writes tensors as float32 safetensors, atomically."""
     tensors = {key: value.detach().float().cpu().contiguous() for key, value in tensors.items()}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors))  # save_file would not tell a full disk as such
+        temporary.write_bytes(serialize_safetensors(tensors))  # save_file would not tell a full disk as such
 
 
 def zip_model(folder: Path, path: Path) -> None:
@@ -113,7 +114,7 @@ def load_model(path: Path, device: str = "cpu") -> Model:
     config = parse(TrainConfig, settings["config"], where=f"{place}: {SETTINGS}: config")
     labels = parse(LabelSet, settings["labels"], where=f"{place}: {SETTINGS}: labels")
     try:
-        tensors = safetensors.torch.load(read(WEIGHTS))
+        tensors = parse_safetensors(read(WEIGHTS))
         network = build_network(config.network, labels.classes)
         network.load_state_dict(_part(tensors, "network."))
         locator = None

@@ -102,9 +102,10 @@ def write_study(
     All labeled patients come from one scanner, and none of them has a dilated heart or an abnormal right ventricle: as
     in ACDC, those can be learned from the others alone. The folder holds
 
-    - patientXXX/ with Info.cfg, patientXXX_frameYY.nii.gz and, if labeled or for validation, the same name with _gt;
+    - patient001/ and so on with Info.cfg, patient001_frame01.nii.gz and, if labeled or for validation, the same name
+      with _gt;
     - test/ with further such patients, without labels;
-    - reference/ with the exact labels of unlabeled and test cases as patientXXX_frameYY.nii.gz, out of reach of a
+    - reference/ with the exact labels of unlabeled and test cases under the names of their images, out of reach of a
       training, and a case list that joins them to their images, for the evaluation;
     - cases.csv with the role of each case; the test's is `ignore`.
 
