@@ -1,0 +1,23 @@
+"""What the tests of cases share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from helpers import SHARED_DATA
+from semicardiac.cases import Case
+
+DATA = Path(os.environ.get("SEMICARDIAC_DATA", SHARED_DATA))
+
+
+def table(cases: list[Case], *fields: str) -> list[tuple]:
+    return [tuple(getattr(case, field) for field in fields) for case in cases]
+
+
+def make_case(name: str, patient: str | None = None, **more) -> Case:
+    return Case(name=name, patient=patient or name, image=Path(f"{name}.nii.gz"), **more)
+
+
+def labeled(name: str, patient: str | None = None, **more) -> Case:
+    return make_case(name, patient, labels=Path(f"{name}_gt.nii.gz"), role="labeled", **more)

@@ -1,0 +1,143 @@
+"""The job folder: what is written into it and read from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers_jobs import ACDC, train_job, work_is
+from semicardiac import runner
+from semicardiac.config import make_config
+from semicardiac.errors import UserError
+from semicardiac.jobs import (
+    FORMAT,
+    EvaluateJob,
+    SegmentJob,
+    create_job,
+    load_job,
+    prolong,
+    subfolder,
+)
+from semicardiac.processes import exclusive
+
+
+class TestJobFile:
+    @pytest.mark.parametrize("kind", ["train", "segment", "evaluate"])
+    def test_a_job_survives_its_file(self, tmp_path: Path, kind: str):
+        folder = tmp_path / "job"
+        places = {"model": folder / "m.zip", "inputs": (tmp_path / "a.nrrd",), "out": folder}
+        job = {
+            "train": train_job(folder, config=make_config("paper"), seeds=3, device="cpu"),
+            "segment": SegmentJob(**places, roi=(0, 1, 2, 3, 4, 5)),
+            "evaluate": EvaluateJob(predictions=tmp_path / "a", reference=folder / "b", labels=ACDC),
+        }[kind]
+        create_job(folder, job)
+        assert load_job(folder) == job
+
+    def test_paths_inside_are_relative_so_that_the_job_can_be_moved(self, tmp_path: Path):
+        create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        written = json.loads((tmp_path / "job" / "job.json").read_text())
+        assert written["cases"][0]["image"] == "data/a.nii.gz"
+        assert written["cases"][0]["labels"] == "data/a_gt.nii.gz"
+        assert written["cases"][1]["image"] == (tmp_path / "elsewhere" / "b.nii.gz").as_posix()
+        shutil.move(tmp_path / "job", tmp_path / "moved")
+        inside, outside = load_job(tmp_path / "moved").cases
+        assert inside.image == tmp_path / "moved" / "data" / "a.nii.gz"
+        assert outside.image == tmp_path / "elsewhere" / "b.nii.gz"
+
+    def test_relative_paths_of_a_caller_mean_the_folder_that_he_is_in(self, tmp_path: Path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        create_job(Path("job"), SegmentJob(model=Path("m"), inputs=(Path("a.nrrd"),), out=Path("job/out")))
+        monkeypatch.chdir("/")
+        job = load_job(tmp_path / "job")
+        assert (job.model, job.inputs[0], job.out) == (tmp_path / "m", tmp_path / "a.nrrd", tmp_path / "job" / "out")
+
+    @pytest.mark.parametrize(
+        ("change", "what", "hint"),
+        [
+            ({"format": FORMAT + 1}, f"format {FORMAT + 1}", "Update semicardiac"),
+            ({"format": None}, "does not tell its format", "format"),
+            ({"kind": "trian"}, "no kind of job 'trian'", "Did you mean 'train'"),
+            ({"devise": "cpu"}, "no such setting", "Did you mean 'device'"),
+            ({"cases": []}, "at least 1 item", ""),
+            ({"cases": 3}, "tuple", ""),
+            ({"seeds": 0}, "greater than or equal to 1", ""),
+        ],
+    )
+    def test_mistakes_name_file_field_and_cure(self, tmp_path: Path, change: dict, what: str, hint: str):
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        path = folder / "job.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        with pytest.raises(UserError, match=what) as caught:
+            load_job(folder)
+        assert str(path) in caught.value.where
+        assert hint in caught.value.hint
+
+    @pytest.mark.parametrize("text", ["[]", "{", "3", ""])
+    def test_a_damaged_file_is_told(self, tmp_path: Path, text: str):
+        (tmp_path / "job.json").write_text(text)
+        with pytest.raises(UserError):
+            load_job(tmp_path)
+
+    def test_an_unknown_setting_deep_inside_names_the_nearest(self, tmp_path: Path):
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        data = json.loads((folder / "job.json").read_text())
+        data["config"]["loss"]["lamda_u"] = 1
+        (folder / "job.json").write_text(json.dumps(data))
+        with pytest.raises(UserError, match="no such setting") as caught:
+            load_job(folder)
+        assert caught.value.where.endswith("config.loss.lamda_u")
+        assert caught.value.hint == "Did you mean 'lambda_u'"
+
+
+class TestCreateJob:
+    def test_refuses_a_folder_that_holds_something(self, tmp_path: Path):
+        (tmp_path / "mine.txt").touch()
+        with pytest.raises(UserError, match="not empty"):
+            create_job(tmp_path, train_job(tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+    def test_takes_the_folder_of_a_job_that_never_began(self, tmp_path: Path, monkeypatch):
+        def refuse(*_) -> None:
+            raise UserError("a file is missing")
+
+        work_is(monkeypatch, refuse)
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        assert runner.run_job(folder) == 2
+        create_job(folder, train_job(folder, device="cpu"))
+        assert load_job(folder).device == "cpu"
+        assert not (folder / "events.jsonl").exists()
+
+    def test_refuses_the_folder_of_a_job_that_runs(self, tmp_path: Path):
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
+        with exclusive(folder / "lock"), pytest.raises(UserError, match="another engine runs this job"):
+            create_job(folder, train_job(folder, device="cpu"))
+        assert load_job(folder).device == "auto"
+
+    def test_names_of_subfolders_count_up(self, tmp_path: Path):
+        names = []
+        for _ in range(3):
+            subfolder(tmp_path, "segment-job").mkdir()
+            names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ["segment-job", "segment-job-2", "segment-job-3"]
+
+
+class TestProlong:
+    def test_adds_to_what_the_training_had(self, tmp_path: Path):
+        config = make_config("default", {"schedule": {"minutes": 10}})
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job", config=config))
+        prolong(folder, minutes=5)
+        assert load_job(folder).config == make_config("default", {"schedule": {"minutes": 15}})
+
+    def test_refuses_the_other_unit(self, tmp_path: Path):
+        config = make_config("default", {"schedule": {"steps": 100}})
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job", config=config))
+        with pytest.raises(UserError, match="measured in steps"):
+            prolong(folder, minutes=5)
+
+    def test_refuses_what_is_no_training(self, tmp_path: Path):
+        folder = create_job(tmp_path / "job", EvaluateJob(predictions=tmp_path, reference=tmp_path, labels=ACDC))
+        with pytest.raises(UserError, match="no training"):
+            prolong(folder, steps=5)

@@ -1,0 +1,289 @@
+"""Finding cases in folders and case lists."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers_cases import DATA, table
+from semicardiac.cases import Case, discover, load_image, read_case_list
+from semicardiac.errors import UserError
+from semicardiac.volumes import Volume, write_series
+
+
+def touch(*paths: Path) -> None:
+    """Files of these names: finding cases looks at names alone."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+class TestAcdcLayout:
+    def acdc(self, folder: Path, *, patients: tuple[int, ...] = (1, 2)) -> Path:
+        for number in patients:
+            name = f"patient{number:03d}"
+            files = ["4d", "frame01", "frame01_gt", "frame12", "frame12_gt"]
+            touch(*(folder / name / f"{name}_{ending}.nii.gz" for ending in files))
+        return folder
+
+    def test_labels_patients_and_phases(self, tmp_path):
+        cases = discover([self.acdc(tmp_path)])
+        assert table(cases, "name", "patient", "phase", "frame", "role") == [
+            ("patient001_frame01", "patient001", "ED", None, "labeled"),
+            ("patient001_frame12", "patient001", "ES", None, "labeled"),
+            ("patient002_frame01", "patient002", "ED", None, "labeled"),
+            ("patient002_frame12", "patient002", "ES", None, "labeled"),
+        ]
+        assert cases[1].labels == tmp_path / "patient001" / "patient001_frame12_gt.nii.gz"
+
+    @pytest.mark.parametrize("text", ["ED: 12\nES: 1\nGroup: DCM\n", "Group: NOR\r\nED = 12\r\nES = 1\r\n"])
+    def test_info_cfg_decides_on_the_phase(self, tmp_path, text):
+        self.acdc(tmp_path, patients=(1,))
+        (tmp_path / "patient001" / "Info.cfg").write_text(text)
+        assert table(discover([tmp_path]), "name", "phase") == [
+            ("patient001_frame01", "ES"),
+            ("patient001_frame12", "ED"),
+        ]
+
+    def test_a_table_beside_the_patients_decides_on_the_phase(self, tmp_path):
+        self.acdc(tmp_path, patients=(1,))
+        (tmp_path / "cases.csv").write_text(
+            "case,patient,phase\npatient001_frame01,patient001,ES\npatient001_frame12,x,ED\n"
+        )
+        assert table(discover([tmp_path]), "phase") == [("ES",), ("ED",)]
+
+    def test_more_than_two_frames_have_no_phase(self, tmp_path):
+        self.acdc(tmp_path, patients=(1,))
+        touch(tmp_path / "patient001" / "patient001_frame07.nii.gz")
+        assert table(discover([tmp_path]), "phase", "role") == [
+            (None, "labeled"),
+            (None, "unlabeled"),
+            (None, "labeled"),
+        ]
+
+    def test_a_cine_without_frames_gives_the_frames_of_info_cfg(self, tmp_path):
+        touch(tmp_path / "patient101" / "patient101_4d.nii.gz")
+        (tmp_path / "patient101" / "Info.cfg").write_text("ED: 1\nES: 14\n")
+        assert table(discover([tmp_path]), "name", "patient", "phase", "frame", "role") == [
+            ("patient101_frame01", "patient101", "ED", 0, "unlabeled"),
+            ("patient101_frame14", "patient101", "ES", 13, "unlabeled"),
+        ]
+
+    def test_a_cine_without_anything_gives_all_its_frames(self, tmp_path):
+        frames = [Volume(np.full((2, 3, 3), index, np.uint8), np.eye(4)) for index in range(3)]
+        write_series(tmp_path / "patient101" / "patient101_4d.nii.gz", frames)
+        cases = discover([tmp_path])
+        assert table(cases, "name", "frame") == [(f"patient101_frame0{index + 1}", index) for index in range(3)]
+        assert [int(load_image(case).array.max()) for case in cases] == [0, 1, 2]
+
+    def test_hidden_files_are_left_alone(self, tmp_path):
+        self.acdc(tmp_path, patients=(1,))
+        touch(tmp_path / "patient001" / "._patient001_frame01.nii.gz", tmp_path / ".cache" / "x.nii.gz")
+        assert len(discover([tmp_path])) == 2
+
+
+class TestOtherLayouts:
+    def test_mmwhs(self, tmp_path):
+        for name in ("mr_train_1001", "ct_train_1001"):
+            touch(tmp_path / f"{name[:8]}" / f"{name}_image.nii.gz", tmp_path / f"{name[:8]}" / f"{name}_label.nii.gz")
+        touch(tmp_path / "mr_test" / "mr_test_2001_image.nii.gz")
+        assert sorted(table(discover([tmp_path]), "name", "patient", "role")) == [
+            ("ct_train_1001", "ct_train_1001", "labeled"),
+            ("mr_test_2001", "mr_test_2001", "unlabeled"),
+            ("mr_train_1001", "mr_train_1001", "labeled"),
+        ]
+
+    def nnunet(self, folder: Path) -> Path:
+        touch(
+            folder / "imagesTr" / "patient001_frame01_0000.nii.gz",
+            folder / "imagesTr" / "patient002_frame01_0000.nii.gz",
+            folder / "labelsTr" / "patient001_frame01.nii.gz",
+            folder / "imagesTs" / "patient003_frame01_0000.nii.gz",
+        )
+        (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "cine"}, "labels": {"background": 0}}))
+        return folder
+
+    def test_nnunet(self, tmp_path):
+        cases = discover([self.nnunet(tmp_path)])
+        assert table(cases, "name", "patient", "role") == [
+            ("patient001_frame01", "patient001", "labeled"),
+            ("patient002_frame01", "patient002", "unlabeled"),
+        ]
+        assert cases[0].labels == tmp_path / "labelsTr" / "patient001_frame01.nii.gz"
+
+    def test_nnunet_with_several_channels(self, tmp_path):
+        self.nnunet(tmp_path)
+        (tmp_path / "dataset.json").write_text(json.dumps({"modality": {"0": "T1", "1": "T2"}}))
+        with pytest.raises(UserError, match="2 channels"):
+            discover([tmp_path])
+        (tmp_path / "dataset.json").unlink()
+        touch(tmp_path / "imagesTr" / "patient001_frame01_0001.nii.gz")
+        with pytest.raises(UserError, match="channel 0001"):
+            discover([tmp_path])
+
+    def test_nnunet_labels_without_image(self, tmp_path):
+        self.nnunet(tmp_path)
+        touch(tmp_path / "labelsTr" / "other.nii.gz")
+        with pytest.raises(UserError, match="other_0000"):
+            discover([tmp_path])
+
+    @pytest.mark.parametrize(
+        "labels", ["a_gt.nii.gz", "a_seg.nrrd", "a-label.nrrd", "a_mask.mha", "a_Labels.nii", "a.seg.nrrd"]
+    )
+    def test_labels_beside_an_image(self, tmp_path, labels):
+        touch(tmp_path / "a.nii.gz", tmp_path / labels, tmp_path / "b.mha", tmp_path / "notes.txt")
+        assert table(discover([tmp_path]), "name", "labels", "role") == [
+            ("a", tmp_path / labels, "labeled"),
+            ("b", None, "unlabeled"),
+        ]
+
+    def test_phase_in_a_name(self, tmp_path):
+        touch(tmp_path / "SC-HF-I-01_ED.nii.gz", tmp_path / "SC-HF-I-01_es.nii.gz")
+        assert table(discover([tmp_path]), "patient", "phase") == [("SC-HF-I-01", "ED"), ("SC-HF-I-01", "ES")]
+
+    def test_dicom_folders(self, tmp_path):
+        touch(tmp_path / "ann" / "1.dcm", tmp_path / "ann" / "2.dcm", tmp_path / "bob" / "1.IMA", tmp_path / "c.nrrd")
+        assert sorted(table(discover([tmp_path]), "name", "image")) == [
+            ("ann", tmp_path / "ann"),
+            ("bob", tmp_path / "bob"),
+            ("c", tmp_path / "c.nrrd"),
+        ]
+
+    def test_files(self, tmp_path):
+        paths = [tmp_path / name for name in ("b.nii.gz", "b_gt.nii.gz", "a.nrrd")]
+        touch(*paths)
+        assert table(discover(paths), "name", "role") == [("b", "labeled"), ("a", "unlabeled")]
+
+    def test_names_that_repeat_get_their_folder(self, tmp_path):
+        paths = [tmp_path / "x" / "img.nii.gz", tmp_path / "y" / "img.nii.gz", tmp_path / "z.nii.gz"]
+        touch(*paths)
+        assert table(discover(paths), "name") == [("x_img",), ("y_img",), ("z",)]
+        assert table(discover([paths[0], tmp_path / "x"]), "name") == [("x_img",), ("x_img_2",)]
+
+    @pytest.mark.parametrize(
+        ("files", "said"),
+        [
+            ([], "holds no volumes"),
+            (["readme.txt"], "no DICOM series"),
+            (["a_gt.nii.gz", "b.nii.gz"], "An image named a is expected"),
+            (["a.nii.gz", "a.nrrd"], "are both images of 'a'"),
+            (["a.nii.gz", "a_gt.nii.gz", "a_seg.nrrd"], "are both labels of 'a'"),
+        ],
+    )
+    def test_folders_that_make_no_sense(self, tmp_path, files, said):
+        touch(*(tmp_path / name for name in files))
+        with pytest.raises(UserError, match=said):
+            discover([tmp_path])
+
+    def test_a_path_that_is_not_there(self, tmp_path):
+        with pytest.raises(UserError, match="no such file or folder"):
+            discover([tmp_path / "away"])
+
+    def test_a_file_that_is_no_volume(self, tmp_path):
+        touch(tmp_path / "a.png")
+        with pytest.raises(UserError, match="not a volume file"):
+            discover([tmp_path / "a.png"])
+
+
+class TestCaseList:
+    def write(self, folder: Path, text: str, name: str = "cases.csv") -> Path:
+        (folder / name).write_bytes(text.encode("utf-8"))
+        return folder / name
+
+    def test_all_columns(self, tmp_path):
+        path = self.write(
+            tmp_path,
+            "image,labels,patient,role,phase,frame,name,roi,remark\n"
+            'img/a.nii.gz,gt/a.nii.gz,Ann,validation,es,3,Ann-ES,"-1 1 -2.5 2 0 90",late\n'
+            "/abs/b.nii.gz,,Bob,,,,,,\n",
+        )
+        assert read_case_list(path) == [
+            Case(
+                name="Ann-ES",
+                patient="Ann",
+                image=tmp_path / "img" / "a.nii.gz",
+                labels=tmp_path / "gt" / "a.nii.gz",
+                frame=3,
+                phase="ES",
+                role="validation",
+                roi=(-1, 1, -2.5, 2, 0, 90),
+            ),
+            Case(name="b", patient="Bob", image=Path("/abs/b.nii.gz")),
+        ]
+
+    def test_what_is_not_said_comes_from_the_name(self, tmp_path):
+        path = self.write(tmp_path, "image,labels\nx/patient001_frame01.nii.gz,y.nii.gz\n../p2_ES.nrrd,\n")
+        assert table(read_case_list(path), "name", "patient", "phase", "role", "image") == [
+            ("patient001_frame01", "patient001", None, "labeled", tmp_path / "x" / "patient001_frame01.nii.gz"),
+            ("p2_ES", "p2", "ES", "unlabeled", tmp_path.parent / "p2_ES.nrrd"),
+        ]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "image;labels\na.nii.gz;a_gt.nii.gz\n",  # Excel in much of Europe
+            "\ufeffimage,labels\r\na.nii.gz,a_gt.nii.gz\r\n",  # Excel elsewhere
+            " image , labels \na.nii.gz, a_gt.nii.gz\n\n,\n",
+        ],
+    )
+    def test_tables_as_spreadsheets_write_them(self, tmp_path, text):
+        path = self.write(tmp_path, text)
+        assert table(read_case_list(path), "name", "labels") == [("a", tmp_path / "a_gt.nii.gz")]
+
+    def test_frames_of_one_file_get_names(self, tmp_path):
+        path = self.write(tmp_path, "image,frame\ncine.nii.gz,0\ncine.nii.gz,7\n")
+        assert table(read_case_list(path), "name", "frame") == [("cine_t00", 0), ("cine_t07", 7)]
+
+    def test_labels_of_an_unlabeled_case_stay_hidden(self, tmp_path):
+        path = self.write(tmp_path, "image,labels,role\na.nii.gz,a_gt.nii.gz,unlabeled\n")
+        assert read_case_list(path)[0].labels is None
+
+    def test_a_folder_with_a_list_is_what_the_list_says(self, tmp_path):
+        touch(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+        self.write(tmp_path, "name,image\nonly,a.nii.gz\n")
+        assert table(discover([tmp_path]), "name") == [("only",)]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("case,phase\na,ED\n", "no column 'image'; its columns are case, phase"),
+            ("", "its columns are none"),
+            ("image\n", "is empty"),
+            ("image,role\na.nii.gz,labelled\n", r"line 2: there is no role 'labelled'. Did you mean 'labeled'"),
+            ("image,patient\na.nii.gz,x\n,y\n", "line 3: this row names no image"),
+            ("image,frame\na.nii.gz,two\n", "line 2: frame: got 'two'"),
+            ("image,phase\na.nii.gz,mid\n", "line 2: phase: got 'MID'"),
+            ("image,roi\na.nii.gz,1 2 3\n", "line 2: roi"),
+            ("image,name\na.nii.gz,x\nb.nii.gz,x\n", "the name 'x' stands in more than one row"),
+            ("image,name\na.nii.gz,x/y\n", "line 2: name: got 'x/y'"),
+        ],
+    )
+    def test_mistakes_name_the_line(self, tmp_path, text, said):
+        with pytest.raises(UserError, match=said) as caught:
+            read_case_list(self.write(tmp_path, text))
+        assert "cases.csv" in caught.value.where
+
+    def test_a_list_that_is_no_text(self, tmp_path):
+        (tmp_path / "cases.csv").write_bytes(b"\xff\xfe\x00image")
+        with pytest.raises(UserError, match="UTF-8"):
+            read_case_list(tmp_path / "cases.csv")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real volumes at {DATA}")
+class TestRealFolders:
+    def test_acdc_phases_are_those_of_its_table(self):
+        with open(DATA / "acdc" / "cases.csv", newline="") as file:
+            expected = {row["case"]: (row["patient"], row["phase"]) for row in csv.DictReader(file)}
+        cases = discover([DATA / "acdc"])
+        assert {case.name: (case.patient, case.phase) for case in cases} == expected
+        assert all(case.role == "labeled" for case in cases)
+
+    @pytest.mark.parametrize(("folder", "count", "with_labels"), [("scd", 32, 32), ("la", 8, 8), ("extras/mnms", 4, 0)])
+    def test_the_other_folders(self, folder, count, with_labels):
+        cases = discover([DATA / folder])
+        assert len(cases) == count
+        assert sum(case.labels is not None for case in cases) == with_labels

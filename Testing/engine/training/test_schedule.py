@@ -1,0 +1,132 @@
+"""How long a training lasts, and what happens when."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+from helpers_training import config_of, events, run
+from semicardiac import files, trainer
+from semicardiac.cases import Case
+from semicardiac.checkpoint import load_checkpoint
+from semicardiac.errors import Stopped, UserError
+from semicardiac.events import Progress, Warned
+from semicardiac.labels import get_label_set
+from semicardiac.trainer import rate_factor
+from torch import Tensor
+
+
+class Clock:
+    """Stands in for the time on the wall: a step takes a twentieth of a second, and nothing else any time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        real = trainer.train_step
+
+        def step(*args) -> Tensor:
+            self.now += 0.05
+            return real(*args)
+
+        monkeypatch.setattr(trainer, "train_step", step)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+class TestMinutes:
+    CONFIG = config_of(schedule={"steps": None, "minutes": 0.05}, locate={"refine": 0.0})  # three seconds
+
+    def test_the_schedule_fits_itself_to_the_speed(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        Clock(monkeypatch)
+        summary = run(tmp_path / "job", cases, self.CONFIG)
+        assert summary["steps"] == pytest.approx(60, abs=1)
+        assert summary["seconds"] == pytest.approx(3, abs=0.1)
+        told = [event for event in events(tmp_path / "job", Progress) if event.loss is not None]
+        assert [event.total for event in told] == pytest.approx([60] * len(told), abs=1)
+        assert told[0].eta_s == pytest.approx(2, abs=0.1)  # after 20 steps
+        state = load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names)
+        assert state["mixed_since"] == [pytest.approx(21, abs=1), pytest.approx(0.35, abs=0.02)]
+
+    def test_a_second_run_has_what_the_first_left(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        clock = Clock(monkeypatch)
+        with pytest.raises(Stopped):
+            run(tmp_path / "job", cases, self.CONFIG, stop=lambda: clock.now > 1001.99)
+        clock.now += 5000  # a night in between
+        summary = run(tmp_path / "job", cases, self.CONFIG)
+        assert summary["steps"] == pytest.approx(60, abs=1)
+        assert summary["seconds"] == pytest.approx(3, abs=0.1)
+
+    def test_looking_on_takes_no_time_from_the_training(
+        self, tmp_path: Path, validated: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        clock = Clock(monkeypatch)
+
+        def slow(path: Path, *rest) -> None:
+            clock.now += 100
+            files.write_text(path, "")
+
+        monkeypatch.setattr(trainer, "write_preview", slow)
+        monkeypatch.setattr(
+            trainer, "validate", lambda *args: slow(tmp_path / "validated") or [("a", "LV cavity", 0.5)]
+        )
+        schedule = {"steps": None, "minutes": 0.05, "preview_every": 0.4, "validate_every": 0.4}
+        summary = run(tmp_path / "job", validated, config_of(schedule=schedule, locate={"refine": 0.0}))
+        assert summary["steps"] == pytest.approx(60, abs=1)
+
+    def test_on_the_wall(self, tmp_path: Path, cases: tuple[Case, ...]):
+        begin = time.monotonic()
+        summary = run(tmp_path / "job", cases, config_of(schedule={"steps": None, "minutes": 0.02}))
+        assert 1.2 <= summary["seconds"] <= time.monotonic() - begin + 0.1
+
+    def test_time_for_not_a_single_step_is_not_passed_over_in_silence(self, tmp_path: Path, cases: tuple[Case, ...]):
+        try:
+            run(
+                tmp_path / "job",
+                cases,
+                config_of(schedule={"steps": None, "minutes": 1e-6}, locate={"method": "center"}),
+            )
+        except UserError:
+            return
+        assert events(tmp_path / "job", Warned)
+
+
+class TestSchedule:
+    @pytest.mark.parametrize(
+        ("share", "hold", "expected"),
+        [
+            (0, 0.35, 1),
+            (0.35, 0.35, 1),
+            (0.675, 0.35, 0.5),
+            (1, 0.35, 0),
+            (0.5, 0, 0.5),
+            (1, 1, 1),
+            (0.25, 0, 0.853553),
+        ],
+    )
+    def test_the_rate_is_held_and_then_a_cosine(self, share: float, hold: float, expected: float):
+        assert rate_factor(share, hold) == pytest.approx(expected, abs=1e-6)
+
+    def test_lambda_u_rises_along_its_sigmoid(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        real, seen = trainer.train_step, []
+
+        def noting(learner, config, plan, labeled, unlabeled, lambda_u, alpha):
+            seen.append((learner.step, unlabeled is not None, lambda_u))
+            return real(learner, config, plan, labeled, unlabeled, lambda_u, alpha)
+
+        monkeypatch.setattr(trainer, "train_step", noting)
+        run(
+            tmp_path / "job",
+            cases,
+            config_of(schedule={"steps": 20, "warmup": 0.3, "ramp": 0.5}, loss={"lambda_u": 2.0}),
+        )
+        assert len(seen) == 20
+        for step, mixed, lambda_u in seen:
+            assert mixed == (step >= 6)
+            x = min(1, (step - 6) / 10)
+            assert lambda_u == pytest.approx(2 * math.exp(-5 * (1 - x) ** 2) if mixed else 0)

@@ -1,0 +1,94 @@
+"""What a training does when memory, numbers or pseudo-labels fail it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from helpers_training import config_of, events, run, weights
+from semicardiac import trainer
+from semicardiac.cases import Case
+from semicardiac.checkpoint import load_checkpoint
+from semicardiac.errors import UserError
+from semicardiac.events import Warned
+from semicardiac.labels import get_label_set
+
+
+class TestTrouble:
+    def test_out_of_memory_halves_the_batch_once_and_says_so(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        real, failed = trainer.train_step, []
+
+        def scarce(learner, *args):
+            if learner.step == 3 and not failed:
+                failed.append(learner.chunks)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return real(learner, *args)
+
+        monkeypatch.setattr(trainer, "train_step", scarce)
+        summary = run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
+        assert summary["steps"] == 20
+        assert failed == [1]
+        (told,) = events(tmp_path / "job", Warned)
+        assert "2 parts" in told.warning
+        assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names)["chunks"] == 2
+
+    def test_memory_that_never_suffices_is_an_error(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        def hopeless(*args):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr(trainer, "train_step", hopeless)
+        with pytest.raises(UserError, match="memory"):
+            run(tmp_path / "job", cases)
+
+    def test_whatever_the_memory_no_weight_becomes_nan(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        """Batches of 2 labeled and 4 unlabeled slices, on a device that holds two slices at a time."""
+        real = trainer.train_step
+
+        def scarce(learner, config, plan, labeled, unlabeled, *args):
+            if sum(len(batch.image) for batch in (labeled, unlabeled) if batch is not None) / learner.chunks > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return real(learner, config, plan, labeled, unlabeled, *args)
+
+        monkeypatch.setattr(trainer, "train_step", scarce)
+        try:
+            run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
+        except UserError as error:  # it may give up, saying so
+            if "memory" not in error.what:
+                raise
+        else:
+            assert all(torch.isfinite(value).all() for value in weights(tmp_path / "job").values())
+
+    @pytest.mark.parametrize("steps", [25, 33])
+    def test_a_loss_that_is_no_number_ends_it(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch, steps: int
+    ):
+        real = trainer.train_step
+
+        def diverging(learner, *args):
+            if learner.step == 22:
+                with torch.no_grad():
+                    next(iter(learner.student.parameters())).fill_(math.nan)
+            return real(learner, *args)
+
+        monkeypatch.setattr(trainer, "train_step", diverging)
+        with pytest.raises(UserError, match="no longer a number") as caught:
+            run(tmp_path / "job", cases, config_of(schedule={"steps": steps}))
+        assert "learning_rate" in caught.value.hint
+        assert not (tmp_path / "job" / "model").exists()
+
+    def test_a_gate_that_stays_shut_is_told_once(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(trainer, "LOOK_EVERY", 2)
+        config = config_of(loss={"dptm": False, "fixed_threshold": 1.0}, schedule={"steps": 20, "warmup": 0.0})
+        run(tmp_path / "job", cases, config)
+        (told,) = events(tmp_path / "job", Warned)
+        assert "no foreground" in told.warning
