@@ -28,6 +28,12 @@ from semicardiac.jobs import (
 from semicardiac.processes import exclusive, gone_check
 
 
+@pytest.fixture
+def works(monkeypatch) -> None:
+    """Jobs whose work is to do nothing."""
+    monkeypatch.setattr(runner, "_work", lambda job, folder, log, stop: {"steps": 3})
+
+
 class TestEnds:
     """How a run ends: exit status, last event, and what is left in the folder."""
 
