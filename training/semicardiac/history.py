@@ -27,8 +27,8 @@ class History:
         if not self._path.exists():
             return
         with open(self._path, newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= step]
+            header, *rows = list(csv.reader(file)) or [[]]  # a kill may leave the file empty, or its last row cut short
+        kept = [row for row in rows if len(row) == len(header) and row[0].isdigit() and int(row[0]) <= step]
         if not kept:
             self._path.unlink()
             return
