@@ -28,7 +28,6 @@ def semicardiac(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
             env=engine_environment(**environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
             encoding="utf-8",
             timeout=120,
         )

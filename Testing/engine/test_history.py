@@ -14,7 +14,7 @@ def test_what_a_kill_left_is_cut_and_written_on(tmp_path: Path, left: str):
     path.write_text(left)
     history = History(path)
     history.cut(20)
-    history.add({"step": 40, "loss": 0.25}, {})
+    history.add({"step": 40, "loss": 0.25})
     lines = path.read_text().split()
     assert lines[0] == "step,loss"
     assert lines[1:] == (["20,0.5", "40,0.25"] if "20," in left else ["40,0.25"])

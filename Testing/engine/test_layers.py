@@ -19,7 +19,7 @@ LAYERS = [
     for row in (
         "errors files events wording config labels processes explain console",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
-        "compute budget preprocess checks dataset sampling augment",
+        "compute budget context preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation history validation previews prepare device_bank refine trainer",
         "phantom_heart phantom_scene phantom_patient phantom",
@@ -69,7 +69,7 @@ def test_the_engine_never_imports_slicer(module: str):
 
 def run_python(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], env=engine_environment(), capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env=engine_environment(), capture_output=True, encoding="utf-8", timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

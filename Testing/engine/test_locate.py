@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +13,33 @@ from helpers_engine import (
     ACDC,
     CPU,
     Thresholder,
-    heart,
     ijk_to_ras,
     mass_center,
     same_weights,
+    stop_after,
     tiny_config,
     weights_of,
-    write_case,
 )
+from semicardiac.budget import Budget
 from semicardiac.cases import Case
+from semicardiac.config import TrainConfig
+from semicardiac.context import Context
 from semicardiac.dataset import SliceBank
 from semicardiac.errors import Stopped
+from semicardiac.events import EventLog, Progress
 from semicardiac.locate import (
     Found,
     area_bounds,
     find_heart,
     find_in_coarse,
     heart_area,
-    label_center,
     reconcile,
     train_locator,
 )
 from semicardiac.model import build_locator
 from semicardiac.preprocess import Stack, as_stack
 from semicardiac.volumes import Volume
+from torch import nn
 
 CONFIG = tiny_config()  # the locator sees 32 x 32 pixels of 4 mm
 ANY_AREA = (0.0, 1e9)
@@ -144,20 +148,6 @@ class TestDoubt:
         assert reconcile(found, cases, {"a_ed": (60.0, 60.0), "a_es": (80.0, 60.0)}) == {}
 
 
-class TestLabels:
-    def test_the_middle_of_labels_is_that_of_the_heart(self, tmp_path: Path):
-        image, labels = heart(0)
-        case = write_case(tmp_path, "p_ed", image, labels, "labeled")
-        row, col = label_center(case, "acquired", ACDC)
-        there = labels.ijk_to_ras[:3, :3] @ (col / 2, row / 2, 1.0) + labels.ijk_to_ras[:3, 3]
-        assert np.linalg.norm(there - mass_center(labels.array > 0, labels.ijk_to_ras)) < 0.01
-
-    def test_empty_labels_give_the_middle_of_the_image(self, tmp_path: Path):
-        image, labels = heart(0)
-        case = write_case(tmp_path, "p_ed", image, labels.with_array(np.zeros_like(labels.array)), "labeled")
-        assert label_center(case, "acquired", ACDC) == (35.0, 39.0)
-
-
 def disks(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Noisy slices with one bright disk each, its mask, and its middle as (row, col)."""
     rng = np.random.default_rng(seed)
@@ -167,20 +157,29 @@ def disks(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (masks * 2.0 - 0.5 + rng.normal(0, 0.3, masks.shape)).astype(np.float16), masks.astype(np.uint8), middles
 
 
+def learn(
+    network: nn.Module,
+    bank: SliceBank,
+    config: TrainConfig,
+    share_done: Callable[[int], float],
+    told: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Trains a locator outside of any training."""
+    context = Context(Path(), [], ACDC, config, Budget(config.schedule), EventLog(None, told), stop)
+    train_locator(network, bank, CPU, context, stage="finding the heart", seed=0, share_done=share_done)
+
+
 class TestTraining:
     def test_it_learns_to_find_disks(self):
         images, masks, _ = disks(24, 0)
         torch.manual_seed(0)
         network = build_locator(CONFIG)
         config = tiny_config(locate={"batch": 6})
-        reports: list[float] = []
-        steps = train_locator(
-            network, SliceBank(images, masks, {}, {}, 32), config, CPU, torch.Generator().manual_seed(0),
-            lambda step: step / 100, lambda step, loss: reports.append(loss),
-        )  # fmt: skip
-        assert steps == 100
-        assert len(reports) == 2
-        assert reports[1] < 0.7 * reports[0]
+        told: list[Progress] = []
+        learn(network, SliceBank(images, masks, {}, {}, 32), config, lambda step: step / 100, told.append)
+        assert len(told) == 2
+        assert told[1].loss < 0.7 * told[0].loss
         assert not network.training
         unseen, _, middles = disks(10, 1)
         for image, middle in zip(unseen.astype(np.float32), middles, strict=True):
@@ -189,16 +188,9 @@ class TestTraining:
 
     def test_a_stop_comes_through(self):
         images, masks, _ = disks(4, 0)
-
-        def share(step: int) -> float:
-            if step == 2:
-                raise Stopped
-            return 0.0
-
+        bank = SliceBank(images, masks, {}, {}, 32)
         with pytest.raises(Stopped):
-            train_locator(
-                build_locator(CONFIG), SliceBank(images, masks, {}, {}, 32), CONFIG, CPU, torch.Generator(), share
-            )
+            learn(build_locator(CONFIG), bank, CONFIG, lambda step: 0.0, stop=stop_after(2))
 
     def test_the_same_seed_gives_the_same_weights(self):
         images, masks, _ = disks(8, 0)
@@ -206,13 +198,6 @@ class TestTraining:
         for _ in range(2):
             torch.manual_seed(0)
             network = build_locator(CONFIG)
-            train_locator(
-                network,
-                SliceBank(images, masks, {}, {}, 32),
-                CONFIG,
-                CPU,
-                torch.Generator().manual_seed(1),
-                lambda step: step / 5,
-            )
+            learn(network, SliceBank(images, masks, {}, {}, 32), CONFIG, lambda step: step / 5)
             weights.append(weights_of(network))
         assert same_weights(*weights)

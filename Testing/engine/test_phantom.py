@@ -63,7 +63,7 @@ class TestDeterminism:
             [sys.executable, "-c", code],
             env=engine_environment(OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2", PYTHONHASHSEED="7"),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=60,
         )
         assert done.returncode == 0, done.stderr

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from helpers_engine import ACDC, heart, mass_center, same_weights, stop_after, tiny_config, weights_of, write_case
 from semicardiac import prepare as preparing
 from semicardiac.budget import Budget
 from semicardiac.cases import Case
-from semicardiac.errors import Stopped
+from semicardiac.context import Context
+from semicardiac.errors import Stopped, UserError
 from semicardiac.events import EventLog, Progress, Warned
-from semicardiac.locate import Found, label_center
+from semicardiac.locate import Found
 from semicardiac.prepare import fewness, fitting_crop, locator_share, locator_steps, prepare, reach_mm
+from semicardiac.preprocess import Stack
 
 CONFIG = tiny_config()
 
@@ -31,18 +33,35 @@ def study(tmp_path: Path) -> list[Case]:
 
 def run_prepare(folder: Path, cases: list[Case], config=CONFIG, stop=lambda: False):
     told: list = []
-    torch.manual_seed(0)  # as the trainer does
-    ready = prepare(folder, cases, ACDC, config, "cpu", Budget(config.schedule), EventLog(None, told.append), stop)
+    ready = prepare(
+        Context(folder, cases, ACDC, config, Budget(config.schedule), EventLog(None, told.append), stop), "cpu"
+    )
     return ready, told
 
 
 class TestPrepare:
     def test_labeled_cases_lie_where_their_labels_say(self, tmp_path: Path, study: list[Case]):
         ready, _ = run_prepare(tmp_path / "work", study)
-        assert ready.bank.centers["p0_ed"] == pytest.approx(label_center(study[0], "acquired", ACDC))
+        image, labels = heart(0, shape=(3, 50, 56))
+        row, col = ready.bank.centers["p0_ed"]
+        there = image.ijk_to_ras[:3, :3] @ (col / 2, row / 2, 1.0) + image.ijk_to_ras[:3, 3]
+        assert np.linalg.norm(there - mass_center(labels.array > 0, labels.ijk_to_ras)) < 0.01
         assert ready.bank.size == 32 + 2 * 8
         assert ready.bank.labeled_slices == 3
         assert len(ready.bank.images) == 9
+
+    def test_empty_labels_lie_in_the_middle_of_the_image(self, tmp_path: Path, study: list[Case]):
+        image, labels = heart(3, shape=(3, 50, 56))
+        empty = labels.with_array(np.zeros_like(labels.array))
+        study.append(write_case(tmp_path / "data", "p3_ed", image, empty, "labeled"))
+        ready, _ = run_prepare(tmp_path / "work", study)
+        assert ready.bank.centers["p3_ed"] == (49.0, 55.0)
+
+    def test_a_crop_that_the_network_cannot_halve_often_enough_is_an_error(self, tmp_path: Path, study: list[Case]):
+        config = tiny_config(preprocess={"crop": 48}, network={"widths": (4, 4, 4, 4, 4)})
+        with pytest.raises(UserError, match="no multiple of the 32") as caught:
+            run_prepare(tmp_path / "work", study, config)
+        assert caught.value.where == "preprocess.crop"
 
     def test_the_crop_is_as_large_as_the_labeled_hearts_need(self, tmp_path: Path, study: list[Case]):
         config = tiny_config(preprocess={"crop": None, "spacing_mm": 1.0})
@@ -101,8 +120,9 @@ class TestSizes:
     def test_how_far_labels_reach(self):
         labels = np.zeros((2, 20, 20), np.uint8)
         labels[0, 5, 10], labels[1, 8, 2] = 1, 2
-        assert reach_mm(labels, (8.0, 1.5, 2.0), (9.0, 16.0)) == 12  # column 2 lies at 4 mm
-        assert reach_mm(np.zeros((2, 20, 20)), (8.0, 1.5, 2.0), (9.0, 16.0)) == 0
+        stack = Stack(labels, (8.0, 1.5, 2.0), (0, 1, 2), (False, False, False))
+        assert reach_mm(stack, (9.0, 16.0)) == 12  # column 2 lies at 4 mm
+        assert reach_mm(replace(stack, array=np.zeros((2, 20, 20))), (9.0, 16.0)) == 0
 
     @pytest.mark.parametrize(("reach", "side"), [(10.0, 112), (76.0, 112), (78.0, 128), (150.0, 224), (1000.0, 320)])
     def test_the_crop_holds_the_largest_heart_with_a_tenth_to_spare(self, reach: float, side: int):

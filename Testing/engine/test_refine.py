@@ -12,6 +12,7 @@ from helpers_engine import ACDC, dice, heart, same_weights, stop_after, tiny_con
 from semicardiac import refine
 from semicardiac.budget import Budget
 from semicardiac.cases import Case
+from semicardiac.context import Context
 from semicardiac.device_bank import DeviceBank
 from semicardiac.errors import Stopped
 from semicardiac.events import EventLog
@@ -63,14 +64,15 @@ def stage(tmp_path: Path) -> SimpleNamespace:
         truth[case.name] = labels
     torch.manual_seed(0)
     budget = Budget(CONFIG.schedule, refine_share(CONFIG, 1))
-    ready = prepare(tmp_path / "work", cases, ACDC, CONFIG, "cpu", budget, EventLog(), lambda: False)
+    ready = prepare(Context(tmp_path / "work", cases, ACDC, CONFIG, budget, EventLog(), lambda: False), "cpu")
     bank = DeviceBank(ready.bank, "cpu")
     bank.recenter(ByBrightness(), ready.config, ready.plan, ready.bank)
     first = weights_of(ready.locator)
 
     def run(teacher: nn.Module | None = None, stop=lambda: False, folder: str = "work") -> dict[str, Tensor]:
         ready.locator.load_state_dict(first)
-        refine_locator(tmp_path / folder, cases, ACDC, ready, bank, teacher or ByBrightness(), budget, EventLog(), stop)
+        context = Context(tmp_path / folder, cases, ACDC, CONFIG, budget, EventLog(), stop)
+        refine_locator(context, ready, bank, teacher or ByBrightness())
         return weights_of(ready.locator)
 
     return SimpleNamespace(
@@ -81,7 +83,7 @@ def stage(tmp_path: Path) -> SimpleNamespace:
 def test_what_it_learns_from_lies_where_the_hearts_are(stage: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
     assert stage.bank.offsets.abs().max() >= 2  # the crops were moved
     shown = []
-    monkeypatch.setattr(refine, "train_locator", lambda network, bank, *rest: shown.append(bank))
+    monkeypatch.setattr(refine, "train_locator", lambda network, bank, *rest, **more: shown.append(bank))
     stage.run()
     (bank,) = shown
     assert len(bank.images) == len(bank.labels) == 2 + 3 + 2 + 3

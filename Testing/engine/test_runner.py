@@ -266,7 +266,9 @@ class TestTraining:
     @staticmethod
     def start(folder: Path, **environment: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "semicardiac", "run", str(folder)]
-        return subprocess.Popen(command, env=engine_environment(**environment), stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, env=engine_environment(**environment), stdout=subprocess.PIPE, encoding="utf-8"
+        )
 
     @staticmethod
     def wait_for_training(process: subprocess.Popen) -> None:

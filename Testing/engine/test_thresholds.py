@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from semicardiac import thresholds
 from semicardiac.thresholds import MapState, fixed_gate, gate, initial_state, settle_alpha, update
 from torch import Tensor
 
@@ -285,18 +284,3 @@ class TestAlpha:
     def test_it_is_bounded(self):
         assert settle_alpha(0) == settle_alpha(1) == 0.5
         assert settle_alpha(10**9) == 0.999
-
-
-def test_ranks_share_one_map(monkeypatch: pytest.MonkeyPatch):
-    """Each of two ranks sees half of a batch; after the sums are added, both have what one rank has for all of it."""
-    whole = random_probability(0, 6, 4, 5, 5)
-    whole[0, :, 0, 0] = math.nan
-    alone = update(initial_state(4, 5), whole, 0.9, class_floor=20)
-    sent: list[Tensor] = []
-    monkeypatch.setattr(thresholds.dist, "is_available", lambda: True)
-    monkeypatch.setattr(thresholds.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(thresholds.dist, "all_reduce", lambda packed: sent.append(packed.clone()))
-    update(initial_state(4, 5), whole[:2], 0.9, class_floor=20)
-    monkeypatch.setattr(thresholds.dist, "all_reduce", lambda packed: packed.add_(sent[0]))
-    together = update(initial_state(4, 5), whole[2:], 0.9, class_floor=20)
-    torch.testing.assert_close(together, alone)

@@ -17,7 +17,7 @@ from .config import AugmentConfig
 
 
 class View(NamedTuple):
-    """What was drawn for a batch of B views; all but the last float32."""
+    """What was drawn for a batch of B views; float32 where nothing else is said."""
 
     matrix: Tensor
     """(B, 2, 2): from a place in the view to one in the canonical crop, in crop units (x, y)."""
@@ -34,7 +34,8 @@ class View(NamedTuple):
     noise_seed: int
 
     def to(self, device: torch.device) -> View:
-        return View(*(part.to(device, non_blocking=True) for part in self[:-1]), self.noise_seed)
+        # Without waiting only on CUDA: elsewhere the copy may be read before it is there.
+        return View(*(part.to(device, non_blocking=device.type == "cuda") for part in self[:-1]), self.noise_seed)
 
 
 def draw(config: AugmentConfig, batch: int, generator: torch.Generator) -> View:
@@ -75,9 +76,7 @@ def draw(config: AugmentConfig, batch: int, generator: torch.Generator) -> View:
 
 def grid_of(view: View, size: int) -> Tensor:
     """The sampling grid of a batch of views, (B, size, size, 2) in crop units."""
-    axis = (torch.arange(size, device=view.matrix.device) * 2 + 1) / size - 1
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    place = torch.stack((x, y), dim=-1).view(1, -1, 2)
+    place = plain_grid(1, size, view.matrix.device).reshape(1, -1, 2)
     grid = (place @ view.matrix.transpose(1, 2) + view.shift.unsqueeze(1)).view(-1, size, size, 2)
     bend = F.interpolate(view.displacement, (size, size), mode="bicubic", align_corners=True)
     return grid + bend.movedim(1, -1)
@@ -117,6 +116,12 @@ def warp(
     if offset is not None:
         grid = grid + offset.flip(1).view(-1, 1, 1, 2) * (2 / side)
     return F.grid_sample(stored, grid, mode=mode, padding_mode=outside, align_corners=False)
+
+
+def clean_crops(image: Tensor, offset: Tensor, size: int) -> Tensor:
+    """The canonical crops (B, 1, size, size) of squares (B, 1, S, S); `offset`: see `warp`."""
+    grid = plain_grid(len(image), size, image.device)
+    return warp(image, grid, crop=size, offset=offset, outside="border")
 
 
 def recolor(image: Tensor, view: View, clip: tuple[float, float]) -> Tensor:

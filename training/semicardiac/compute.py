@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from .errors import UserError
 
-DeviceName = str
-
 
 class ComputePlan(BaseModel):
     """A choice that a resumed job keeps."""
@@ -48,10 +46,8 @@ def pick_device(asked: str) -> str:
     Raises:
         UserError: If it is not known or not there.
     """
-    if asked == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if asked == "auto":  # an Apple GPU has to be asked for by name: nobody has tried one yet
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(asked)
     except RuntimeError:
@@ -76,7 +72,7 @@ def choose_plan(network: nn.Module, size: int, device: str, *, fixed: bool = Fal
     """Times a few training steps of each candidate and takes the fastest.
 
     Args:
-        network: The network that will be trained; left as it was.
+        network: One like that which will be trained; it is moved about, and thrown away.
         size: Side of its input.
         device: From `pick_device`.
         fixed: Take float32 without timing anything: for deterministic runs, the same on every machine.
@@ -95,12 +91,10 @@ def choose_plan(network: nn.Module, size: int, device: str, *, fixed: bool = Fal
     ]
     if fixed:
         return ComputePlan(device=device, name=name, dtype="float32", channels_last=False, threads=threads)
-    state = {key: value.detach().clone() for key, value in network.state_dict().items()}
     speed = {}
     for plan in plans:
         layout = "channels_last" if plan.channels_last else "contiguous"
         speed[f"{plan.dtype} {layout}"] = round(_images_per_second(plan, network, size), 1)
-    network.load_state_dict(state)
     best = plans[max(range(len(plans)), key=list(speed.values()).__getitem__)]
     return best.model_copy(update={"images_per_s": speed})
 
@@ -136,7 +130,8 @@ def keep_freed_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):  # another C library than glibc has nothing to set
         libc = ctypes.CDLL("libc.so.6")
         trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-        libc.mallopt(mmap_threshold, 1 << 30)
+        if not libc.mallopt(mmap_threshold, 1 << 30):  # older ones take no more than this
+            libc.mallopt(mmap_threshold, 32 << 20)
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
@@ -146,7 +141,7 @@ def gpu_memory_mb(device: str) -> float | None:
 
 
 def make_deterministic() -> None:
-    """Only deterministic kernels from here on."""
+    """Deterministic kernels from here on; PyTorch warns where it has none."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

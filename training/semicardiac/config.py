@@ -6,13 +6,39 @@ Unknown keys and values out of range are errors that name the nearest key or the
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from .errors import UserError, nearest
 
 Preset = Literal["default", "paper", "supervised"]
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not bounds[0] < bounds[1]:
+        raise ValueError(f"the first of {bounds[0]:g} and {bounds[1]:g} must be the lower one")
+    return bounds
+
+
+#: Lower and upper bound.
+Bounds = Annotated[tuple[float, float], AfterValidator(_ordered)]
+#: Bounds of a factor.
+Factor = Annotated[
+    tuple[PositiveFloat, PositiveFloat], AfterValidator(lambda ends: ends if ends[0] == ends[1] else _ordered(ends))
+]
+#: Channels of each level of a network.
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=8)]
 
 
 class Section(BaseModel):
@@ -33,7 +59,7 @@ class PreprocessConfig(Section):
     the labeled hearts are larger."""
     margin: int = Field(40, ge=0, le=256)
     """Pixels kept around the crop, so that rotated, shrunken and shifted views show anatomy, not padding."""
-    clip: tuple[float, float] = (-3.0, 4.0)
+    clip: Bounds = (-3.0, 4.0)
     """Bounds of the intensities after the z-score over the volume."""
 
 
@@ -44,7 +70,7 @@ class LocateConfig(Section):
     """A small trained network, or the middle of the image."""
     spacing_mm: float = Field(3.0, gt=0.2, le=20)
     size: int = Field(96, ge=32, le=256, multiple_of=16)
-    widths: tuple[int, ...] = (16, 32, 64, 128)
+    widths: Widths = (16, 32, 64, 128)
     batch: int = Field(16, ge=1)
     share: float = Field(0.1, gt=0, lt=0.9)
     """Share of the training budget with 7 labeled patients or more; it doubles as they get fewer."""
@@ -56,30 +82,40 @@ class LocateConfig(Section):
     recenter: bool = True
     """Move the crops of the unlabeled pool onto the teacher's own predictions when these come into play."""
 
+    @field_validator("widths")
+    @classmethod
+    def _size_fits(cls, widths: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        size = info.data.get("size", 0)
+        if size % 2 ** len(widths):
+            raise ValueError(
+                f"locate.size {size} is no multiple of {2 ** len(widths)}, as {len(widths)} levels need it"
+            )
+        return widths
+
 
 class AugmentConfig(Section):
     """Random views of a slice. Lengths are shares of the crop's side, angles in degrees."""
 
     rotation: float = Field(30.0, ge=0, le=180)
-    scale: tuple[float, float] = (0.7, 1.3)
+    scale: Factor = (0.7, 1.3)
     shift: float = Field(0.12, ge=0, le=0.5)
     elastic: float = Field(0.03, ge=0, le=0.2)
     """Standard deviation of the displacement of the control points."""
     elastic_points: int = Field(6, ge=2, le=32)
     flip: float = Field(0.5, ge=0, le=1)
     """Probability of each of the two flips."""
-    brightness: tuple[float, float] = (0.7, 1.3)
-    gain: tuple[float, float] = (0.7, 1.4)
+    brightness: Factor = (0.7, 1.3)
+    gain: Factor = (0.7, 1.4)
     """Contrast around the slice's mean."""
-    gamma: tuple[float, float] = (0.6, 1.6)
+    gamma: Factor = (0.6, 1.6)
     noise: float = Field(0.15, ge=0)
     """Largest standard deviation of the added noise, in standard deviations of the volume."""
     blur: float = Field(0.3, ge=0, le=1)
     """Probability of a light blur."""
     cutout: float = Field(0.0, ge=0, le=1)
-    """Probability that a rectangle is blanked in the image (contrast views of preset `paper`)."""
+    """Probability that a rectangle is blanked in the view (preset `paper`)."""
     crop: float = Field(0.0, ge=0, le=1)
-    """Probability that a random part of the view fills it (contrast views of preset `paper`)."""
+    """Probability that a random part of the view fills it (preset `paper`)."""
 
 
 class NetworkConfig(Section):
@@ -87,7 +123,7 @@ class NetworkConfig(Section):
 
     name: str = "unet"
     """`unet`, our own; or a 2D network of MONAI: dynunet, segresnet, swinunetr."""
-    widths: tuple[int, ...] = (16, 32, 64, 128)
+    widths: Widths = (16, 32, 64, 128)
     """Channels of each level. Our own U-Net begins at half resolution, MONAI's networks at full."""
 
 
@@ -128,13 +164,13 @@ class OptimConfig(Section):
     nesterov: bool = True
     weight_decay: float = Field(1e-4, ge=0)
     clip_norm: float | None = Field(5.0, gt=0)
-    ema: float = Field(0.99, ge=0, lt=1)
+    ema: float = Field(0.998, ge=0, lt=1)
     """β of the teacher."""
     hold: float = Field(0.35, ge=0, le=1)
     """Share of the training with the full learning rate; a cosine takes it to zero in the rest."""
     batch_labeled: int = Field(6, ge=1)
     """Labeled slices in a batch while there are no unlabeled ones in it."""
-    batch_mixed: tuple[int, int] = (2, 4)
+    batch_mixed: tuple[PositiveInt, PositiveInt] = (2, 4)
     """Labeled and unlabeled slices in a batch once the unlabeled ones take part."""
 
 
@@ -165,6 +201,7 @@ class TrainConfig(Section):
     preset: Preset = "default"
     seed: int = Field(0, ge=0)
     deterministic: bool = False
+    """The same result on the same machine each time: full precision, deterministic kernels, nothing timed."""
     preprocess: PreprocessConfig = PreprocessConfig()
     locate: LocateConfig = LocateConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -172,17 +209,6 @@ class TrainConfig(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-
-    @model_validator(mode="after")
-    def _sides_fit_the_networks(self) -> TrainConfig:
-        own = self.network.widths if self.network.name == "unet" else ()
-        for name, side, widths in (
-            ("preprocess.crop", self.preprocess.crop, own),
-            ("locate.size", self.locate.size, self.locate.widths),
-        ):
-            if side is not None and side % 2 ** len(widths):
-                raise ValueError(f"{name} {side} must be a multiple of {2 ** len(widths)} for {len(widths)} levels")
-        return self
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -269,6 +295,8 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
             raise UserError(
                 "there is no such setting", where=place, hint=nearest(str(first["loc"][-1]), known)
             ) from None
+        if first["type"] == "value_error":  # raised by a validator of ours: it says what was found
+            raise UserError(str(first["ctx"]["error"]), where=place) from None
         raise UserError(f"got {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None
 
 

@@ -27,12 +27,17 @@ class DeviceBank:
 
     def batch(self, index: torch.Tensor, view: augment.View, *, labeled: bool) -> Batch:
         """Slices by their numbers, as float32 on the device."""
-        at = index.to(self.images.device, non_blocking=True)
-        image = self.images[at].to(self.device, non_blocking=True).float().unsqueeze(1)
-        label = None
-        if labeled:
-            label = self.labels[at].to(self.device, non_blocking=True).float().unsqueeze(1)
-        return Batch(image, label, self.offsets[index.to(self.device, non_blocking=True)], view)
+        label = self._take(self.labels, index) if labeled else None
+        return Batch(self._take(self.images, index), label, self.offsets[self._moved(index, self.device)], view)
+
+    def _take(self, squares: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        taken = squares[self._moved(index, squares.device)]
+        return self._moved(taken, self.device).float().unsqueeze(1)
+
+    @staticmethod
+    def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        # Without waiting only on CUDA: elsewhere the copy may be read before it is there.
+        return tensor.to(device, non_blocking=device.type == "cuda")
 
     @torch.no_grad()
     def recenter(self, network: torch.nn.Module, config: TrainConfig, plan: ComputePlan, bank: SliceBank) -> None:
@@ -54,13 +59,8 @@ class DeviceBank:
         """Training labels that the network gives slices on their crops, (last - first, crop, crop) uint8."""
         crop, parts = config.preprocess.crop, []
         for index in torch.arange(first, last).split(8):
-            image = self.images[index.to(self.images.device)].to(self.device).float().unsqueeze(1)
-            offset = self.offsets[index.to(self.device)]
-            grid = augment.plain_grid(len(index), crop, self.device)
+            clean = augment.clean_crops(self._take(self.images, index), self.offsets[index.to(self.device)], crop)
             with plan.autocast():
-                logits, _ = network(plan.place(augment.warp(image, grid, crop=crop, offset=offset, outside="border")))
+                logits, _ = network(plan.place(clean))
             parts.append(logits.argmax(1).to(torch.uint8).cpu())
         return torch.cat(parts).numpy()
-
-    def close(self) -> None:
-        del self.images, self.labels

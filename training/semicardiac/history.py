@@ -1,4 +1,4 @@
-"""history.csv: what a training was like, one row a look."""
+"""Tables that grow while a training runs: history.csv, one row a look, and validation.csv."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ class History:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def add(self, row: dict[str, Any], more: dict[str, Any]) -> None:
+    def add(self, *rows: dict[str, Any]) -> None:
+        """Appends rows, the first of whose keys is `step`; all rows of a table have the same keys."""
         new = not self._path.exists()
         with open(self._path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*row, *more])
+            writer = csv.DictWriter(file, rows[0])
             if new:
                 writer.writeheader()
-            writer.writerow(row | more)
+            writer.writerows(rows)
 
     def cut(self, step: int) -> None:
+        """Leaves out the rows behind `step`, and what a kill may have cut short."""
         if not self._path.exists():
             return
         with open(self._path, newline="", encoding="utf-8") as file:

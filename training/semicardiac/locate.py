@@ -19,10 +19,11 @@ from . import augment
 from .cases import Case
 from .compute import ComputePlan
 from .config import AugmentConfig, TrainConfig
-from .dataset import SliceBank, read_case_labels
+from .context import Context
+from .dataset import SliceBank
 from .errors import UserError
-from .labels import LabelSet
-from .preprocess import Center, Stack, centroid, sample_images
+from .events import Progress
+from .preprocess import Center, Stack, sample_images
 from .volumes import Volume
 
 #: Views for the locator: the heart anywhere in the field, at any size, in any contrast.
@@ -41,7 +42,7 @@ class Found(NamedTuple):
     center: Center
     """(row, col) in mm."""
     doubt: str
-    """Empty, or what is implausible; `center` is then the middle of the image."""
+    """Empty, or why `center` is not what the locator said: the middle of the image, or another volume's heart."""
     mass: float = 0.0
     """Heart probability summed over the stack, in pixels a slice: how much there is to go by."""
 
@@ -49,40 +50,45 @@ class Found(NamedTuple):
 def train_locator(
     network: nn.Module,
     bank: SliceBank,
-    config: TrainConfig,
     plan: ComputePlan,
-    generator: torch.Generator,
+    context: Context,
+    *,
+    stage: str,
+    seed: int,
     share_done: Callable[[int], float],
-    report: Callable[[int, float], None] = lambda step, loss: None,
-) -> int:
-    """Trains the locator on the labeled slices of the coarse bank.
+) -> None:
+    """Trains the locator on the labeled slices of a coarse bank.
 
     Args:
         network: Two classes; trained in place.
         bank: Coarse slices of the whole field of view.
-        config: The training's.
         plan: Where to compute.
-        generator: Of the batches and views.
-        share_done: The share of this stage that is done after so many steps; 1 ends it. May raise to stop.
-        report: Called now and then with the step and the mean loss.
+        context: Of the training.
+        stage: What the progress events call this.
+        seed: Of the batches and views.
+        share_done: The share of this stage that is done after so many steps; 1 ends it.
 
-    Returns:
-        The number of steps.
+    Raises:
+        Stopped: If a stop was asked for.
     """
-    clip = config.preprocess.clip
+    settings, clip = context.config.locate, context.config.preprocess.clip
+    if plan.dtype == "float16":  # its gradients would be too small for half precision, and it is quickly trained anyway
+        plan = plan.model_copy(update={"dtype": "float32"})
+    generator = torch.Generator().manual_seed(seed)
     images = torch.from_numpy(bank.images)
     labels = torch.from_numpy(bank.labels)
     network = plan.place(network).train()
     optimizer = torch.optim.SGD(
-        network.parameters(), config.locate.learning_rate, momentum=0.9, nesterov=True, weight_decay=1e-4
+        network.parameters(), settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=1e-4
     )
     step = 0
     total = torch.zeros((), device=plan.device)
     while (done := share_done(step)) < 1:
+        context.raise_if_stopped()
         for group in optimizer.param_groups:
-            group["lr"] = config.locate.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-        index = torch.randint(bank.labeled_slices, (config.locate.batch,), generator=generator)
-        view = augment.draw(VIEWS, config.locate.batch, generator).to(plan.device)
+            group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        index = torch.randint(bank.labeled_slices, (settings.batch,), generator=generator)
+        view = augment.draw(VIEWS, settings.batch, generator).to(torch.device(plan.device))
         grid = augment.grid_of(view, bank.size)
         image = images[index].to(plan.device).float().unsqueeze(1)
         heart = (labels[index] > 0).to(plan.device).float().unsqueeze(1)
@@ -100,10 +106,10 @@ def train_locator(
         step += 1
         total += loss.detach()
         if step % 50 == 0:
-            report(step, float(total) / 50)
+            planned = max(step, round(step / share_done(step)))
+            context.events.emit(Progress(stage=stage, step=step, total=planned, loss=float(total) / 50))
             total.zero_()
     network.eval()
-    return step
 
 
 def heart_area(labels: Stack) -> float:
@@ -171,12 +177,6 @@ def find_in_coarse(
     mass = float(where.sum())
     center = (middle[0] + float(where.sum(axis=1) @ axis) / mass, middle[1] + float(where.sum(axis=0) @ axis) / mass)
     return Found(center, "", mass / len(images))
-
-
-def label_center(case: Case, plane: str, labels: LabelSet) -> Center:
-    """The middle of the labeled heart of a case, (row, col) in mm."""
-    stack = read_case_labels(case, plane, labels)
-    return centroid(stack.array > 0, stack) or stack.middle
 
 
 def roi_center(volume: Volume, stack: Stack, roi: tuple[float, ...]) -> Center:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,19 +11,18 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file
 from torch import nn
 
-from .budget import Budget
 from .cases import Case, load_image
 from .compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
 from .config import TrainConfig, parse
+from .context import Context
 from .dataset import SliceBank, build_bank, read_case_labels
-from .errors import Stopped
-from .events import Device, EventLog, Progress
+from .errors import UserError
+from .events import Device, EventLog
 from .files import read_json, write_json
-from .labels import LabelSet
-from .locate import Found, area_bounds, find_in_coarse, heart_area, label_center, reconcile, roi_center, train_locator
+from .locate import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center, train_locator
 from .model import build_locator, write_tensors
 from .network import build_network
-from .preprocess import Center, as_stack
+from .preprocess import Center, Stack, as_stack, centroid
 
 COARSE_FOLDER, BANK_FOLDER = "coarse", "bank"
 
@@ -55,133 +52,94 @@ class Prepared:
     bank: SliceBank
 
 
-def prepare(
-    folder: Path,
-    cases: list[Case],
-    labels: LabelSet,
-    config: TrainConfig,
-    device: str,
-    budget: Budget,
-    events: EventLog,
-    stop: Callable[[], bool],
-) -> Prepared:
+def prepare(context: Context, device: str) -> Prepared:
     """Does the first stage, or takes up what an earlier run of the job left of it.
 
     Args:
-        folder: For working files of the job.
-        cases: Labeled and unlabeled ones.
-        labels: Their label set.
-        config: The training's.
+        context: Of the training.
         device: As asked for.
-        budget: Of the whole training.
-        events: Told of progress and doubts.
-        stop: Whether a stop was asked for.
 
     Raises:
         Stopped: If a stop was asked for.
-        UserError: If an input cannot be read.
+        UserError: If an input cannot be read, or the crop does not suit the network.
     """
     keep_freed_memory()
-    kept, weights = folder / "findings.json", folder / "locator.safetensors"
-    locator = build_locator(config) if config.locate.method == "network" else None
+    torch.manual_seed(context.config.seed)
+    kept, weights = context.folder / "findings.json", context.folder / "locator.safetensors"
+    locator = build_locator(context.config) if context.config.locate.method == "network" else None
     if kept.exists():
         findings = parse(Findings, read_json(kept), where=kept)
         pick_device(findings.plan.device)
         if locator is not None:
             locator.load_state_dict(load_file(weights))
             findings.plan.place(locator).eval()
-        budget.used_before = max(budget.used_before, findings.used_s)
+        context.budget.used_before = max(context.budget.used_before, findings.used_s)
     else:
-        findings = _find(folder, locator, cases, labels, config, device, budget, events, stop)
+        findings = _find(context, locator, device)
         if locator is not None:
             write_tensors(weights, locator.state_dict())
         write_json(kept, findings.model_dump(mode="json"))
     plan = findings.plan
     torch.set_num_threads(plan.threads)
-    shown = plan.model_dump()
-    events.emit(Device(**shown))
+    context.events.emit(Device(**plan.model_dump()))
 
-    config = config.model_copy(update={"preprocess": config.preprocess.model_copy(update={"crop": findings.crop})})
-    settings = config.preprocess
+    settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
     bank = build_bank(
-        folder / BANK_FOLDER, cases, labels,
+        context.folder / BANK_FOLDER, context.cases, context.labels,
         plane=settings.plane, spacing=settings.spacing_mm, size=settings.crop + 2 * settings.margin, clip=settings.clip,
-        place=lambda case, stack: findings.centers[case.name],
-        progress=_teller("preparing slices", events, stop),
+        place=lambda case, stack: findings.centers[case.name], progress=context.tell_cases("preparing slices"),
     )  # fmt: skip
+    config = context.config.model_copy(update={"preprocess": settings})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank)
 
 
-def _find(
-    folder: Path,
-    locator: nn.Module | None,
-    cases: list[Case],
-    labels: LabelSet,
-    config: TrainConfig,
-    device: str,
-    budget: Budget,
-    events: EventLog,
-    stop: Callable[[], bool],
-) -> Findings:
-    labeled = [case for case in cases if case.role == "labeled"]
-    plane = config.preprocess.plane
-    stacks = {case.name: read_case_labels(case, plane, labels) for case in labeled}
-    areas = [heart_area(stack) for stack in stacks.values()]
+def _find(context: Context, locator: nn.Module | None, device: str) -> Findings:
+    config, plane = context.config, context.config.preprocess.plane
+    network = build_network(config.network, context.labels.classes)
+    if (config.preprocess.crop or 0) % network.stride:
+        what = f"got {config.preprocess.crop}, which is no multiple of the {network.stride} of this network"
+        raise UserError(what, where="preprocess.crop", hint="Leave it out, or take the next multiple")
+    areas, reaches, centers = [], [], {}
+    for case in context.labeled:
+        stack = read_case_labels(case, plane, context.labels)
+        centers[case.name] = centroid(stack.array > 0, stack) or stack.middle
+        areas.append(heart_area(stack))
+        reaches.append(reach_mm(stack, centers[case.name]))
     bounds = area_bounds([area for area in areas if area > 0] or [1.0])
-    centers = {case.name: label_center(case, plane, labels) for case in labeled}
-    crop = config.preprocess.crop or fitting_crop(
-        [reach_mm(stacks[case.name].array, stacks[case.name].spacing, centers[case.name]) for case in labeled],
-        config.preprocess.spacing_mm,
-        max(16, 2 ** len(config.network.widths)),
-    )
-    plan = choose_plan(
-        build_network(config.network, labels.classes), crop, pick_device(device), fixed=config.deterministic
-    )
+    step = math.lcm(16, network.stride)
+    crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
+    plan = choose_plan(network, crop, pick_device(device), fixed=config.deterministic)
 
-    coarse = coarse_bank(folder, cases, labels, config, events, stop)
+    coarse = coarse_bank(context)
     middles = coarse.centers
-    found = {case.name: Found(middles[case.name], "") for case in cases}
+    found = {case.name: Found(middles[case.name], "") for case in context.cases}
     if locator is not None:
-        total = locator_steps(config, len({case.patient for case in labeled}))
-        stage = budget.stage(locator_share(config, len({case.patient for case in labeled})), total)
-
-        def share_done(step: int) -> float:
-            if stop():
-                raise Stopped
-            return stage(step)
-
-        def report(step: int, loss: float) -> None:
-            events.emit(
-                Progress(stage="finding the heart", step=step, total=max(step, round(step / stage(step))), loss=loss)
-            )
-
-        generator = torch.Generator().manual_seed(config.seed + 1)
-        train_locator(locator, coarse, config, plan, generator, share_done, report)
-        for case in cases:
+        most = locator_steps(config, context.patients)
+        done = context.budget.stage(locator_share(config, context.patients), most)
+        train_locator(locator, coarse, plan, context, stage="finding the heart", seed=config.seed + 1, share_done=done)
+        for case in context.unlabeled:
             first, last = coarse.ranges[case.name]
             images = np.asarray(coarse.images[first:last], np.float32)
             found[case.name] = find_in_coarse(locator, images, middles[case.name], config, plan, bounds)
-    for case in cases:
+    for case in context.unlabeled:
         if case.roi is not None:
             volume = load_image(case)
             found[case.name] = Found(roi_center(volume, as_stack(volume, plane), case.roi), "", math.inf)
-    pool = [case for case in cases if case.role != "labeled"]
-    moved = reconcile(found, pool, middles)
-    _tell_doubts(found, moved, pool, events)
+    moved = reconcile(found, context.unlabeled, middles)
+    _tell_doubts(found, moved, context.unlabeled, context.events)
     found |= moved
-    centers = {case.name: found[case.name].center for case in pool} | centers
-    return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=budget.used())
+    centers |= {case.name: found[case.name].center for case in context.unlabeled}
+    return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=context.budget.used())
 
 
-def coarse_bank(
-    folder: Path, cases: list[Case], labels: LabelSet, config: TrainConfig, events: EventLog, stop: Callable[[], bool]
-) -> SliceBank:
+def coarse_bank(context: Context) -> SliceBank:
     """The whole field of view of all cases at the locator's spacing, around the middle of each image."""
+    config = context.config
     return build_bank(
-        folder / COARSE_FOLDER, cases, labels,
+        context.folder / COARSE_FOLDER, context.cases, context.labels,
         plane=config.preprocess.plane, spacing=config.locate.spacing_mm, size=config.locate.size,
         clip=config.preprocess.clip, place=lambda case, stack: stack.middle,
-        progress=_teller("reading volumes", events, stop),
+        progress=context.tell_cases("reading volumes"),
     )  # fmt: skip
 
 
@@ -222,24 +180,16 @@ def fewness(patients: int) -> float:
     return 1 + max(0.0, 1 - math.log(max(patients, 1)) / math.log(7))
 
 
-def reach_mm(labels: np.ndarray, spacing: tuple[float, float, float], center: Center) -> float:
+def reach_mm(labels: Stack, center: Center) -> float:
     """How far the labeled structures reach from `center` in the slice plane, along rows or columns, mm."""
-    rows, cols = np.nonzero((labels > 0).any(axis=0))
+    rows, cols = np.nonzero((labels.array > 0).any(axis=0))
     if not len(rows):
         return 0.0
-    return float(max(np.abs(rows * spacing[1] - center[0]).max(), np.abs(cols * spacing[2] - center[1]).max()))
+    aside = np.abs(rows * labels.spacing[1] - center[0]).max(), np.abs(cols * labels.spacing[2] - center[1]).max()
+    return float(max(aside))
 
 
 def fitting_crop(reaches_mm: list[float], spacing_mm: float, step: int = 16) -> int:
     """The side of a square that holds the hearts with a tenth to spare: a multiple of `step`, 112 to 320 pixels."""
     pixels = min(320, max(112, 2 * 1.1 * max(reaches_mm) / spacing_mm))
     return math.ceil(pixels / step) * step
-
-
-def _teller(stage: str, events: EventLog, stop: Callable[[], bool]) -> Callable[[int, int, str], None]:
-    def tell(done: int, total: int, name: str) -> None:
-        events.emit(Progress(stage=stage, step=done, total=total, case=name))
-        if stop():
-            raise Stopped
-
-    return tell

@@ -151,12 +151,11 @@ def _matrix(
     position = (start + np.arange(outputs) * output_spacing) / input_spacing + input_middle
     reach = max(1.0, output_spacing / input_spacing)
     weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(-1, inputs + 1)) / reach)
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1.0 if reach == 1 else 1e-6)
     inside = (position > -0.5) & (position < inputs - 0.5)
     weights[:, 1] += weights[:, 0] * inside
     weights[:, -2] += weights[:, -1] * inside
     matrix = weights[:, 1:-1] * inside[:, None]
-    return (matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-6) * inside[:, None]).astype(np.float32)
+    return (matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-6)).astype(np.float32)
 
 
 def _nearest_axes(directions: np.ndarray, ras_axes: list[int]) -> tuple[int, int, int]:

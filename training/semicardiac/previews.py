@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from . import thresholds
-from .augment import plain_grid, warp
+from .augment import clean_crops
 from .compute import ComputePlan
 from .config import TrainConfig
 from .labels import LabelSet
@@ -35,7 +35,7 @@ def write_preview(
         labels: Give the colors.
     """
     size, clip = config.preprocess.crop, config.preprocess.clip
-    image = warp(batch.image, plain_grid(len(batch.image), size, batch.image.device), crop=size, offset=batch.offset)
+    image = clean_crops(batch.image, batch.offset, size)
     with plan.autocast():
         student = learner.student(plan.place(image))[0].float().softmax(1)
         teacher = learner.teacher.network(plan.place(image))[0].float().softmax(1)

@@ -7,20 +7,15 @@ By the end of a training the teacher segments most of the pool well, and so tell
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from .budget import Budget
 from .cases import Case
+from .context import Context
 from .dataset import SliceBank
 from .device_bank import DeviceBank
-from .errors import Stopped
-from .events import EventLog, Progress
 from .inference import keep_largest
 from .labels import LabelSet
 from .locate import heart_area, train_locator
@@ -33,45 +28,29 @@ WEIGHTS = "locator_refined.safetensors"
 VOLUMES_MAX = 200
 
 
-def refine_locator(
-    folder: Path,
-    cases: list[Case],
-    labels: LabelSet,
-    ready: Prepared,
-    bank: DeviceBank,
-    teacher: nn.Module,
-    budget: Budget,
-    events: EventLog,
-    stop: Callable[[], bool],
-) -> None:
+def refine_locator(context: Context, ready: Prepared, bank: DeviceBank, teacher: nn.Module) -> None:
     """Trains `ready.locator` in place, or takes up the weights of an earlier run of the job.
 
     Args:
-        folder: For working files of the job.
-        cases: Labeled and unlabeled ones.
-        labels: Their label set.
+        context: Of the training; the reserve of its budget is used.
         ready: Locator, banks and plan.
         bank: The bank of the training, with its crops where they are now.
         teacher: Segments the pool.
-        budget: Its reserve is used.
-        events: Told of progress.
-        stop: Whether a stop was asked for.
 
     Raises:
         Stopped: If a stop was asked for; this stage then begins anew.
     """
-    config, weights = ready.config, folder / WEIGHTS
+    config, weights = ready.config, context.folder / WEIGHTS
     if weights.exists():
         ready.locator.load_state_dict(load_file(weights))
         return
-    coarse = coarse_bank(folder, cases, labels, config, events, stop)
-    pool = [case for case in cases if case.role != "labeled"]
+    coarse = coarse_bank(context)
+    pool = list(context.unlabeled)
     random.Random(config.seed).shuffle(pool)
     images, masks = [coarse.images[: coarse.labeled_slices]], [coarse.labels]
     for case in pool[:VOLUMES_MAX]:
-        if stop():
-            raise Stopped
-        mask = _coarse_heart(case, ready, coarse, bank, teacher, labels)
+        context.raise_if_stopped()
+        mask = _coarse_heart(case, ready, coarse, bank, teacher, context.labels)
         if mask is not None:
             first, last = coarse.ranges[case.name]
             images.append(coarse.images[first:last])
@@ -79,21 +58,12 @@ def refine_locator(
     if len(masks) == 1:
         return
     seen = SliceBank(np.concatenate(images), np.concatenate(masks), {}, {}, coarse.size)
-    patients = len({case.patient for case in cases if case.role == "labeled"})
-    most = max(1, round(locator_steps(config, patients) * (fewness(patients) - 1)))
-    stage = budget.stage(budget.reserve, most)
-
-    def share_done(step: int) -> float:
-        if stop():
-            raise Stopped
-        return stage(step)
-
-    def report(step: int, loss: float) -> None:
-        total = max(step, round(step / stage(step)))
-        events.emit(Progress(stage="finding the heart better", step=step, total=total, loss=loss))
-
-    generator = torch.Generator().manual_seed(config.seed + 2)
-    train_locator(ready.locator, seen, config, ready.plan, generator, share_done, report)
+    most = max(1, round(locator_steps(config, context.patients) * (fewness(context.patients) - 1)))
+    done = context.budget.stage(context.budget.reserve, most)
+    train_locator(
+        ready.locator, seen, ready.plan, context,
+        stage="finding the heart better", seed=config.seed + 2, share_done=done,
+    )  # fmt: skip
     write_tensors(weights, ready.locator.state_dict())
 
 

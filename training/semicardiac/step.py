@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from . import augment, losses, thresholds
@@ -110,7 +109,6 @@ def train_step(
         learner.scaler.scale(loss).backward()
         sums += torch.stack([loss.detach(), *parts])
 
-    _share_gradients(learner.student)
     learner.scaler.unscale_(learner.optimizer)
     if config.optim.clip_norm is not None:
         nn.utils.clip_grad_norm_(learner.student.parameters(), config.optim.clip_norm)
@@ -128,7 +126,9 @@ def teach(
 ) -> tuple[Target, thresholds.MapState]:
     """The teacher's clean pass: pseudo-labels and γ in the canonical frame, and the map after this batch."""
     with plan.autocast():
-        logits, features = learner.teacher.network(plan.place(clean_crops(batch, config.preprocess.crop)))
+        logits, features = learner.teacher.network(
+            plan.place(augment.clean_crops(batch.image, batch.offset, config.preprocess.crop))
+        )
     probability = logits.float().softmax(1)
     state, kind = learner.thresholds, config.loss.gamma
     if config.loss.dptm:
@@ -156,7 +156,7 @@ def show(config: TrainConfig, labeled: Batch, unlabeled: Batch | None, target: T
     if settings.contrast and settings.contrast_key == "teacher":
         key = augment.flip_like(target.features, unlabeled.view.flip)
     elif settings.contrast:
-        clean = clean_crops(unlabeled, size)
+        clean = augment.clean_crops(unlabeled.image, unlabeled.offset, size)
     return Lesson(image, label, other, pseudo, gamma, probability, key, clean, unlabeled.view.flip)
 
 
@@ -170,9 +170,11 @@ def _student_loss(
     image = part.image if part.other is None else torch.cat((part.image, part.other))
     with plan.autocast():
         logits, features = learner.student(plan.place(image))
-    supervised = losses.supervised(logits[:count], part.label, settings.supervised) * (count / len(lesson.image))
-    unsupervised = contrast = torch.zeros_like(supervised)
-    if part.other is not None:
+    supervised = unsupervised = contrast = logits.new_zeros(())
+    if count:
+        share = count / len(lesson.image)
+        supervised = share * losses.supervised(logits[:count], part.label, settings.supervised)
+    if part.other is not None and len(part.other):
         share = len(part.other) / len(lesson.other)
         if settings.rem:
             unsupervised = share * losses.robust_entropy(logits[count:], part.pseudo, part.gamma, settings.tau)
@@ -192,12 +194,6 @@ def _student_loss(
     return loss, [supervised.detach(), unsupervised.detach(), contrast.detach()]
 
 
-def clean_crops(batch: Batch, size: int) -> Tensor:
-    """The canonical crops of a batch, (B, 1, size, size)."""
-    grid = augment.plain_grid(len(batch.image), size, batch.image.device)
-    return augment.warp(batch.image, grid, crop=size, offset=batch.offset, outside="border")
-
-
 def see(batch: Batch, size: int, clip: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """The student's views of a batch, (B, 1, size, size), and the grids that made them."""
     grid = augment.grid_of(batch.view, size)
@@ -213,17 +209,3 @@ def _gate_sums(target: Target | None, classes: int, like: Tensor) -> Tensor:
     passed = own & (target.gated.gamma.flatten() > 0)
     passed_sum, own_sum = passed.sum(dim=1).float(), own.sum(dim=1).float()
     return torch.cat(((passed_sum[1:].sum() == 0).float().unsqueeze(0), passed_sum, own_sum))
-
-
-def _share_gradients(network: nn.Module) -> None:
-    """Averages the gradients over the ranks of a distributed run, in one message."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    at = 0
-    for gradient in gradients:
-        gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
-        at += gradient.numel()

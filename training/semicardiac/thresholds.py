@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 
@@ -48,8 +47,6 @@ def settle_alpha(steps: int) -> float:
 def update(state: MapState, probability: Tensor, alpha: float, class_floor: int = 1) -> MapState:
     """M and k after one more batch of clean teacher outputs.
 
-    In a distributed run the sums are reduced over the ranks, so that all share one map.
-
     Args:
         state: The state before.
         probability: Teacher softmax p, (B, C, H, W) float32, in the canonical frame.
@@ -69,14 +66,6 @@ def update(state: MapState, probability: Tensor, alpha: float, class_floor: int 
     weight = ((label.unsqueeze(1) == values) & finite.unsqueeze(1)).to(confidence.dtype)
     class_count = weight.sum(dim=(0, 2, 3))
     class_sum = (weight * confidence.unsqueeze(1)).sum(dim=(0, 2, 3))
-    if dist.is_available() and dist.is_initialized():
-        packed = torch.cat([mean_sum.flatten(), mean_count.flatten(), class_sum, class_count])
-        dist.all_reduce(packed)
-        pixels = mean_sum.numel()
-        mean_sum = packed[:pixels].view_as(mean_sum)
-        mean_count = packed[pixels : 2 * pixels].view_as(mean_count)
-        class_sum, class_count = packed[2 * pixels : 2 * pixels + classes], packed[2 * pixels + classes :]
-
     mean = torch.where(mean_count > 0, mean_sum / mean_count.clamp(min=1), state.threshold)  # Eq. 5
     threshold = alpha * state.threshold + (1 - alpha) * mean  # Eq. 6
     class_mean = class_sum / (class_count + 1e-6)  # Eq. 7

@@ -18,23 +18,27 @@ from .cases import Case
 from .checkpoint import load_checkpoint, save_checkpoint
 from .compute import gpu_memory_mb, make_deterministic
 from .config import TrainConfig
+from .context import Context
 from .device_bank import DeviceBank
 from .errors import Stopped, UserError
 from .evaluation import evaluate_model
 from .events import EventLog, Preview, Progress, Result, Validation
+from .files import read_json, write_json
 from .history import History
 from .labels import LabelSet
 from .model import Model, save_model
 from .network import build_network
 from .prepare import BANK_FOLDER, COARSE_FOLDER, Prepared, prepare, refine_share
 from .previews import preview_slices, write_preview
+from .refine import WEIGHTS as REFINED
 from .refine import refine_locator
 from .sampling import Stream
 from .step import Batch, Learner, train_step
 from .teacher import Teacher
 from .validation import Score, record, validate
 
-CHECKPOINT, HISTORY, WORK, MODEL, PREVIEWS = "checkpoint.pt", "history.csv", "work", "model", "previews"
+CHECKPOINT, HISTORY, VALIDATION = "checkpoint.pt", "history.csv", "validation.csv"
+WORK, MODEL, PREVIEWS, FINISHED = "work", "model", "previews", "finished.json"
 #: Steps between two looks at the device: each waits for it.
 LOOK_EVERY = 20
 
@@ -67,24 +71,28 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     config = spec.config
     roles = ("labeled", "unlabeled") if config.schedule.warmup < 1 else ("labeled",)
     cases = [case for case in spec.cases if case.role in roles]
+    finished = folder / WORK / FINISHED
+    if finished.exists() and (kept := read_json(finished))["schedule"] == config.schedule.model_dump(mode="json"):
+        return kept["summary"]
     if not any(case.role == "labeled" for case in cases):
         raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
     if config.deterministic:
         make_deterministic()
-    torch.manual_seed(config.seed)
-    patients = len({case.patient for case in cases if case.role == "labeled"})
-    refines = config.locate.method == "network" and len({case.role for case in cases}) > 1
-    reserve = refine_share(config, patients) if refines else 0.0
-    budget = Budget(config.schedule, reserve)
-    work = folder / WORK
-    ready = prepare(work, cases, spec.labels, config, spec.device, budget, events, stop)
-    training = Training(folder, spec, ready, budget, events)
+    context = Context(folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop)
+    if config.locate.method == "network" and context.unlabeled:
+        context.budget.reserve = refine_share(config, context.patients)
+    ready = prepare(context, spec.device)
+    training = Training(folder, spec, ready, context)
     training.resume()
-    training.run(stop)
-    if reserve:
-        teacher = training.learner.teacher.network
-        refine_locator(work, cases, spec.labels, ready, training.bank, teacher, budget, events, stop)
-    return training.finish(stop)
+    training.run()
+    if context.budget.reserve:
+        refine_locator(context, ready, training.bank, training.learner.teacher.network)
+    summary = training.finish()
+    write_json(finished, {"schedule": config.schedule.model_dump(mode="json"), "summary": summary})
+    del training, ready  # they hold the banks open, and what is open cannot be removed everywhere
+    for name in (COARSE_FOLDER, BANK_FOLDER):  # gigabytes for a large pool, and quickly built anew
+        shutil.rmtree(context.folder / name, ignore_errors=True)
+    return summary
 
 
 @dataclass(eq=False)
@@ -92,24 +100,26 @@ class _Window:
     """Sums since the last look at the device."""
 
     sums: torch.Tensor
+    since: float
+    """What of the budget was used when it began."""
     steps: int = 0
     mixed: int = 0
     images: int = 0
-    since: float = 0.0
 
 
 class Training:
     """The state of a training and what moves it on."""
 
-    def __init__(self, folder: Path, spec: TrainSpec, ready: Prepared, budget: Budget, events: EventLog) -> None:
-        self.folder, self.spec, self.budget, self.events = folder, spec, budget, events
+    def __init__(self, folder: Path, spec: TrainSpec, ready: Prepared, context: Context) -> None:
+        self.folder, self.spec, self.stop = folder, spec, context.stop
+        self.budget, self.events = context.budget, context.events
         self.config, self.plan, self.ready = ready.config, ready.plan, ready
         self.bank = DeviceBank(ready.bank, self.plan.device)
         labeled = ready.bank.labeled_slices
         self.labeled, self.unlabeled = Stream(0, labeled), Stream(labeled, len(ready.bank.images))
         self.semi = len(self.unlabeled) > 0
         if not self.semi and self.config.schedule.warmup < 1:
-            events.warn("there are no unlabeled cases: this is plain supervised training", where="cases")
+            self.events.warn("there are no unlabeled cases: this is plain supervised training", where="cases")
         torch.manual_seed(self.config.seed)
         classes = spec.labels.classes
         student = self.plan.place(build_network(self.config.network, classes)).train()
@@ -119,7 +129,7 @@ class Training:
             teacher=Teacher(student, optim.ema),
             optimizer=torch.optim.SGD(
                 student.parameters(), optim.learning_rate, momentum=optim.momentum, nesterov=optim.nesterov,
-                weight_decay=optim.weight_decay,
+                weight_decay=optim.weight_decay, fused=self.plan.dtype == "float16",  # or its scaler would wait
             ),
             scaler=torch.amp.GradScaler(torch.device(self.plan.device).type, enabled=self.plan.dtype == "float16"),
             thresholds=thresholds.initial_state(classes, self.config.preprocess.crop, self.plan.device),
@@ -128,19 +138,24 @@ class Training:
         self.mixed_since: tuple[int, float] | None = None
         """Step and share of the training at which the unlabeled slices came into play."""
         self.alpha = 0.0
-        self.window = _Window(torch.zeros(5 + 2 * classes, device=self.plan.device))
+        self.ramped = 0.0
+        """How far λ1 has come on its ramp, 0 to 1."""
+        self.began = self.budget.share(0), self.budget.used()
+        """Share and seconds of the budget that were spent before the first step."""
+        self.cpu_before = 0.0
+        self.window = _Window(torch.zeros(5 + 2 * classes, device=self.plan.device), self.budget.used())
         self.closed_looks = 0
         self.history = History(folder / HISTORY)
 
     # ----- the loop
 
-    def run(self, stop: Callable[[], bool]) -> None:
+    def run(self) -> None:
         """Steps until the budget is used up. Raises Stopped after a graceful stop."""
         schedule = self.config.schedule
-        saved, self.window.since = time.monotonic(), self.budget.used()
+        saved = time.monotonic()
         share = self.budget.share(self.learner.step)
         while share < 1:
-            if stop():
+            if self.stop():
                 self.save()
                 raise Stopped
             self._one_step(share)
@@ -175,7 +190,7 @@ class Training:
         unlabeled = self._batch(self.unlabeled, counts[1]) if mixed else None
         lambda_u = self._lambda_u(share) if mixed else 0.0
         while (sums := self._try_step(labeled, unlabeled, lambda_u)) is None:
-            self._halve(min(count for count in counts if count))
+            self._halve(max(counts))
         window = self.window
         window.sums += sums
         window.steps += 1
@@ -185,19 +200,29 @@ class Training:
     def _begin_mixed(self, share: float) -> None:
         """The unlabeled slices come into play: α for the steps that are left, and better crops of the pool."""
         self.mixed_since = (self.learner.step, share)
-        done = self.learner.step
-        # Where time counts, the steps that are left follow from the speed so far; at the very start there is none yet.
-        left = (self.budget.steps or 1000) - done if not done else done * (1 - share) / share
         alpha = self.config.loss.alpha
-        self.alpha = thresholds.settle_alpha(round(left)) if alpha is None else alpha
+        self.alpha = thresholds.settle_alpha(self._steps_in_all(share) - self.learner.step) if alpha is None else alpha
         if self.config.locate.recenter and self.learner.step:
             self.bank.recenter(self.learner.teacher.network, self.config, self.plan, self.ready.bank)
 
     def _lambda_u(self, share: float) -> float:
-        """λ1 on its sigmoid ramp exp(-5 (1 - x)²); a training that was prolonged is past its ramp."""
-        ramp, since = self.config.schedule.ramp, self.mixed_since[1]
-        x = min(1.0, (share - since) / ramp) if ramp and share >= since else 1.0
-        return self.config.loss.lambda_u * math.exp(-5 * (1 - x) ** 2)
+        """λ1 on its sigmoid ramp exp(-5 (1 - x)²), which a training that is prolonged does not climb again."""
+        ramp = self.config.schedule.ramp
+        climbed = min(1.0, (share - self.mixed_since[1]) / ramp) if ramp else 1.0
+        self.ramped = max(self.ramped, climbed)
+        return self.config.loss.lambda_u * math.exp(-5 * (1 - self.ramped) ** 2)
+
+    def _steps_in_all(self, share: float) -> int:
+        """Planned steps, or where time counts those that the speed so far allows; 1000 as long as there is none."""
+        if self.budget.steps is not None:
+            return self.budget.steps
+        step, stepping = self.learner.step, share - self.began[0]
+        return step + round(step * (1 - share) / stepping) if step and stepping > 0 else 1000
+
+    def _seconds_left(self, share: float) -> float:
+        if self.budget.seconds is not None:
+            return max(0.0, self.budget.seconds - self.budget.used())
+        return (self.budget.used() - self.began[1]) * (1 - share) / max(share - self.began[0], 1e-9)
 
     def _batch(self, stream: Stream, count: int) -> Batch:
         index = stream.take(count, self.generator)
@@ -211,9 +236,9 @@ class Training:
         except torch.OutOfMemoryError:
             return None
 
-    def _halve(self, smallest: int) -> None:
-        """Out of memory: the same batch in twice as many parts, each with a slice of either kind."""
-        if self.learner.chunks * 2 > smallest:
+    def _halve(self, largest: int) -> None:
+        """Out of memory: the same batch in twice as many parts."""
+        if self.learner.chunks >= largest:
             hint = "Use a smaller crop (--set preprocess.crop=96), or --device cpu"
             raise UserError("the memory does not even suffice for one slice at a time", where=self.plan.name, hint=hint)
         self.learner.optimizer.zero_grad(set_to_none=True)
@@ -235,10 +260,10 @@ class Training:
         if not math.isfinite(losses[0]):
             self._diverged()
         step = self.learner.step
-        total = max(step, round(step / share)) if share > 0 else step
         row: dict[str, Any] = {
-            "step": step, "total": total, "stage": "semi-supervised" if window.mixed else "supervised",
-            "seconds": round(used, 2), "cpu_seconds": round(time.process_time(), 2),
+            "step": step, "total": max(step, self._steps_in_all(share)),
+            "stage": "semi-supervised" if window.mixed else "supervised",
+            "seconds": round(used, 2), "cpu_seconds": round(self.cpu_before + time.process_time(), 2),
             "loss": losses[0], "loss_supervised": losses[1], "loss_unsupervised": None, "loss_contrast": None,
             "lambda_u": None, "learning_rate": self.learner.optimizer.param_groups[0]["lr"], "threshold_mean": None,
             "images_per_s": round(window.images / max(used - window.since, 1e-9), 2),
@@ -254,13 +279,12 @@ class Training:
             }  # fmt: skip
             self._watch_gate(values[4] == window.mixed)
         fields = {key: value for key, value in row.items() if key not in ("seconds", "cpu_seconds")}
-        eta = used * (1 - share) / share if share > 0 and self.budget.seconds is None else None
-        eta = max(0.0, self.budget.seconds - used) if self.budget.seconds is not None else eta
-        self.events.emit(Progress(**fields, pass_rate=rates, eta_s=eta, gpu_memory_mb=gpu_memory_mb(self.plan.device)))
-        self.history.add(
-            row, {f"pass_rate/{name}": rates.get(name) for name in ["background", *self.spec.labels.names]}
-        )
-        self.window = _Window(torch.zeros_like(window.sums), since=used)
+        memory = gpu_memory_mb(self.plan.device)
+        left = self._seconds_left(share)
+        self.events.emit(Progress(**fields, pass_rate=rates, eta_s=left, gpu_memory_mb=memory))
+        names = ["background", *self.spec.labels.names]
+        self.history.add(row | {f"pass_rate/{name}": rates.get(name) for name in names})
+        self.window = _Window(torch.zeros_like(window.sums), used)
 
     def _watch_gate(self, closed: bool) -> None:
         self.closed_looks = self.closed_looks + 1 if closed else 0
@@ -297,7 +321,7 @@ class Training:
         return [case for case in self.spec.cases if case.role == "validation" and case.labels is not None]
 
     def _tell_scores(self, scores: list[Score]) -> float | None:
-        result = record(scores, self.folder / "validation.csv", self.learner.step)
+        result = record(scores, self.folder / VALIDATION, self.learner.step)
         self.events.emit(Validation(step=self.learner.step, **result))
         return result["mean_dice"]
 
@@ -309,24 +333,23 @@ class Training:
             ready.heart_area_mm2, self._about(),
         )  # fmt: skip
 
-    def finish(self, stop: Callable[[], bool]) -> dict[str, Any]:
-        """Evaluates the teacher on the validation cases in full and writes the model package."""
+    def finish(self) -> dict[str, Any]:
+        """Writes the model package, and evaluates the teacher on the validation cases in full."""
         model = self.model()
-        if cases := self._validation_cases():
-            evaluation = evaluate_model(model, cases, self.plan, self.folder, self.events, stop)
+        save_model(self.folder / MODEL, model)
+        if cases := self._validation_cases():  # whatever happens there, the model is safe
+            evaluation = evaluate_model(model, cases, self.plan, self.folder, self.events, self.stop)
             scores = [(row["case"], row["structure"], row["dice"]) for row in evaluation.rows]
             model.about["validation_mean_dice"] = self._tell_scores(scores)
-        save_model(self.folder / MODEL, model)
+            save_model(self.folder / MODEL, model)
         self.events.emit(Result(kind="model", path=MODEL))
-        self.bank.close()
-        for name in (COARSE_FOLDER, BANK_FOLDER):  # gigabytes for a large pool, and quickly built anew
-            shutil.rmtree(self.folder / WORK / name, ignore_errors=True)
         return {"steps": self.learner.step, "seconds": round(self.budget.used(), 1), **model.about}
 
     def _about(self) -> dict[str, Any]:
         roles = [case.role for case in self.spec.cases]
         return {
-            "labeled_volumes": roles.count("labeled"), "unlabeled_volumes": roles.count("unlabeled"),
+            "labeled_volumes": roles.count("labeled"),
+            "unlabeled_volumes": roles.count("unlabeled") if self.semi else 0,
             "validation_volumes": roles.count("validation"),
             "labeled_patients": len({case.patient for case in self.spec.cases if case.role == "labeled"}),
             "training_steps": self.learner.step, "training_seconds": round(self.budget.used(), 1),
@@ -352,15 +375,18 @@ class Training:
                 "generator": self.generator.get_state(), "labeled": self.labeled.state(),
                 "unlabeled": self.unlabeled.state(), "offsets": self.bank.offsets.cpu(),
                 "sums": self.window.sums, "window": [self.window.steps, self.window.mixed, self.window.images],
-                "closed_looks": self.closed_looks,
+                "window_s": self.budget.used() - self.window.since, "closed_looks": self.closed_looks,
+                "ramped": self.ramped, "began": list(self.began), "cpu": self.cpu_before + time.process_time(),
             },
         )  # fmt: skip
 
     def resume(self) -> None:
         """Takes up the checkpoint, if there is one."""
         path = self.folder / CHECKPOINT
+        scores = History(self.folder / VALIDATION)
         if not path.exists():
             self.history.cut(0)
+            scores.cut(0)
             return
         state = load_checkpoint(path, self.spec.labels.names)
         learner = self.learner
@@ -381,11 +407,14 @@ class Training:
         self.labeled.restore(state["labeled"])
         self.unlabeled.restore(state["unlabeled"])
         self.bank.offsets = state["offsets"].to(self.bank.offsets.device)
-        steps, mixed, images = state["window"]
-        self.window = _Window(state["sums"].to(device), steps, mixed, images, self.budget.used())
-        self.closed_looks = state["closed_looks"]
         self.budget.used_before = max(self.budget.used_before, state["used"])
+        self.window = _Window(state["sums"].to(device), self.budget.used() - state["window_s"], *state["window"])
+        self.closed_looks, self.ramped, self.cpu_before = state["closed_looks"], state["ramped"], state["cpu"]
+        self.began = tuple(state["began"])
         self.history.cut(learner.step)
+        scores.cut(learner.step)
+        if self.budget.share(learner.step) < 1:  # prolonged: by then the teacher will know better where hearts are
+            (self.folder / WORK / REFINED).unlink(missing_ok=True)
 
 
 def rate_factor(share: float, hold: float) -> float:

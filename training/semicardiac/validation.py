@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +44,14 @@ def record(scores: list[Score], table: Path, step: int) -> dict[str, Any]:
     Returns:
         `dice`, the mean by structure (None where no case has it), and `mean_dice` over the structures.
     """
-    History(table).cut(step - 1)  # a run that was interrupted may have come this far before
-    new = not table.exists()
-    with open(table, "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "case", "structure", "dice"])
-        writer.writerows((step, case, name, "" if np.isnan(score) else round(score, 5)) for case, name, score in scores)
+    history = History(table)
+    history.cut(step - 1)  # a run that was interrupted may have come this far before
+    history.add(
+        *(
+            {"step": step, "case": case, "structure": name, "dice": None if np.isnan(score) else round(score, 5)}
+            for case, name, score in scores
+        )
+    )
     values: dict[str, list[float]] = {}
     for _, name, score in scores:
         values.setdefault(name, []).append(score)

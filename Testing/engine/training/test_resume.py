@@ -81,7 +81,7 @@ train(folder, Spec(cases, config), EventLog(folder / "events.jsonl"), lambda: Fa
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=engine_environment(),
-            text=True,
+            encoding="utf-8",
         )
         try:
             process.stdin.write("\n".join(case.model_dump_json() for case in cases))
