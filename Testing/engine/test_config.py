@@ -64,6 +64,12 @@ class TestOverrides:
             ({"loss": {"gamma": "hard"}}, "loss.gamma", "'confidence' or 'binary'"),
             ({"optim": {"batch_labeled": "many"}}, "optim.batch_labeled", "integer"),
             ({"network": 3}, "network", "dictionary"),
+            ({"preprocess": {"clip": [4, -3]}}, "preprocess.clip", "must be the lower one"),
+            ({"augment": {"scale": [1.3, 0.7]}}, "augment.scale", "must be the lower one"),
+            ({"augment": {"gamma": [0, 1]}}, "augment.gamma", "greater than 0"),
+            ({"network": {"widths": [16]}}, "network.widths", "at least 2"),
+            ({"locate": {"size": 96, "widths": [8] * 6}}, "locate.widths", "no multiple of 64"),
+            ({"optim": {"batch_mixed": [0, 4]}}, "optim.batch_mixed", "greater than 0"),
         ],
     )
     def test_a_value_out_of_bounds_says_what_is_allowed(self, overrides: dict, place: str, allowed: str):

@@ -46,7 +46,7 @@ class TestTrouble:
         with pytest.raises(UserError, match="memory"):
             run(tmp_path / "job", cases)
 
-    def test_whatever_the_memory_no_weight_becomes_nan(
+    def test_a_batch_in_more_parts_than_it_has_labeled_slices_trains(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
         """Batches of 2 labeled and 4 unlabeled slices, on a device that holds two slices at a time."""
@@ -58,13 +58,10 @@ class TestTrouble:
             return real(learner, config, plan, labeled, unlabeled, *args)
 
         monkeypatch.setattr(trainer, "train_step", scarce)
-        try:
-            run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
-        except UserError as error:  # it may give up, saying so
-            if "memory" not in error.what:
-                raise
-        else:
-            assert all(torch.isfinite(value).all() for value in weights(tmp_path / "job").values())
+        run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
+        assert all(torch.isfinite(value).all() for value in weights(tmp_path / "job").values())
+        assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names)["chunks"] == 4
+        assert [told.warning.split(":")[0] for told in events(tmp_path / "job", Warned)] == ["out of memory"] * 2
 
     @pytest.mark.parametrize("steps", [25, 33])
     def test_a_loss_that_is_no_number_ends_it(
