@@ -7,13 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
-from semicardiac.labels import get_label_set
-from semicardiac.volumes import (
-    Volume,
-)
-
-ACDC = get_label_set("acdc")
-
+from semicardiac.volumes import Volume
 
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
 

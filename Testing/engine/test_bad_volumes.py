@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from helpers_volumes import ACDC, FORMATS, make_volume
+from helpers import ACDC
+from helpers_volumes import FORMATS, make_volume
 from semicardiac.errors import UserError
 from semicardiac.volumes import (
     Volume,

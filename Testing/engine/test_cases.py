@@ -10,6 +10,7 @@ from helpers_cases import labeled, make_case
 from pydantic import ValidationError
 from semicardiac.cases import Case, discover, load_image, load_labels
 from semicardiac.errors import UserError
+from semicardiac.jobs import SegmentJob
 from semicardiac.labels import get_label_set
 from semicardiac.volumes import Volume, write_labels, write_series, write_volume
 
@@ -46,6 +47,14 @@ class TestCase:
     def test_mistakes(self, mistake):
         with pytest.raises(ValidationError):
             Case.model_validate({"name": "a", "patient": "a", "image": "a.nii.gz"} | mistake)
+
+
+def test_a_region_is_checked_wherever_one_is_given():
+    turned = (1, 0, 0, 1, 0, 1)
+    with pytest.raises(ValidationError, match="minimum below its maximum"):
+        Case(name="a", patient="a", image=Path("a.nii.gz"), roi=turned)
+    with pytest.raises(ValidationError, match="minimum below its maximum"):
+        SegmentJob(model=Path("m"), inputs=(Path("a.nii.gz"),), out=Path("o"), roi=turned)
 
 
 class TestLoading:

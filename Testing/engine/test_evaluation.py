@@ -17,7 +17,7 @@ from semicardiac.errors import Stopped, UserError
 from semicardiac.events import EventLog, Progress, Result, Warned
 from semicardiac.labels import get_label_set
 from semicardiac.matching import match
-from semicardiac.volumes import Volume, read_labels, write_labels, write_volume
+from semicardiac.volumes import Volume, read_labels, write_labels, write_series, write_volume
 
 ACDC = get_label_set("acdc")
 GRID = np.diag([2.0, 2.0, 10.0, 1.0])  # 0.04 ml a voxel
@@ -111,6 +111,21 @@ class TestMatching:
         pairs, _ = match(tmp_path / "p", tmp_path / "r")
         assert [(pair.patient, pair.phase) for pair in pairs] == [("a", "ED"), ("a", "ES")]
 
+    def test_phases_from_the_info_beside_references_without_images(self, tmp_path):
+        for name in ("a_frame01", "a_frame08"):
+            _write(tmp_path / "p", f"{name}.seg.nrrd", _labels(2, 2, 2))
+            _write(tmp_path / "r", f"{name}_gt.nii.gz", _labels(2, 2, 2))
+        (tmp_path / "r" / "Info.cfg").write_text("ED: 8\nES: 1\n")
+        pairs, _ = match(tmp_path / "p", tmp_path / "r")
+        assert [(pair.patient, pair.phase) for pair in pairs] == [("a", "ES"), ("a", "ED")]
+
+    def test_patients_from_a_list_beside_references_without_images(self, tmp_path):
+        _write(tmp_path / "p", "x_seg.nii.gz", _labels(2, 2, 2))
+        _write(tmp_path / "r" / "truth", "x_gt.nii.gz", _labels(2, 2, 2))
+        (tmp_path / "r" / "cases.csv").write_text("image,patient,phase\n../x.nii.gz,anna,ES\n")
+        (pair,), _ = match(tmp_path / "p", tmp_path / "r")
+        assert (pair.patient, pair.phase, pair.image) == ("anna", "ES", None)
+
     def test_nnunet_layout(self, tmp_path):
         data = tmp_path / "Dataset001"
         _write(data / "labelsTr", "heart_01.nii.gz", _labels(2, 2, 2))
@@ -126,7 +141,7 @@ class TestMatching:
         write_volume(tmp_path / "scan7.nii.gz", _image())
         (tmp_path / "cases.csv").write_text("image,labels,patient,phase\nscan7.nii.gz,truth/x.nii.gz,anna,ES\n")
         _write(tmp_path / "p", "scan7.nrrd", _labels(2, 2, 2))
-        (pair,), _ = match([tmp_path / "p" / "scan7.nrrd"], tmp_path / "cases.csv")
+        (pair,), _ = match(tmp_path / "p" / "scan7.nrrd", tmp_path / "cases.csv")
         assert (pair.reference.name, pair.image.name, pair.patient, pair.phase) == (
             "x.nii.gz",
             "scan7.nii.gz",
@@ -144,6 +159,22 @@ class TestMatching:
         (study[1] / "list.csv").write_text("picture,labels\na.nii.gz,b.nii.gz\n")
         with pytest.raises(UserError, match="image"):
             match(study[0], study[1] / "list.csv")
+
+    def test_a_mistake_in_the_case_list_of_a_folder_is_told(self, study):
+        (study[1] / "cases.csv").write_text("image,labels,role\na.nii.gz,b.nii.gz,labelled\n")
+        with pytest.raises(UserError, match="Did you mean 'labeled'"):
+            match(study[0], study[1])
+
+    def test_references_of_one_file_name_are_told_apart_by_their_folders(self, tmp_path):
+        for folder in ("anna", "bob"):
+            write_volume(tmp_path / "r" / folder / "sax.nii.gz", _image())
+            _write(tmp_path / "r" / folder, "sax_gt.nii.gz", _labels(2, 2, 2))
+        _write(tmp_path / "p", "anna_sax.nii.gz", _labels(2, 2, 2))
+        _write(tmp_path / "p", "sax.nii.gz", _labels(2, 2, 2))  # whose?
+        pairs, strangers = match(tmp_path / "p", tmp_path / "r")
+        (pair,) = pairs
+        assert (pair.case, pair.patient, pair.reference.parent.name) == ("anna_sax", "anna_sax", "anna")
+        assert [path.name for path in strangers] == ["sax.nii.gz"]
 
     def test_confidence_maps_are_no_segmentations(self, study):
         write_volume(study[0] / "patient001_frame01_confidence.nii.gz", _image())
@@ -168,6 +199,87 @@ class TestMatching:
         _write(study[0] / "again", "patient001_frame01.nrrd", _labels(1, 1, 1))
         with pytest.raises(UserError, match="two files for one case"):
             match(study[0], study[1])
+
+
+class TestTimeSeries:
+    """Segmentations of a cine whose first and third frame have other references than its second one."""
+
+    @pytest.fixture
+    def series(self) -> list[Volume]:
+        return [_labels(20, 20, 20), _labels(12, 20, 12), _labels(10, 20, 8)]
+
+    def write(self, path: Path, frames: list[Volume]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_series(path, [frame.with_array(ACDC.to_source(frame.array)) for frame in frames])
+
+    def lv_dice(self, tmp_path: Path) -> dict[str, float]:
+        rows = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out").rows
+        return {row["case"]: row["dice"] for row in rows if row["structure"] == "LV cavity"}
+
+    @pytest.mark.parametrize("images", [True, False])
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+    def test_series_against_series(self, tmp_path, series, suffix, images):
+        self.write(tmp_path / "p" / f"cine{suffix}", [series[0], series[1], series[1]])
+        self.write(tmp_path / "r" / f"cine_gt{suffix}", series)
+        if images:
+            write_series(tmp_path / "r" / f"cine{suffix}", [_image()] * 3)
+        expected = {"cine_frame01": 1.0, "cine_frame02": 1.0, "cine_frame03": 2 * 8 / 20}
+        assert self.lv_dice(tmp_path) == pytest.approx(expected)
+        assert (tmp_path / "out" / "overlays" / "cine_frame03.png").exists() == images
+
+    def test_series_against_the_frames_of_acdc(self, tmp_path, series):
+        self.write(tmp_path / "p" / "patient001_4d.nii.gz", series)
+        _acdc(tmp_path / "r", "patient001", {"frame01": series[0], "frame03": series[1]})
+        assert self.lv_dice(tmp_path) == pytest.approx({"patient001_frame01": 1.0, "patient001_frame03": 2 * 8 / 20})
+        assert _read(tmp_path / "out" / "clinical.csv")  # ED and ES of one patient
+
+    @pytest.mark.parametrize("name", ["cine_4d", "cine"])
+    def test_frames_against_a_series(self, tmp_path, series, name):
+        _write(tmp_path / "p", "cine_frame03.seg.nrrd", series[1])
+        self.write(tmp_path / "r" / f"{name}_gt.nii.gz", series)
+        write_series(tmp_path / "r" / f"{name}.nii.gz", [_image()] * 3)
+        assert self.lv_dice(tmp_path) == pytest.approx({"cine_frame03": 2 * 8 / 20})
+
+    def test_series_against_a_frame_with_a_name_of_its_own(self, tmp_path, series):
+        self.write(tmp_path / "p" / "cine.nii.gz", series)
+        write_series(tmp_path / "r" / "cine.nii.gz", [_image()] * 3)
+        _write(tmp_path / "r", "systole.nii.gz", series[1])
+        rows = "image,labels,frame,name,phase\ncine.nii.gz,systole.nii.gz,2,anna,ES\n"
+        (tmp_path / "r" / "cases.csv").write_text(rows, encoding="utf-8")
+        assert self.lv_dice(tmp_path) == pytest.approx({"cine_frame03": 2 * 8 / 20})
+
+    def test_frames_without_reference_are_no_strangers(self, tmp_path, series):
+        self.write(tmp_path / "p" / "patient001_4d.nii.gz", series)
+        _acdc(tmp_path / "r", "patient001", {"frame01": series[0]})
+        pairs, strangers = match(tmp_path / "p", tmp_path / "r")
+        assert [(pair.case, pair.prediction_frame, pair.frame) for pair in pairs] == [("patient001_frame01", 0, None)]
+        assert strangers == []
+
+
+class TestCroppedSegmentations:
+    """As Slicer saves them: nothing but the box around the segments, on the voxels of the image."""
+
+    def crop(self, path: Path, labels: Volume) -> None:
+        matrix = labels.ijk_to_ras.copy()
+        matrix[:3, 3] += matrix[:3, :3] @ (1, 1, 0)  # columns, rows, slices left out
+        _write(path.parent, path.name, Volume(labels.array[:, 1:-1, 1:], matrix))
+        header, _, voxels = path.read_bytes().partition(b"\n\n")
+        lines = [line for line in header.split(b"\n") if not line.startswith(b"Segmentation_ConversionParameters")]
+        path.write_bytes(b"\n".join(lines) + b"\n\n" + voxels)
+
+    @pytest.mark.parametrize("images", [True, False])
+    @pytest.mark.parametrize("cropped", ["p", "r", "both"])
+    def test_lie_on_the_grid_of_the_image_or_of_each_other(self, tmp_path, cropped, images):
+        for folder, labels in (("p", _labels(20, 20, 20, shift=11)), ("r", _labels(20, 20, 20, shift=1))):
+            if cropped in (folder, "both"):
+                self.crop(tmp_path / folder / "a.seg.nrrd", labels)
+            else:
+                _write(tmp_path / folder, "a.nii.gz" if folder == "p" else "a_gt.nii.gz", labels)
+        if images:
+            write_volume(tmp_path / "r" / "a.nii.gz", _image())
+        result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out")
+        assert [row["dice"] for row in result.rows] == [0.5] * 3
+        assert len(result.summary["overlays"]) == images
 
 
 class TestEvaluateFolder:
@@ -233,7 +345,7 @@ class TestEvaluateFolder:
         table = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2]).table
         assert "4 volumes of 2 patients" in table
         assert "0.833 ± 0.289" in table  # RV cavity
-        assert "LV myocardium: missed altogether in 1 volumes" in table
+        assert "LV myocardium is missed altogether in 1 volume: Dice 0, no distance" in table
         assert "worst volume: patient002_frame01, mean Dice 0.500" in table
         assert "LV ejection fraction: bias +5.0 %" in table
 
@@ -277,10 +389,22 @@ class TestEvaluateFolder:
 
     def test_another_grid_names_the_file(self, study):
         _write(study[0], "patient001_frame01.nii.gz", Volume(_labels(1, 1, 1).array, np.diag([2.0, 2.0, 8.0, 1.0])))
-        with pytest.raises(UserError, match="different grids") as caught:
+        with pytest.raises(UserError, match=r"different grids \(voxels lie up to 4 mm apart") as caught:
             evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
         assert caught.value.where.endswith("patient001_frame01.nii.gz")
         assert not study[2].exists()
+
+    def test_an_image_on_another_grid_gives_no_picture_but_all_tables(self, study):
+        for path in study[1].rglob("*frame??.nii.gz"):
+            write_volume(path, Volume(_image().array[:, ::2], np.diag([2.0, 4.0, 10.0, 1.0])))
+        events = []
+        log = EventLog(None, events.append)
+        result = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2], log)
+        assert result.summary["overlays"] == []
+        assert (study[2] / "metrics.csv").is_file()
+        warnings = [event.warning for event in events if isinstance(event, Warned)]
+        assert len(warnings) == 4
+        assert all("different grids" in warning for warning in warnings)
 
     def test_can_be_stopped(self, study):
         with pytest.raises(Stopped):

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from helpers_volumes import make_matrix, make_volume, matrix_by_simpleitk
 from semicardiac.errors import UserError
 from semicardiac.volumes import (
+    count_frames,
     read_series,
     read_volume,
     write_volume,
@@ -106,6 +107,7 @@ class TestNiftiOfOthers:
         nib.save(kind(array.T, make_matrix(2), header), tmp_path / "a.nii.gz")
         volume = read_volume(tmp_path / "a.nii.gz")
         np.testing.assert_array_equal(volume.array, array)
+        assert count_frames(tmp_path / "a.nii.gz") == 1
         assert volume.array.dtype.isnative
         np.testing.assert_allclose(volume.ijk_to_ras, make_matrix(2), atol=1e-4)
 
@@ -113,6 +115,7 @@ class TestNiftiOfOthers:
         write_volume(tmp_path / "a.nii.gz", make_volume())
         (tmp_path / "a.nii.gz").rename(tmp_path / "b.nii")
         np.testing.assert_array_equal(read_volume(tmp_path / "b.nii").array, make_volume().array)
+        assert count_frames(tmp_path / "b.nii") == 1
 
 
 class TestDicom:
@@ -162,6 +165,14 @@ class TestDicom:
         write_dicom(tmp_path / "s", self.array[:2], description="scout", uid="1.2.4", number="9")
         with pytest.raises(UserError, match=r"2 DICOM series: 'cine sax' \(5 files\); 'scout' \(2 files\)"):
             read_volume(tmp_path / "s")
+
+    def test_a_cine_with_a_series_for_each_slice_is_told_how_to_mend_it(self, tmp_path):
+        for number in range(3):
+            array = self.array[number : number + 1]
+            for phase in ("1", "2"):
+                write_dicom(tmp_path / "s", array, uid=f"1.2.{number + 5}", number=f"{number}{phase}")
+        with pytest.raises(UserError, match=r"3 DICOM series.*\(2 files\).*export them as one series, or join them"):
+            read_series(tmp_path / "s")
 
     def test_a_folder_without_dicom(self, tmp_path):
         (tmp_path / "notes.txt").write_text("x")

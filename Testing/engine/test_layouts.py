@@ -55,6 +55,18 @@ class TestAcdcLayout:
         )
         assert table(discover([tmp_path]), "phase") == [("ES",), ("ED",)]
 
+    def test_a_table_that_has_changed_is_read_again(self, tmp_path):
+        self.acdc(tmp_path, patients=(1,))
+        for first, second in (("ED", "ES"), ("ES", "ED")):
+            rows = f"patient001_frame01,{first}\npatient001_frame12,{second}\n"
+            (tmp_path / "cases.csv").write_text(f"case,phase\n{rows}", encoding="utf-8")
+            assert table(discover([tmp_path]), "phase") == [(first,), (second,)]
+
+    def test_a_table_with_semicolons(self, tmp_path):
+        self.acdc(tmp_path, patients=(1,))
+        (tmp_path / "cases.csv").write_text("case; phase\npatient001_frame01; ES\npatient001_frame12; ED\n")
+        assert table(discover([tmp_path]), "phase") == [("ES",), ("ED",)]
+
     def test_more_than_two_frames_have_no_phase(self, tmp_path):
         self.acdc(tmp_path, patients=(1,))
         touch(tmp_path / "patient001" / "patient001_frame07.nii.gz")
@@ -114,6 +126,10 @@ class TestOtherLayouts:
         ]
         assert cases[0].labels == tmp_path / "labelsTr" / "patient001_frame01.nii.gz"
 
+    def test_phases_in_nnunet_layout(self, tmp_path):
+        touch(*(tmp_path / "imagesTr" / f"patient001_{frame}_0000.nii.gz" for frame in ("frame01", "frame12")))
+        assert table(discover([tmp_path]), "phase") == [("ED",), ("ES",)]
+
     def test_nnunet_with_several_channels(self, tmp_path):
         self.nnunet(tmp_path)
         (tmp_path / "dataset.json").write_text(json.dumps({"modality": {"0": "T1", "1": "T2"}}))
@@ -152,6 +168,19 @@ class TestOtherLayouts:
             ("c", tmp_path / "c.nrrd"),
         ]
 
+    def test_dicom_folders_named_by_the_phase_alone(self, tmp_path):
+        touch(tmp_path / "ann" / "ED" / "1.dcm", tmp_path / "ann" / "ES" / "1.dcm")
+        assert table(discover([tmp_path]), "name", "patient", "phase") == [
+            ("ann_ED", "ann", "ED"),
+            ("ann_ES", "ann", "ES"),
+        ]
+
+    def test_the_folder_that_one_is_in(self, tmp_path, monkeypatch):
+        touch(tmp_path / "ann" / "1.dcm", tmp_path / "bob" / "ES.nii.gz")
+        for name in ("ann", "bob"):
+            monkeypatch.chdir(tmp_path / name)
+            assert table(discover([Path()]), "patient") == [(name,)]
+
     def test_files(self, tmp_path):
         paths = [tmp_path / name for name in ("b.nii.gz", "b_gt.nii.gz", "a.nrrd")]
         touch(*paths)
@@ -162,6 +191,36 @@ class TestOtherLayouts:
         touch(*paths)
         assert table(discover(paths), "name") == [("x_img",), ("y_img",), ("z",)]
         assert table(discover([paths[0], tmp_path / "x"]), "name") == [("x_img",), ("x_img_2",)]
+
+    def test_patients_of_one_name_are_not_merged(self, tmp_path):
+        names = ["patient001_frame01", "patient001_frame12", "patient002_frame01"]
+        touch(*(tmp_path / "lyon" / name[:10] / f"{name}.nii.gz" for name in names))
+        touch(tmp_path / "oslo" / "patient001" / "patient001_frame01.nii.gz")
+        assert sorted(table(discover([tmp_path]), "name", "patient", "phase")) == [
+            ("lyon_patient001_frame01", "lyon_patient001", "ED"),
+            ("lyon_patient001_frame12", "lyon_patient001", "ES"),
+            ("oslo_patient001_frame01", "oslo_patient001", None),
+            ("patient002_frame01", "patient002", None),
+        ]
+
+    @pytest.mark.parametrize(
+        ("files", "expected"),
+        [
+            (["anna/sa_ED", "anna/sa_ES", "bob/sa_ED"], [("anna_sa", "ED"), ("anna_sa", "ES"), ("bob_sa", "ED")]),
+            (["ED/anna", "ED/bob", "ES/anna"], [("anna", "ED"), ("anna", "ES"), ("bob", None)]),
+            (["anna/ED", "anna/ES", "bob/ED"], [("anna", "ED"), ("anna", "ES"), ("bob", "ED")]),
+            (["anna/frame01", "anna/frame09"], [("anna", "ED"), ("anna", "ES")]),
+        ],
+    )
+    def test_volumes_of_a_patient_stay_together_whatever_tells_who_it_is(self, tmp_path, files, expected):
+        touch(*(tmp_path / f"{name}.nii.gz" for name in files))
+        assert sorted(table(discover([tmp_path]), "patient", "phase"), key=str) == expected
+
+    def test_a_folder_named_twice_is_no_second_patient(self, tmp_path):
+        touch(
+            tmp_path / "patient001" / "patient001_frame01.nii.gz", tmp_path / "patient001" / "patient001_frame09.nii.gz"
+        )
+        assert {case.patient for case in discover([tmp_path, tmp_path])} == {"patient001"}
 
     @pytest.mark.parametrize(
         ("files", "said"),
@@ -235,7 +294,28 @@ class TestCaseList:
 
     def test_frames_of_one_file_get_names(self, tmp_path):
         path = self.write(tmp_path, "image,frame\ncine.nii.gz,0\ncine.nii.gz,7\n")
-        assert table(read_case_list(path), "name", "frame") == [("cine_t00", 0), ("cine_t07", 7)]
+        assert table(read_case_list(path), "name", "frame") == [("cine_frame01", 0), ("cine_frame08", 7)]
+
+    def test_frames_of_a_cine_are_called_as_in_its_folder(self, tmp_path):
+        path = self.write(tmp_path, "image,frame\npatient101_4d.nii.gz,0\npatient101_4d.nii.gz,13\n")
+        assert table(read_case_list(path), "name", "patient") == [
+            ("patient101_frame01", "patient101"),
+            ("patient101_frame14", "patient101"),
+        ]
+
+    def test_files_of_one_name_are_different_patients_unless_the_list_says_who_it_is(self, tmp_path):
+        rows = "a/img.nii.gz,\nb/img.nii.gz,\nc/img.nii.gz,carl\nd/img.nii.gz,carl\n"
+        path = self.write(tmp_path, f"image,patient\n{rows}")
+        expected = [("a_img", "a_img"), ("b_img", "b_img"), ("c_img", "carl"), ("d_img", "carl")]
+        assert table(read_case_list(path), "name", "patient") == table(discover([path]), "name", "patient") == expected
+
+    def test_names_of_the_list_stay_and_the_patients_are_told_apart(self, tmp_path):
+        path = self.write(tmp_path, "image,name\na/img.nii.gz,x\nb/img.nii.gz,y\n")
+        assert table(read_case_list(path), "name", "patient") == [("x", "a_img"), ("y", "b_img")]
+
+    def test_files_named_by_the_phase_alone(self, tmp_path):
+        path = self.write(tmp_path, "image\nanna/ED.nii.gz\nanna/ES.nii.gz\n")
+        assert table(read_case_list(path), "patient", "phase") == [("anna", "ED"), ("anna", "ES")]
 
     def test_labels_of_an_unlabeled_case_stay_hidden(self, tmp_path):
         path = self.write(tmp_path, "image,labels,role\na.nii.gz,a_gt.nii.gz,unlabeled\n")

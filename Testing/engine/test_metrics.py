@@ -48,6 +48,14 @@ def _brute_force(a: np.ndarray, b: np.ndarray, spacing) -> np.ndarray:
     return np.concatenate([apart.min(1), apart.min(0)])
 
 
+def _hd95(a: np.ndarray, b: np.ndarray, spacing) -> float:
+    return metrics.hd95(metrics.surface_distances(a, b, spacing))
+
+
+def _asd(a: np.ndarray, b: np.ndarray, spacing) -> float:
+    return metrics.asd(metrics.surface_distances(a, b, spacing))
+
+
 class TestOverlap:
     @pytest.mark.parametrize(
         ("a", "b", "dice", "jaccard"),
@@ -80,8 +88,23 @@ class TestSurfaceDistances:
             index[axis] += 2
             a, b = np.zeros((5, 5, 5), bool), np.zeros((5, 5, 5), bool)
             a[1, 1, 1] = b[tuple(index)] = True
-            assert metrics.hd95(a, b, (10.0, 1.5, 2.0)) == 2 * expected
-            assert metrics.asd(a, b, (10.0, 1.5, 2.0)) == 2 * expected
+            assert _hd95(a, b, (10.0, 1.5, 2.0)) == 2 * expected
+            assert _asd(a, b, (10.0, 1.5, 2.0)) == 2 * expected
+
+    def test_two_planes_computed_by_hand(self):
+        # Planes of 3 x 3 voxels, one slice (8 mm) and one column (2 mm) apart: from either, two columns of 3 voxels see
+        # the other straight ahead at 8 mm, and the third obliquely at sqrt(8² + 2²) mm. The rows (1.5 mm) do not count.
+        a = _box((4, 5, 6), (1, 2), (1, 4), (1, 4))
+        b = _box((4, 5, 6), (2, 3), (1, 4), (2, 5))
+        oblique = math.sqrt(68)
+        assert _asd(a, b, (8.0, 1.5, 2.0)) == pytest.approx((12 * 8 + 6 * oblique) / 18)
+        assert _hd95(a, b, (8.0, 1.5, 2.0)) == pytest.approx(oblique)  # 95 % of 18 distances lies among the 6 largest
+
+    def test_hd95_lies_between_two_distances(self):
+        a, b = _box((5, 3, 3), (1, 2), (1, 2), (1, 2)), _box((5, 3, 3), (1, 4), (1, 2), (1, 2))
+        # a sees b at 0; the three voxels of b see a at 0, 8 and 16 mm. Rank 0.95 * 3 = 2.85 of (0, 0, 8, 16).
+        assert _hd95(a, b, (8.0, 1.5, 2.0)) == pytest.approx(8 + 0.85 * 8)
+        assert _asd(a, b, (8.0, 1.5, 2.0)) == pytest.approx(24 / 4)
 
     def test_shifted_square_in_a_single_slice(self):
         a, b = _box((1, 12, 12), (0, 1), (2, 6), (2, 6)), _box((1, 12, 12), (0, 1), (2, 6), (4, 8))
@@ -100,8 +123,8 @@ class TestSurfaceDistances:
         b = a.copy()
         b[0, 39, 39] = True
         pool = _brute_force(a, b, spacing)
-        assert metrics.hd95(a, b, spacing) == pytest.approx(np.percentile(pool, 95))
-        assert metrics.hd95(a, b, spacing) == 0.0  # 1 far voxel of 153; of one direction it would be 1 of 77
+        assert _hd95(a, b, spacing) == pytest.approx(np.percentile(pool, 95))
+        assert _hd95(a, b, spacing) == 0.0  # 1 far voxel of 153; of one direction it would be 1 of 77
 
     @settings(max_examples=60, deadline=None)
     @given(hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6)), st.data(), SPACINGS)
@@ -119,25 +142,25 @@ class TestSurfaceDistances:
     @settings(max_examples=30, deadline=None)
     @given(hnp.arrays(bool, (3, 5, 6)), hnp.arrays(bool, (3, 5, 6)), SPACINGS, st.integers(0, 2), st.floats(0.1, 10))
     def test_knows_no_order_no_place_and_scales_with_the_spacing(self, a, b, spacing, axis, factor):
-        expected = metrics.hd95(a, b, spacing)
-        assert metrics.hd95(b, a, spacing) == pytest.approx(expected, nan_ok=True)
-        assert metrics.asd(b, a, spacing) == pytest.approx(metrics.asd(a, b, spacing), nan_ok=True)
+        expected = _hd95(a, b, spacing)
+        assert _hd95(b, a, spacing) == pytest.approx(expected, nan_ok=True)
+        assert _asd(b, a, spacing) == pytest.approx(_asd(a, b, spacing), nan_ok=True)
         flipped = np.flip(a, axis), np.flip(b, axis)
-        assert metrics.hd95(*flipped, spacing) == pytest.approx(expected, nan_ok=True)
+        assert _hd95(*flipped, spacing) == pytest.approx(expected, nan_ok=True)
         moved = np.pad(a, ((1, 3), (2, 2), (5, 1))), np.pad(b, ((1, 3), (2, 2), (5, 1)))
-        assert metrics.hd95(*moved, spacing) == pytest.approx(expected, nan_ok=True)
+        assert _hd95(*moved, spacing) == pytest.approx(expected, nan_ok=True)
         larger = [step * factor for step in spacing]
-        assert metrics.hd95(a, b, larger) == pytest.approx(expected * factor, nan_ok=True)
+        assert _hd95(a, b, larger) == pytest.approx(expected * factor, nan_ok=True)
 
     def test_the_same_mask_is_at_no_distance(self):
         ball = np.linalg.norm(np.indices((9, 9, 9)) - 4, axis=0) < 3.5
-        assert metrics.hd95(ball, ball, (8.0, 1.0, 1.0)) == metrics.asd(ball, ball, (8.0, 1.0, 1.0)) == 0.0
+        assert _hd95(ball, ball, (8.0, 1.0, 1.0)) == _asd(ball, ball, (8.0, 1.0, 1.0)) == 0.0
 
     @pytest.mark.parametrize("filled", [(False, False), (True, False), (False, True)])
     def test_empty_is_nan_never_zero(self, filled):
         a, b = (np.full((2, 3, 3), value) for value in filled)
-        assert math.isnan(metrics.hd95(a, b, (1, 1, 1)))
-        assert math.isnan(metrics.asd(a, b, (1, 1, 1)))
+        assert math.isnan(_hd95(a, b, (1, 1, 1)))
+        assert math.isnan(_asd(a, b, (1, 1, 1)))
 
     def test_shapes_must_agree(self):
         with pytest.raises(ValueError, match=r"\(1, 2, 3\) and \(1, 3, 2\)"):
@@ -168,11 +191,11 @@ class TestAgainstMonai:
         batch = [torch.from_numpy(mask)[None, None].float() for mask in (a, b)]
         options = {"include_background": True, "spacing": spacing}
         average = monai_metrics.compute_average_surface_distance(*batch, symmetric=True, **options)
-        assert metrics.asd(a, b, spacing) == pytest.approx(average.item(), rel=1e-5)
+        assert _asd(a, b, spacing) == pytest.approx(average.item(), rel=1e-5)
         largest = monai_metrics.compute_hausdorff_distance(*batch, **options)
         assert ours.max() == pytest.approx(largest.item(), rel=1e-5)
         worse = monai_metrics.compute_hausdorff_distance(*batch, percentile=95, **options)
-        assert metrics.hd95(a, b, spacing) <= worse.item() + 1e-5
+        assert _hd95(a, b, spacing) <= worse.item() + 1e-5
 
 
 class TestEvaluatePair:
@@ -200,5 +223,5 @@ class TestEvaluatePair:
 
     def test_other_grid_is_an_error_that_says_by_how_much(self):
         array = np.ones((3, 4, 5))
-        with pytest.raises(UserError, match="different grids"):
+        with pytest.raises(UserError, match=r"voxels lie up to 1 mm apart.*1.25 x 1.5 x 8 and 1.5 x 1.5 x 8 mm"):
             metrics.evaluate_pair(_volume(array), _volume(array, spacing=(1.5, 1.5, 8.0)), ACDC)

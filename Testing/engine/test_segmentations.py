@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from helpers_volumes import ACDC, make_matrix
+from helpers import ACDC
+from helpers_volumes import make_matrix
 from semicardiac import itk
 from semicardiac.errors import UserError
 from semicardiac.volumes import (

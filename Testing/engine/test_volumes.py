@@ -10,14 +10,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from helpers import SHARED_DATA
-from helpers_volumes import ACDC, FORMATS, make_matrix, make_volume, matrix_by_simpleitk
+from helpers import ACDC, SHARED_DATA
+from helpers_volumes import FORMATS, make_matrix, make_volume, matrix_by_simpleitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from semicardiac.errors import UserError
 from semicardiac.labels import get_label_set
 from semicardiac.volumes import (
     Volume,
+    count_frames,
     read_labels,
     read_series,
     read_volume,
@@ -140,6 +141,7 @@ class TestSeries:
             np.testing.assert_array_equal(frame.array, expected.array)
             np.testing.assert_allclose(frame.ijk_to_ras, expected.ijk_to_ras, atol=1e-4)
         np.testing.assert_array_equal(read_volume(path, frame=2).array, frames[2].array)
+        assert count_frames(path) == 4
 
     @pytest.mark.parametrize("suffix", FORMATS)
     def test_times_are_not_made_up(self, tmp_path, suffix):
@@ -168,9 +170,22 @@ class TestSeries:
         write_volume(tmp_path / "a.nrrd", make_volume())
         assert [frame.array.shape for frame in read_series(tmp_path / "a.nrrd")] == [(3, 5, 4)]
 
+    @pytest.mark.parametrize("suffix", [*FORMATS, ".seg.nrrd"])
+    def test_a_single_volume_counts_as_one_frame(self, tmp_path, suffix):
+        labels = Volume(np.ones((2, 3, 3), np.uint8), np.eye(4))
+        write_labels(tmp_path / f"a{suffix}", labels, ACDC)
+        assert count_frames(tmp_path / f"a{suffix}") == 1
+
+    @pytest.mark.parametrize("suffix", [*FORMATS])
+    def test_frames_of_a_damaged_file(self, tmp_path, suffix):
+        (tmp_path / f"a{suffix}").write_bytes(b"no volume")
+        with pytest.raises(UserError, match="damaged"):
+            count_frames(tmp_path / f"a{suffix}")
+
     def test_a_fourth_axis_of_one_is_none(self, tmp_path):
         nib.save(nib.Nifti1Image(np.ones((4, 5, 3, 1), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
         assert read_volume(tmp_path / "a.nii.gz").array.shape == (3, 5, 4)
+        assert count_frames(tmp_path / "a.nii.gz") == 1
 
     def test_a_sequence_of_slicer(self, tmp_path):
         """Slicer's .seq.nrrd has the frames on an axis of the kind `list`, which ITK takes for a vector."""
@@ -184,6 +199,7 @@ class TestSeries:
         (tmp_path / "a.seq.nrrd").write_bytes(header.encode() + frames.tobytes())
         back = read_series(tmp_path / "a.seq.nrrd")
         assert [frame.time_s for frame in back] == pytest.approx([0, 0.04])
+        assert count_frames(tmp_path / "a.seq.nrrd") == 2
         np.testing.assert_array_equal([frame.array for frame in back], frames)
         np.testing.assert_array_equal(back[1].ijk_to_ras[:3, 3], [-10, -20, 30])
 

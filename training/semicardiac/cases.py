@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from .config import Roi
 from .errors import UserError, nearest
 from .labels import LabelSet
-from .layouts import Entry, Phase, entries_of_files, entries_of_folder, parse_name
+from .layouts import (
+    CASE_LIST,
+    Entry,
+    Phase,
+    entries_of_files,
+    entries_of_folder,
+    frame_name,
+    name_of,
+    parse_name,
+    read_table,
+)
 from .protocols import ROLES, Protocol, Role, assign_roles
 from .segmentations import SUFFIX as SEGMENTATION_SUFFIX
 from .volumes import Volume, is_volume_file, read_labels, read_volume, stem
-
-CASE_LIST = "cases.csv"
 
 _COLUMNS = ("image", "labels", "patient", "role", "phase", "frame", "name", "roi")
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
@@ -41,8 +49,8 @@ class Case(BaseModel):
     """Which frame of a 4D file, from 0; None for a file that holds a single volume."""
     phase: Phase | None = None
     role: Role = "unlabeled"
-    roi: tuple[float, float, float, float, float, float] | None = None
-    """Where the heart is, if somebody said so: xmin, xmax, ymin, ymax, zmin, zmax in mm, RAS."""
+    roi: Roi | None = None
+    """If somebody said where the heart is."""
 
     @field_validator("name")
     @classmethod
@@ -58,13 +66,6 @@ class Case(BaseModel):
             raise ValueError("frames are counted from 0")
         return frame
 
-    @field_validator("roi")
-    @classmethod
-    def _is_box(cls, roi: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if roi is not None and not all(low < high for low, high in zip(roi[::2], roi[1::2], strict=True)):
-            raise ValueError("a region is xmin, xmax, ymin, ymax, zmin, zmax in mm, each minimum below its maximum")
-        return roi
-
     @model_validator(mode="before")
     @classmethod
     def _hide_labels(cls, data: Any) -> Any:
@@ -75,6 +76,16 @@ class Case(BaseModel):
     def with_role(self, role: Role) -> Case:
         """The same case in another role; as an unlabeled case it loses its labels."""
         return Case.model_validate({**self.model_dump(), "role": role})
+
+
+class _Found(NamedTuple):
+    """A case before it is known what others there are."""
+
+    case: Case
+    file_name: str
+    """What its name would be by the file alone."""
+    given: Container[str] = ()
+    """Which of its fields a list has given."""
 
 
 def load_image(case: Case) -> Volume:
@@ -111,7 +122,8 @@ def discover(paths: Sequence[Path | str]) -> list[Case]:
     - a DICOM folder;
     - a volume file; labels are then named beside their image.
 
-    Without a case list, cases with labels are labeled and the others unlabeled.
+    Without a case list, cases with labels are labeled and the others unlabeled. Where files of one name lie in several
+    folders, these are taken for different patients: the names of the folders go before theirs.
 
     Returns:
         The cases with unique names, in the order of the paths.
@@ -119,25 +131,25 @@ def discover(paths: Sequence[Path | str]) -> list[Case]:
     Raises:
         UserError: If a path is missing or holds no volumes, for labels without an image, and for mistakes in a list.
     """
-    cases: list[Case] = []
+    found: list[_Found] = []
     loose: list[Path] = []
     for path in map(Path, paths):
         if not path.exists():
             raise UserError("there is no such file or folder", where=path, hint="Look for a typing error")
         if path.is_dir():
             case_list = path / CASE_LIST
-            if _names_images(case_list):
-                cases += read_case_list(case_list)
+            if case_list.is_file() and "image" in read_table(case_list).fieldnames:  # else it is a table about volumes
+                found += _read_rows(case_list)
             else:
-                cases += map(_from_entry, entries_of_folder(path))
+                found += map(_from_entry, entries_of_folder(path))
         elif path.suffix.lower() == ".csv":
-            cases += read_case_list(path)
+            found += _read_rows(path)
         elif is_volume_file(path):
             loose.append(path)
         else:
             hint = "Name NIfTI, NRRD or MetaImage files, folders of them, DICOM folders, or a case list (.csv)"
             raise UserError("this is not a volume file that can be read", where=path, hint=hint)
-    return _with_unique_names(cases + [_from_entry(entry) for entry in entries_of_files(loose)])
+    return _told_apart([*found, *map(_from_entry, entries_of_files(loose))])
 
 
 def read_case_list(path: Path) -> list[Case]:
@@ -145,29 +157,29 @@ def read_case_list(path: Path) -> list[Case]:
 
     Columns: `image`; as wanted also `labels`, `patient`, `role` (labeled, unlabeled, validation, ignore), `phase` (ED,
     ES), `frame` (in a 4D file, from 0), `name`, and `roi` (six numbers in mm, RAS). Paths are relative to the list.
-    Without a role, cases with labels are labeled. Other columns are left alone.
+    Without a role, cases with labels are labeled; without a patient or a phase, the name of the file tells them as in
+    `discover`. Other columns are left alone.
 
     Raises:
         UserError: With the line of a mistake.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"this case list cannot be read ({error})", where=path, hint="Save it as UTF-8 text") from None
-    reader = csv.DictReader(lines, delimiter=_delimiter(lines), skipinitialspace=True)
-    columns = [column.strip() for column in reader.fieldnames or ()]
-    reader.fieldnames = columns
-    if "image" not in columns:
-        what = f"the list has no column 'image'; its columns are {', '.join(columns) or 'none'}"
+    return _told_apart(_read_rows(path))
+
+
+def _read_rows(path: Path) -> list[_Found]:
+    reader = read_table(path)
+    if "image" not in reader.fieldnames:
+        what = f"the list has no column 'image'; its columns are {', '.join(reader.fieldnames) or 'none'}"
         raise UserError(what, where=path, hint="Add the column, or name the folder of the volumes instead")
-    cases = [_from_row(row, path, reader.line_num) for row in reader if any(row.values())]
-    if not cases:
+    found = [_from_row(row, path, reader.line_num) for row in reader if any(row.values())]
+    if not found:
         raise UserError("this case list is empty", where=path, hint="Write one row for each volume")
-    repeated = [name for name, count in Counter(case.name for case in cases).items() if count > 1]
-    if repeated and "name" in columns:
+    names = Counter(case.name for case, _, given in found if "name" in given)
+    repeated = [name for name, count in names.items() if count > 1]
+    if repeated:
         hint = "Give every case a name of its own"
         raise UserError(f"the name '{repeated[0]}' stands in more than one row", where=path, hint=hint)
-    return cases
+    return found
 
 
 def split(
@@ -206,12 +218,13 @@ def _role_of(case: Case, role: Role) -> Role:
     return "ignore" if role in ("labeled", "validation") and case.labels is None else role
 
 
-def _from_entry(entry: Entry) -> Case:
-    data = {**entry._asdict(), "name": _NOT_IN_NAMES.sub("_", entry.name)}
-    return Case.model_validate({**data, "role": "labeled" if entry.labels else "unlabeled"})
+def _from_entry(entry: Entry) -> _Found:
+    name = _NOT_IN_NAMES.sub("_", entry.name)
+    data = {**entry._asdict(), "name": name, "role": "labeled" if entry.labels else "unlabeled"}
+    return _Found(Case.model_validate(data), name)
 
 
-def _from_row(row: dict[str, Any], path: Path, line: int) -> Case:
+def _from_row(row: dict[str, Any], path: Path, line: int) -> _Found:
     where = f"{path}, line {line}"
     given = {key: row[key].strip() for key in _COLUMNS if row.get(key) and row[key].strip()}
     if "image" not in given:
@@ -219,9 +232,11 @@ def _from_row(row: dict[str, Any], path: Path, line: int) -> Case:
     if given.get("role", "ignore") not in ROLES:
         raise UserError(f"there is no role '{given['role']}'", where=where, hint=nearest(given["role"], ROLES))
     image = _beside(path, given["image"])
-    parts = parse_name(stem(image))
-    name = f"{stem(image)}_t{int(given['frame']):02d}" if given.get("frame", "").isdigit() else stem(image)
-    data: dict[str, Any] = {"name": _NOT_IN_NAMES.sub("_", name), "patient": parts.patient, "phase": parts.phase}
+    file_name = name_of(image.with_name(stem(image)))
+    parts = parse_name(file_name)
+    name = frame_name(file_name, int(given["frame"])) if given.get("frame", "").isdigit() else file_name
+    name = _NOT_IN_NAMES.sub("_", name)
+    data: dict[str, Any] = {"name": name, "patient": parts.patient, "phase": parts.phase}
     data |= {"role": "labeled" if "labels" in given else "unlabeled"} | given | {"image": image}
     if "labels" in given:
         data["labels"] = _beside(path, given["labels"])
@@ -230,7 +245,7 @@ def _from_row(row: dict[str, Any], path: Path, line: int) -> Case:
     if "roi" in given:
         data["roi"] = re.split(r"[\s,;]+", given["roi"])
     try:
-        return Case.model_validate(data)
+        return _Found(Case.model_validate(data), name, given)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{first['loc'][0]}: got {first['input']!r}: {first['msg']}", where=where) from None
@@ -240,29 +255,42 @@ def _beside(path: Path, entry: str) -> Path:
     return Path(os.path.normpath(path.parent / entry))
 
 
-def _names_images(case_list: Path) -> bool:
-    """Whether a file is a case list, and not a table about volumes that has the same name."""
-    if not case_list.is_file():
-        return False
-    lines = case_list.read_text(encoding="utf-8-sig", errors="replace").splitlines()[:1]
-    return "image" in [column.strip() for row in csv.reader(lines, delimiter=_delimiter(lines)) for column in row]
+def _told_apart(found: Sequence[_Found]) -> list[Case]:
+    """The cases with unique names, and patients of one name in different folders told apart."""
+    same_patient: dict[str, list[_Found]] = defaultdict(list)
+    for each in found:
+        same_patient[parse_name(each.file_name).patient].append(each)
+    depths = {patient: _telling_depth(same) for patient, same in same_patient.items()}
+    cases = [_with_folders(each, depths[parse_name(each.file_name).patient]) for each in found]
 
-
-def _delimiter(lines: list[str]) -> str:
-    header = lines[0] if lines else ""
-    return ";" if header.count(";") > header.count(",") else ","
-
-
-def _with_unique_names(cases: list[Case]) -> list[Case]:
-    """Where names repeat, that of the folder goes before, and a number behind where even that is not enough."""
     counts = Counter(case.name for case in cases)
     taken = {name for name, count in counts.items() if count == 1}
     unique = []
     for case in cases:
-        if counts[case.name] > 1:
-            base = f"{_NOT_IN_NAMES.sub('_', case.image.parent.name)}_{case.name}"
-            candidates = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
+        if counts[case.name] > 1:  # one file, named twice
+            candidates = itertools.chain([case.name], (f"{case.name}_{number}" for number in itertools.count(2)))
             case = case.model_copy(update={"name": next(name for name in candidates if name not in taken)})
             taken.add(case.name)
         unique.append(case)
     return unique
+
+
+def _telling_depth(same: Sequence[_Found]) -> int:
+    """How many folders tell files of one patient's name apart; none where their names do so."""
+    if len({each.file_name for each in same}) == len(same):
+        return 0
+    folders = {each.case.image.absolute().parent.parts for each in same}
+    return next(depth for depth in itertools.count(1) if len({parts[-depth:] for parts in folders}) == len(folders))
+
+
+def _with_folders(found: _Found, depth: int) -> Case:
+    """The case with so many of its folders before its name, and patient and phase read off the two together."""
+    if depth == 0:
+        return found.case
+    folders = found.case.image.absolute().parent.parts[-depth:]
+    parts = [part for part in folders if part != parse_name(found.file_name).patient] + [found.file_name]
+    parts.sort(key=lambda part: part.upper() in get_args(Phase))  # a patient's images may lie in folders ED and ES
+    name = _NOT_IN_NAMES.sub("_", "_".join(parts))
+    patient, _, phase = parse_name(name)
+    read_off = {"name": name, "patient": patient, "phase": found.case.phase or phase}
+    return found.case.model_copy(update={key: read_off[key] for key in read_off if key not in found.given})

@@ -189,17 +189,23 @@ class _Volumes:
         return []
 
 
-def _image_faults(image: Volume, stack: np.ndarray) -> list[tuple[Literal["error", "warning"], str, str]]:
-    """Level, what and hint of each fault of an image that could be read; `stack` is its array [slice,row,col]."""
+def image_fault(image: Volume) -> tuple[str, str] | None:
+    """Why nothing can be learned from an image, or segmented in it: what and hint; None if it is sound."""
     if not np.isfinite(image.ijk_to_ras).all() or abs(np.linalg.det(image.ijk_to_ras)) < 1e-9:
-        return [("error", "the header gives no usable spacing and orientation", "Export the volume again")]
+        return "the header gives no usable spacing and orientation", "Export the volume again"
     broken = image.array.size - int(np.isfinite(image.array).sum()) if image.array.dtype.kind == "f" else 0
     if broken:
-        what = f"{broken} of {image.array.size} voxels are NaN or infinite"
-        return [("error", what, "Replace them by a number, such as 0")]
+        return f"{broken} of {image.array.size} voxels are NaN or infinite", "Replace them by a number, such as 0"
     if image.array.min() == image.array.max():
         what = f"the image is constant: all voxels are {image.array.flat[0]:g}"
-        return [("error", what, "See whether the right volume was exported")]
+        return what, "See whether the right volume was exported"
+    return None
+
+
+def _image_faults(image: Volume, stack: np.ndarray) -> list[tuple[Literal["error", "warning"], str, str]]:
+    """Level, what and hint of each fault of an image that could be read; `stack` is its array [slice,row,col]."""
+    if fault := image_fault(image):
+        return [("error", *fault)]
     if min(stack.shape[1:]) < 2:
         what = f"the slices have {stack.shape[1]} x {stack.shape[2]} voxels"
         return [("error", what, "Export the volume as a stack of two-dimensional slices")]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .labels import LabelSet
 from .volumes import Volume
+from .wording import is_number, mean_and_sd
 
 MYOCARDIUM_G_PER_ML = 1.05
 
@@ -85,12 +86,7 @@ def agreement(measured: Sequence[float], reference: Sequence[float]) -> Agreemen
     Raises:
         ValueError: If the two differ in length.
     """
-    if len(measured) != len(reference):
-        msg = f"measurements to compare must come in pairs, got {len(measured)} and {len(reference)}"
-        raise ValueError(msg)
-    differences = np.asarray(measured, float) - np.asarray(reference, float)
-    differences = differences[~np.isnan(differences)]
-    n = len(differences)
-    bias = float(differences.mean()) if n else float("nan")
-    sd = float(differences.std(ddof=1)) if n > 1 else float("nan")
+    differences = [one - other for one, other in zip(measured, reference, strict=True)]
+    bias, sd = mean_and_sd(differences)
+    n = sum(map(is_number, differences))
     return Agreement(n=n, bias=bias, sd=sd, lower=bias - 1.96 * sd, upper=bias + 1.96 * sd)

@@ -44,7 +44,10 @@ def read_dicom(folder: Path) -> Frames:
     names = {uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid) for uid in series}
     if len(series) > 1:
         listed = "; ".join(f"{_description(names[uid][0], uid)} ({len(names[uid])} files)" for uid in series[:8])
-        hint = "Put each series into a folder of its own"
+        hint = (
+            "Put each series into a folder of its own; where each slice of a cine is a series, export them as one "
+            "series, or join them into one NIfTI or NRRD file first"
+        )
         raise UserError(f"this folder holds {len(series)} DICOM series: {listed}", where=folder, hint=hint)
     stacks = _stacks([_describe(name) for name in names[series[0]]], folder)
     read = [_read_stack(stack, folder) for stack in stacks]

@@ -27,8 +27,9 @@ from .labels import LabelSet
 from .matching import Pair, match
 from .metrics import evaluate_pair
 from .overlays import overlay_montage, write_png
+from .segmentations import SUFFIX as SEGMENTATION_SUFFIX
 from .summary import by_volume, format_table, summarize
-from .volumes import read_labels, read_volume, write_labels
+from .volumes import Volume, read_labels, read_volume, same_geometry, write_labels
 
 if TYPE_CHECKING:
     from .compute import ComputePlan
@@ -62,7 +63,7 @@ def never() -> bool:
 
 
 def evaluate_folder(
-    predictions: Path | Sequence[Path],
+    predictions: Path,
     reference: Path,
     label_set: LabelSet,
     out: Path,
@@ -72,7 +73,7 @@ def evaluate_folder(
     """Compares segmentations with the reference segmentations of the same names, and writes the tables.
 
     Args:
-        predictions: A folder, searched at any depth, or label files; each is named after its image.
+        predictions: A folder, searched at any depth, or a label file; each is named after its image.
         reference: See `matching.match`.
         label_set: What the labels mean, in both.
         out: Folder for the tables.
@@ -133,18 +134,16 @@ def evaluate_pairs(
         if stop():
             raise Stopped
         events.emit(Progress(stage="evaluate", step=number, total=len(pairs), case=pair.case))
-        prediction = read_labels(pair.prediction, label_set)
-        reference = read_labels(pair.reference, label_set, frame=pair.frame)
         try:
-            measured = evaluate_pair(prediction, reference, label_set)
+            measured = evaluate_pair(*_read(pair, label_set), label_set)
         except UserError as error:
-            raise UserError(error.what, where=pair.prediction, hint=error.hint) from None
+            raise UserError(error.what, where=error.where or pair.prediction, hint=error.hint) from None
         rows += [{"case": pair.case, "patient": pair.patient, "phase": pair.phase or "", **row} for row in measured]
     events.emit(Progress(stage="evaluate", step=len(pairs), total=len(pairs)))
 
     clinical = _measure_patients(rows, label_set, events)
     summary = summarize(rows, clinical, label_set)
-    summary["overlays"] = _draw(pairs, rows, label_set, out)
+    summary["overlays"] = _draw(pairs, rows, label_set, out, events)
     _write_csv(out / METRICS_CSV, list(rows[0]), rows)
     events.emit(Result(kind="metrics", path=METRICS_CSV))
     if clinical:
@@ -153,6 +152,18 @@ def evaluate_pairs(
     write_json(out / METRICS_JSON, summary)
     events.emit(Result(kind="summary", path=METRICS_JSON))
     return Evaluation(rows, clinical, summary, format_table(summary))
+
+
+def _read(pair: Pair, label_set: LabelSet) -> tuple[Volume, Volume]:
+    """Segmentation and reference. Slicer crops segmentations: they are put back on the grid of their image, or of each
+    other; whether they lie on one grid is not seen to here."""
+    cropped = any(path.name.lower().endswith(SEGMENTATION_SUFFIX) for path in (pair.prediction, pair.reference))
+    grid = read_volume(pair.image, frame=pair.frame) if cropped and pair.image else None
+    prediction = read_labels(pair.prediction, label_set, frame=pair.prediction_frame, grid=grid)
+    reference = read_labels(pair.reference, label_set, frame=pair.frame, grid=grid or prediction)
+    if cropped and grid is None:
+        prediction = read_labels(pair.prediction, label_set, frame=pair.prediction_frame, grid=reference)
+    return prediction, reference
 
 
 def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, events: EventLog) -> list[dict[str, Any]]:
@@ -186,7 +197,7 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
 
 
 def _draw(
-    pairs: Sequence[Pair], rows: Sequence[dict[str, Any]], label_set: LabelSet, out: Path
+    pairs: Sequence[Pair], rows: Sequence[dict[str, Any]], label_set: LabelSet, out: Path, events: EventLog
 ) -> list[dict[str, Any]]:
     """Pictures from the worst volume to the best in five steps, as far as there are images."""
     means = {case: value for case, value in by_volume(rows, "dice").items() if not math.isnan(value)}
@@ -198,8 +209,11 @@ def _draw(
     drawn = []
     for pair in (pictured[index] for index in chosen):
         image = read_volume(pair.image, frame=pair.frame)
-        reference = read_labels(pair.reference, label_set, frame=pair.frame)
-        picture = overlay_montage(image, read_labels(pair.prediction, label_set), label_set, reference)
+        prediction, reference = _read(pair, label_set)
+        if difference := same_geometry(image, reference):
+            events.warn(f"no picture of it: image and reference lie on different grids ({difference})", where=pair.case)
+            continue
+        picture = overlay_montage(image, prediction, label_set, reference)
         path = out / OVERLAYS / f"{pair.case}.png"
         write_png(path, picture)
         rank = ranked.index(pair.case) + 1

@@ -33,6 +33,23 @@ def read_image(path: Path) -> sitk.Image:
         raise unreadable(error, path) from None
 
 
+def count_frames(path: Path) -> int:
+    """How many frames a file holds, by its header alone.
+
+    Raises:
+        UserError: If ITK cannot read it.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise unreadable(error, path) from None
+    if _is_sequence(reader):
+        return reader.GetNumberOfComponents()
+    return reader.GetSize()[3] if reader.GetDimension() == 4 else 1
+
+
 def frames_of(image: sitk.Image, path: Path) -> Frames:
     """The frames of an image that was read from `path`.
 
@@ -62,7 +79,7 @@ def geometry_of(image: sitk.Image) -> np.ndarray:
     return matrix_from_itk(image.GetDirection(), image.GetSpacing(), image.GetOrigin())
 
 
-def _is_sequence(image: sitk.Image) -> bool:
+def _is_sequence(image: sitk.Image | sitk.ImageFileReader) -> bool:
     """Whether several values in a voxel are frames: Slicer's .seq.nrrd has an axis of the kind `list`."""
     kinds = [key for key in image.GetMetaDataKeys() if key.startswith("NRRD_kinds[")]
     return any(image.GetMetaData(key) == "list" for key in kinds)

@@ -120,18 +120,6 @@ class LabelSet(_Model):
         """Number of training labels, with background."""
         return len(self.structures) + 1
 
-    def index(self, name: str) -> int:
-        """The training label of a structure.
-
-        Raises:
-            UserError: If no structure has this name.
-        """
-        for label, structure in enumerate(self.structures, start=1):
-            if structure.name == name:
-                return label
-        where = f"label set '{self.name}'"
-        raise UserError(f"there is no structure '{name}'", where=where, hint=nearest(name, self.names))
-
     def role_index(self, role: str) -> int | None:
         """The training label of the structure that plays a role (`lv`, `myo`, `rv`), or None."""
         for label, structure in enumerate(self.structures, start=1):

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .cases import Case, discover
 from .errors import UserError
-from .layouts import parse_name
-from .volumes import is_volume_file, stem
+from .layouts import (
+    IMAGE_ENDING,
+    LABEL_ENDING,
+    LabelsAlone,
+    NameParts,
+    frame_name,
+    name_of,
+    parse_name,
+    phases_of,
+)
+from .volumes import count_frames, is_volume_file, stem
 
-_ENDING = re.compile(r"([_-](gt|labels?|seg|segmentation|mask|image)|_0000)$", re.IGNORECASE)
-_LABEL_ENDING = re.compile(r"[_-](gt|labels?|seg|segmentation|mask)$", re.IGNORECASE)
-_MAP = re.compile(r"_(confidence|entropy)$")  # what segmentation writes beside its labels
+_CHANNEL_ENDING = re.compile(r"_0000$")  # of an image in nnU-Net layout
+_MAP = re.compile(r"_(confidence|entropy|threshold|pseudo_labels)$")  # what segmentation writes beside its labels
 
 
 @dataclass(frozen=True)
@@ -29,16 +38,20 @@ class Pair:
     image: Path | None = None
     frame: int | None = None
     """Which frame of `reference` and `image`, where these are time series."""
+    prediction_frame: int | None = None
+    """Which frame of `prediction`, where it is a time series."""
 
 
-def match(predictions: Path | Sequence[Path], reference: Path) -> tuple[list[Pair], list[Path]]:
+def match(predictions: Path, reference: Path) -> tuple[list[Pair], list[Path]]:
     """Finds the reference of each segmentation by its name.
 
     Endings such as _gt, _label, _seg, and _image and _0000 of the image that the segmentation is named after, do not
-    count. Patients and phases are read off the reference as `cases.discover` does.
+    count. The frames of a time series are told apart as `layouts.frame_name` names them, so that those of a series meet
+    those of another one, and files of single frames too. Patients and phases are read off the reference as
+    `cases.discover` does.
 
     Args:
-        predictions: A folder, searched at any depth, or label files.
+        predictions: A folder, searched at any depth, or a label file.
         reference: A data set in any layout that `cases.discover` knows, or a label file or a folder of these without
             images, at any depth.
 
@@ -46,81 +59,102 @@ def match(predictions: Path | Sequence[Path], reference: Path) -> tuple[list[Pai
         Pairs sorted by case, and the segmentations that have no reference.
 
     Raises:
-        UserError: If nothing matches, or a name stands for two files.
+        UserError: If nothing matches, a name stands for two files, or a case list in `reference` is wrong.
     """
-    found = _files(predictions)
-    by_name = _unique((_plain(path), path) for path in found if not _MAP.search(stem(path)))
-    references = _references(Path(reference), found)
+    found = [path for path in _files(predictions) if not _MAP.search(stem(path))]
+    segmentations = _unique((name, path, frame) for path in found for name, frame in _frames(path))
+    references = _references(reference)
     pairs = [
-        Pair(name, case.patient, case.phase, by_name[name], labels, image, case.frame)
-        for name, (case, labels, image) in sorted(references.items())
-        if name in by_name
+        Pair(name, case.patient, case.phase, path, case.labels, image, case.frame, frame)
+        for name, (case, image) in sorted(references.items())
+        if name in segmentations
+        for path, frame in [segmentations[name]]
     ]
     if not pairs:
-        names = [f"such as '{next(iter(group))}'" if group else "none" for group in (by_name, references)]
+        names = [f"such as '{next(iter(group))}'" if group else "none" for group in (segmentations, references)]
         raise UserError(
             f"no segmentation has the name of a reference (segmentations: {names[0]}; references: {names[1]})",
             where=reference,
             hint="A segmentation is named after its image; see that both folders are of the same cases",
         )
-    return pairs, [path for name, path in sorted(by_name.items()) if name not in references]
+    matched = {pair.prediction for pair in pairs}
+    return pairs, [path for path in found if path not in matched]
 
 
-def _files(paths: Path | Sequence[Path]) -> list[Path]:
-    found = []
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        path = Path(path)
-        if not path.exists():
-            raise UserError("there is no such file or folder", where=path)
-        found += sorted(item for item in path.rglob("*") if is_volume_file(item)) if path.is_dir() else [path]
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UserError("there is no such file or folder", where=path)
+    found = sorted(item for item in path.rglob("*") if is_volume_file(item)) if path.is_dir() else [path]
     if not found:
         hint = "Label files are .nii.gz, .nrrd, .seg.nrrd or .mha"
-        raise UserError("this folder holds no label files", where=paths, hint=hint)
+        raise UserError("this folder holds no label files", where=path, hint=hint)
     return found
 
 
-def _plain(path: Path) -> str:
-    """A file's name without suffix and ending: the name of its case."""
-    return _ENDING.sub("", stem(path))
+def _plain(name: str) -> str:
+    """A name without endings: that of the case."""
+    for ending in (LABEL_ENDING, IMAGE_ENDING, _CHANNEL_ENDING):
+        name = ending.sub("", name)
+    return name
 
 
-def _references(path: Path, predictions: list[Path]) -> dict[str, tuple[Case, Path, Path | None]]:
-    """Case, label file and image (where there is one) of each reference, by plain name."""
+def _frames(path: Path, name: str | None = None) -> list[tuple[str, int | None]]:
+    """Name and number of each frame of a label file; a file with a single volume has no numbers."""
+    name, frames = name or _plain(stem(path)), count_frames(path)
+    return [(name, None)] if frames == 1 else [(frame_name(name, frame), frame) for frame in range(frames)]
+
+
+def _references(path: Path) -> dict[str, tuple[Case, Path | None]]:
+    """Each reference as a case with labels, and its image where there is one, by plain name."""
     if not path.exists():
         raise UserError("there is no such file or folder", where=path)
-    cases = discover([path]) if path.suffix.lower() == ".csv" else _discovered([path])
-    labeled = [case for case in cases if case.labels is not None]
-    if labeled:
-        by_file = {_plain(case.image): case for case in labeled if case.frame is None}
-        by_name = by_file | {case.name: case for case in labeled}
-        return {name: (case, case.labels, case.image) for name, case in by_name.items()}
-    known = {_ENDING.sub("", case.name): case for case in cases or _discovered(predictions)}
-    files = _files(path)
-    named_so = [
-        file for file in files if _LABEL_ENDING.search(stem(file))
-    ]  # else images that lie among labels count too
-    label_files = _unique((_plain(file), file) for file in named_so or files)
-    return {name: (known.get(name) or _case_of(name, file), file, None) for name, file in label_files.items()}
-
-
-def _case_of(name: str, file: Path) -> Case:
-    parts = parse_name(name)
-    return Case(name=name, patient=parts.patient, phase=parts.phase, image=file)
-
-
-def _discovered(paths: list[Path]) -> list[Case]:
-    """The cases there, or none where labels lie without images."""
     try:
-        return discover(paths)
-    except UserError:
-        return []
+        cases = discover([path])
+    except LabelsAlone:
+        cases = []
+    labeled = [frame for case in cases if case.labels is not None for frame in _frames_of_case(case)]
+    if not labeled:
+        return {case.name: (case, None) for case in _cases_of_labels(path, cases)}
+    counts = Counter(map(_file_name, labeled))
+    by_file = {_file_name(case): case for case in labeled if counts[_file_name(case)] == 1}
+    return {name: (case, case.image) for name, case in (by_file | {case.name: case for case in labeled}).items()}
 
 
-def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for name, path in named:
+def _cases_of_labels(path: Path, found: list[Case]) -> list[Case]:
+    """Cases of label files alone; `found` is what was seen in them at first: images of these names, or of a list."""
+    files = _files(path)
+    files = [file for file in files if LABEL_ENDING.search(stem(file))] or files  # they may lie among images
+    named = _unique((name, file, frame) for file in files for name, frame in _frames(file))
+    keys = {name: file.parent / name for name, (file, _) in named.items()}
+    phases = phases_of(keys.values())
+    told = {name: NameParts(parse_name(name_of(key)).patient, phase=phases[key]) for name, key in keys.items()}
+    told |= {_plain(case.name): NameParts(case.patient, phase=case.phase) for case in found}
+    return [
+        Case(
+            name=name, patient=told[name].patient, phase=told[name].phase,
+            image=file, labels=file, frame=frame, role="validation",
+        )
+        for name, (file, frame) in named.items()
+    ]  # fmt: skip
+
+
+def _frames_of_case(case: Case) -> list[Case]:
+    """The case; if nobody has said which frame of a time series it is, one for each."""
+    if case.frame is not None:
+        return [case]
+    return [case.model_copy(update={"name": name, "frame": frame}) for name, frame in _frames(case.labels, case.name)]
+
+
+def _file_name(case: Case) -> str:
+    name = _plain(stem(case.image))
+    return name if case.frame is None else frame_name(name, case.frame)
+
+
+def _unique(named: Iterable[tuple[str, Path, int | None]]) -> dict[str, tuple[Path, int | None]]:
+    found: dict[str, tuple[Path, int | None]] = {}
+    for name, path, frame in named:
         if name in found:
             hint = "Name one folder of segmentations at a time"
-            raise UserError(f"this and {found[name]} are two files for one case", where=path, hint=hint)
-        found[name] = path
+            raise UserError(f"this and {found[name][0]} are two files for one case", where=path, hint=hint)
+        found[name] = (path, frame)
     return found

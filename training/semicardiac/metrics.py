@@ -71,17 +71,14 @@ def surface_distances(prediction: np.ndarray, reference: np.ndarray, spacing: Se
     )
 
 
-def hd95(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
-    """95th percentile of the pooled surface distances (not the larger of the two directed percentiles).
-
-    See `surface_distances` for the arguments; NaN where either mask is empty.
-    """
-    return _percentile95(surface_distances(prediction, reference, spacing))
+def hd95(distances: np.ndarray) -> float:
+    """95th percentile of pooled `surface_distances` (not the larger of the two directed ones); NaN of none."""
+    return float(np.percentile(distances, 95)) if distances.size else float("nan")
 
 
-def asd(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
-    """Mean of the pooled surface distances. See `surface_distances`; NaN where either mask is empty."""
-    return _mean(surface_distances(prediction, reference, spacing))
+def asd(distances: np.ndarray) -> float:
+    """Mean of pooled `surface_distances`; NaN of none."""
+    return float(distances.mean()) if distances.size else float("nan")
 
 
 def evaluate_pair(prediction: Volume, reference: Volume, label_set: LabelSet) -> list[dict[str, Any]]:
@@ -115,20 +112,12 @@ def evaluate_pair(prediction: Volume, reference: Volume, label_set: LabelSet) ->
                 "structure": name,
                 "dice": dice(predicted, expected),
                 "jaccard": jaccard(predicted, expected),
-                "hd95_mm": _percentile95(in_mm),
-                "asd_mm": _mean(in_mm),
-                "hd95_voxels": _percentile95(in_voxels),
-                "asd_voxels": _mean(in_voxels),
+                "hd95_mm": hd95(in_mm),
+                "asd_mm": asd(in_mm),
+                "hd95_voxels": hd95(in_voxels),
+                "asd_voxels": asd(in_voxels),
                 "prediction_ml": float(np.count_nonzero(predicted) * prediction.voxel_ml),
                 "reference_ml": float(np.count_nonzero(expected) * reference.voxel_ml),
             }
         )
     return rows
-
-
-def _percentile95(distances: np.ndarray) -> float:
-    return float(np.percentile(distances, 95)) if distances.size else float("nan")
-
-
-def _mean(distances: np.ndarray) -> float:
-    return float(distances.mean()) if distances.size else float("nan")

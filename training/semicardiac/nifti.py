@@ -16,6 +16,7 @@ from .geometry import Frames, matrix_from_itk, not_a_stack, not_scalar, regular_
 SUFFIXES = (".nii.gz", ".nii")
 
 _KINDS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the size of the header, which stands first
+_GZIP = b"\x1f\x8b"  # every gzip file begins so
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _DAMAGE = (
     OSError,
@@ -36,7 +37,7 @@ def read_nifti(path: Path) -> Frames:
     """
     try:
         data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
+        if data[:2] == _GZIP:
             data = gzip.decompress(data)  # to the very end, where the checksum is
         image = _kind(data).from_bytes(data)
         array = np.asanyarray(image.dataobj)
@@ -54,6 +55,24 @@ def read_nifti(path: Path) -> Frames:
     array = np.ascontiguousarray(array.T)
     step = float(image.header["pixdim"][4]) * _SECONDS.get(image.header.get_xyzt_units()[1], 0.0)
     return Frames(array, _matrix(path, image), regular_times(len(array), step))
+
+
+def count_frames(path: Path) -> int:
+    """How many frames a file holds, by its header alone.
+
+    Raises:
+        UserError: If it has none.
+    """
+    try:
+        with open(path, "rb") as file:
+            open_any = gzip.open if file.read(2) == _GZIP else open
+        with open_any(path, "rb") as file:
+            data = file.read(max(_KINDS))
+        kind = _kind(data)
+        shape = kind.header_class(data[: kind.header_class.sizeof_hdr]).get_data_shape()
+    except _DAMAGE as error:
+        raise unreadable(error, path) from None
+    return int(np.prod(shape[3:]))
 
 
 def write_nifti(path: Path, frames: Frames) -> None:

@@ -14,10 +14,17 @@ from . import __version__
 from .clinical import MEASURES, agreement
 from .labels import LabelSet
 from .metrics import METRICS
-from .wording import average, is_number, mean_and_sd
+from .wording import average, count, is_number, mean_and_sd
 
 MEAN = "mean"
 """Stands among the structures for the mean over all of them."""
+
+
+_UNDEFINED = {
+    "both_empty": "in neither segmentation nor reference of {}, which count in none of its means",
+    "missed": "missed altogether in {}: Dice 0, no distance",
+    "invented": "only in the segmentation of {}: Dice 0, no distance",
+}
 
 
 def summarize(
@@ -54,7 +61,7 @@ def by_volume(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, float]:
     by_case: dict[str, list[float]] = {}
     for row in rows:
         by_case.setdefault(row["case"], []).append(row[metric])
-    return {case: average(filter(is_number, values)) for case, values in by_case.items()}
+    return {case: average(values) for case, values in by_case.items()}
 
 
 def format_table(summary: dict[str, Any]) -> str:
@@ -73,12 +80,7 @@ def format_table(summary: dict[str, Any]) -> str:
     for name, found in summary["metrics"].items():
         if name == MEAN:
             continue
-        for key, text in (
-            ("both_empty", "in neither segmentation nor reference of {} volumes, which count in no mean"),
-            ("missed", "missed altogether in {} volumes (Dice 0, distances undefined)"),
-            ("invented", "only in the segmentation of {} volumes (Dice 0, distances undefined)"),
-        ):
-            notes += [f"{name}: {text.format(found[key])}"] if found[key] else []
+        notes += [f"{name} is {note}" for note in undefined_notes(found)]
     if summary["worst"]:
         notes.append(f"worst volume: {summary['worst']['case']}, mean Dice {summary['worst']['mean_dice']:.3f}")
     for measure, found in summary["agreement"].items():
@@ -86,6 +88,11 @@ def format_table(summary: dict[str, Any]) -> str:
         limits = f", 95 % limits {found['lower']:+.1f} to {found['upper']:+.1f}" if found["n"] > 1 else ""
         notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({found['n']} patients)")
     return "\n".join(lines + notes).rstrip() + "\n"
+
+
+def undefined_notes(found: dict[str, Any]) -> list[str]:
+    """What the empty masks of a structure mean for its means, to be read after "the structure is"."""
+    return [text.format(count(found[key], "volume")) for key, text in _UNDEFINED.items() if found[key]]
 
 
 def format_mean(found: dict[str, Any], metric: str) -> str:

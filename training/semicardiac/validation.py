@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .cases import Case, load_image, load_labels
 from .compute import ComputePlan
 from .history import History
 from .inference import segment
 from .metrics import dice
 from .model import Model
+from .wording import average, is_number
 
 #: Case, structure, Dice.
 Score = tuple[str, str, float]
@@ -47,19 +46,15 @@ def record(scores: list[Score], table: Path, step: int) -> dict[str, Any]:
     history = History(table)
     history.cut(step - 1)  # a run that was interrupted may have come this far before
     history.add(
-        *(
-            {"step": step, "case": case, "structure": name, "dice": None if np.isnan(score) else round(score, 5)}
-            for case, name, score in scores
-        )
+        *({"step": step, "case": case, "structure": name, "dice": _rounded(score)} for case, name, score in scores)
     )
     values: dict[str, list[float]] = {}
     for _, name, score in scores:
         values.setdefault(name, []).append(score)
-    means = {name: _mean(own) for name, own in values.items()}
-    known = [mean for mean in means.values() if mean is not None]
-    return {"dice": means, "mean_dice": round(float(np.mean(known)), 5) if known else None}
+    means = {name: average(own) for name, own in values.items()}
+    dice_by_structure = {name: _rounded(mean) for name, mean in means.items()}
+    return {"dice": dice_by_structure, "mean_dice": _rounded(average(means.values()))}
 
 
-def _mean(scores: list[float]) -> float | None:
-    finite = [score for score in scores if not np.isnan(score)]
-    return round(float(np.mean(finite)), 5) if finite else None
+def _rounded(score: float) -> float | None:
+    return round(score, 5) if is_number(score) else None

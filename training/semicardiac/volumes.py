@@ -102,6 +102,20 @@ def read_series(path: Path | str) -> list[Volume]:
     return [Volume(array, frames.ijk_to_ras, time) for array, time in zip(frames.array, times, strict=True)]
 
 
+def count_frames(path: Path) -> int:
+    """How many frames a volume file or a DICOM folder holds; of a file only the header is read.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    name = path.name.lower()
+    if path.is_dir():
+        return len(read_series(path))
+    if name.endswith(segmentations.SUFFIX):  # several values in a voxel are layers there
+        return 1
+    return (nifti if name.endswith(nifti.SUFFIXES) else itk).count_frames(path)
+
+
 def pick_frame(frames: Sequence[Volume], frame: int | None, path: Path | str) -> Volume:
     """One frame of a series that was read from `path`.
 

@@ -48,10 +48,10 @@ def mean_and_sd(values: Sequence[float | None]) -> tuple[float, float]:
     return mean, sd
 
 
-def average(values: Iterable[float]) -> float:
-    """The mean, NaN of nothing."""
-    values = list(values)
-    return sum(values) / len(values) if values else math.nan
+def average(values: Iterable[float | None]) -> float:
+    """The mean of the numbers among the values, NaN where there are none."""
+    found = [value for value in values if is_number(value)]
+    return sum(found) / len(found) if found else math.nan
 
 
 def is_number(value: Any) -> bool:
