@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers import ACDC, TINY, draw_heart
 from semicardiac import augment, thresholds
 from semicardiac.cases import Case
 from semicardiac.compute import ComputePlan
 from semicardiac.config import AugmentConfig, TrainConfig, make_config
-from semicardiac.labels import LabelSet, get_label_set
+from semicardiac.labels import LabelSet
 from semicardiac.model import Model
 from semicardiac.network import build_network
 from semicardiac.step import Batch, Learner
@@ -24,7 +25,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-ACDC = get_label_set("acdc")
 CPU = ComputePlan(device="cpu", name="test", dtype="float32", channels_last=False, threads=1)
 
 #: Views that change nothing.
@@ -34,17 +34,6 @@ STILL = AugmentConfig(
 
 # Sums depend in their last bits on how many threads share them, and these tests compare bits between processes.
 torch.set_num_threads(1)
-
-#: A training that takes milliseconds a step.
-TINY = {
-    "deterministic": True,
-    "network": {"widths": (4, 8)},
-    "preprocess": {"crop": 32, "margin": 8, "spacing_mm": 2.0},
-    "locate": {"size": 32, "spacing_mm": 4.0, "widths": (4, 8), "batch": 2, "steps_max": 6},
-    "optim": {"batch_labeled": 4, "batch_mixed": (2, 4)},
-    "loss": {"class_floor": 4},
-    "schedule": {"steps": 24, "preview_every": 1.0, "warmup_steps": 0},
-}
 
 
 def merged(base: dict, top: dict) -> dict:
@@ -57,7 +46,8 @@ def merged(base: dict, top: dict) -> dict:
 
 def tiny_config(preset: str = "default", **changes: dict | float | bool) -> TrainConfig:
     """The settings of a preset at toy size: `tiny_config(loss={"rem": False})`."""
-    return make_config(preset, merged(TINY, changes))
+    base = merged(TINY, {"deterministic": True, "schedule": {"steps": 24}})
+    return make_config(preset, merged(base, changes))
 
 
 # ----- geometry
@@ -117,20 +107,11 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def heart(seed: int, *, shape=(3, 36, 40), spacing=(2.0, 2.0, 8.0), degrees=(0.0, 0.0, 0.0)) -> tuple[Volume, Volume]:
-    """A right ventricle, a ring and its cavity as columns across the slices, with noise; image and training labels."""
+    """The heart of `draw_heart` somewhere in a patient: image and training labels."""
     rng = np.random.default_rng(seed)
     matrix = ijk_to_ras(spacing, degrees, tuple(rng.uniform(-50, 50, 3)))
-    rows, cols = (np.arange(side) * step for side, step in zip(shape[1:], (spacing[1], spacing[0]), strict=True))
-    middle = np.array([rows[-1], cols[-1]]) / 2 + rng.uniform(-4, 4, 2)
-    far = np.hypot(rows[:, None] - middle[0], cols[None] - middle[1])
-    right = np.hypot(rows[:, None] - middle[0], cols[None] - middle[1] + 16)
-    plane = np.zeros(shape[1:], np.uint8)
-    plane[right < 12] = 1
-    plane[far < 14] = 2
-    plane[far < 8] = 3
-    labels = np.repeat(plane[None], shape[0], axis=0)
-    image = np.choose(labels, [30, 170, 90, 200]) + rng.normal(0, 10, shape)
-    return Volume(image.astype(np.float32), matrix), Volume(labels, matrix)
+    image, labels = draw_heart(rng, shape=shape, spacing=spacing[:2])
+    return Volume(image, matrix), Volume(labels, matrix)
 
 
 def write_case(
@@ -147,7 +128,7 @@ def write_case(
     )  # fmt: skip
 
 
-def write_study(folder: Path, *, labeled: int = 2, unlabeled: int = 2, validation: int = 0) -> tuple[Case, ...]:
+def write_cases(folder: Path, *, labeled: int = 2, unlabeled: int = 2, validation: int = 0) -> tuple[Case, ...]:
     """Cases of drawn hearts, one volume a patient."""
     roles = ["labeled"] * labeled + ["unlabeled"] * unlabeled + ["validation"] * validation
     cases = []
@@ -167,6 +148,7 @@ class Spec:
     config: TrainConfig
     labels: LabelSet = ACDC
     device: str = "cpu"
+    start_from: Path | None = None
 
 
 # ----- models and steps

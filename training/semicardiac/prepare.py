@@ -52,12 +52,13 @@ class Prepared:
     bank: SliceBank
 
 
-def prepare(context: Context, device: str) -> Prepared:
+def prepare(context: Context, device: str, start: nn.Module | None = None) -> Prepared:
     """Does the first stage, or takes up what an earlier run of the job left of it.
 
     Args:
         context: Of the training.
         device: As asked for.
+        start: A trained locator to go on from.
 
     Raises:
         Stopped: If a stop was asked for.
@@ -67,6 +68,8 @@ def prepare(context: Context, device: str) -> Prepared:
     torch.manual_seed(context.config.seed)
     kept, weights = context.folder / "findings.json", context.folder / "locator.safetensors"
     locator = build_locator(context.config) if context.config.locate.method == "network" else None
+    if locator is not None and start is not None:
+        locator.load_state_dict(start.state_dict())
     if kept.exists():
         findings = parse(Findings, read_json(kept), where=kept)
         pick_device(findings.plan.device)

@@ -38,6 +38,8 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
     pick_device(job.device)
+    if job.start_from is not None and not (places[0] / trainer.WORK).exists():
+        trainer.load_start(job.start_from, job)  # what is wrong with it is told before any long work
     if not (places[0] / trainer.WORK).exists():
         require_sound(job, events, stop)
     if job.seeds == 1:

@@ -26,7 +26,7 @@ from .events import EventLog, Preview, Progress, Result, Validation
 from .files import read_json, write_json
 from .history import History
 from .labels import LabelSet
-from .model import Model, save_model
+from .model import Model, load_model, save_model
 from .network import build_network
 from .prepare import BANK_FOLDER, COARSE_FOLDER, Prepared, prepare, refine_share
 from .previews import preview_slices, write_preview
@@ -50,6 +50,7 @@ class TrainSpec(Protocol):
     labels: LabelSet
     config: TrainConfig
     device: str
+    start_from: Path | None
 
 
 def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -81,8 +82,12 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     context = Context(folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop)
     if config.locate.method == "network" and context.unlabeled:
         context.budget.reserve = refine_share(config, context.patients)
-    ready = prepare(context, spec.device)
+    fresh = spec.start_from is not None and not (folder / CHECKPOINT).exists()
+    start = load_start(spec.start_from, spec) if fresh else None
+    ready = prepare(context, spec.device, start and start.locator)
     training = Training(folder, spec, ready, context)
+    if start is not None:
+        training.start_from(start)
     training.resume()
     training.run()
     if context.budget.reserve:
@@ -93,6 +98,22 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     for name in (COARSE_FOLDER, BANK_FOLDER):  # gigabytes for a large pool, and quickly built anew
         shutil.rmtree(context.folder / name, ignore_errors=True)
     return summary
+
+
+def load_start(path: Path, spec: TrainSpec) -> Model:
+    """The model that a training goes on from.
+
+    Raises:
+        UserError: If it cannot be read, or segments other structures or with another network.
+    """
+    start = load_model(path)
+    if start.labels.names != spec.labels.names:
+        what = f"this model segments {', '.join(start.labels.names)}, not {', '.join(spec.labels.names)}"
+        raise UserError(what, where=path, hint="Take a model of the same label set, or start without one")
+    if (start.config.network, start.config.locate.widths) != (spec.config.network, spec.config.locate.widths):
+        what = f"this model has the network {start.config.network}, not {spec.config.network}"
+        raise UserError(what, where=path, hint="Set the network as that model has it, or start without a model")
+    return start
 
 
 @dataclass(eq=False)
@@ -146,6 +167,15 @@ class Training:
         self.window = _Window(torch.zeros(5 + 2 * classes, device=self.plan.device), self.budget.used())
         self.closed_looks = 0
         self.history = History(folder / HISTORY)
+
+    def start_from(self, model: Model) -> None:
+        """Takes up what an earlier training has learned; its threshold map only where the crop is the same."""
+        learner = self.learner
+        for network in (learner.student, learner.teacher.network):
+            network.load_state_dict(model.network.state_dict())
+        if model.threshold.shape == learner.thresholds.threshold.shape:
+            device = self.plan.device
+            learner.thresholds = thresholds.MapState(model.threshold.to(device), model.ratio.to(device))
 
     # ----- the loop
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_engine import write_study
+from helpers_engine import write_cases
 from helpers_training import STEPS, config_of, run
 from semicardiac import files, trainer
 from semicardiac.cases import Case
@@ -31,7 +31,7 @@ def _plain_previews(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def validated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, ...]:
     """Two labeled and two unlabeled patients, and one for validation."""
-    return write_study(tmp_path_factory.mktemp("study"), validation=1)
+    return write_cases(tmp_path_factory.mktemp("study"), validation=1)
 
 
 @pytest.fixture(scope="module")
