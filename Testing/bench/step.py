@@ -3,7 +3,7 @@
     python Testing/bench/step.py [--rounds 10] [--device auto]
 
 The variants take turns, so that a drifting machine slows all of them alike; the median of the ratios round by round is
-printed. Processor time is counted on a CPU, time on the wall (with the device waited for) on a GPU.
+printed. Processor time is counted on a CPU, time on the wall on a GPU, and a CUDA device is waited for.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def _timed(device: str, run) -> float:
     now = time.process_time if device == "cpu" else time.perf_counter
     start = now()
     run()
-    if device != "cpu":
-        torch.cuda.synchronize()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
     return now() - start
 
 

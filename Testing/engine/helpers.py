@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from semicardiac.labels import get_label_set
 
+ACDC = get_label_set("acdc")
 REPOSITORY = Path(__file__).parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
-QUICK = (
-    "network.widths=[4,8,8]", "preprocess.crop=32", "preprocess.margin=8", "preprocess.spacing_mm=2",
-    "locate.widths=[4,8]", "locate.size=32", "locate.spacing_mm=4", "locate.steps_max=20", "locate.batch=4",
-    "optim.batch_labeled=4", "optim.batch_mixed=[2,2]", "loss.contrast_grid=2", "loss.class_floor=4",
-    "schedule.preview_every=1",
-    "schedule.warmup_steps=0",
-)  # fmt: skip
-"""Settings with which a training of a few steps takes a second."""
+TINY = {
+    "network": {"widths": (4, 8)},
+    "preprocess": {"crop": 32, "margin": 8, "spacing_mm": 2.0},
+    "locate": {"size": 32, "spacing_mm": 4.0, "widths": (4, 8), "batch": 2, "steps_max": 6},
+    "optim": {"batch_labeled": 4, "batch_mixed": (2, 4)},
+    "loss": {"class_floor": 4},
+    "schedule": {"preview_every": 1.0, "warmup_steps": 0},
+}
+"""Settings with which a training takes milliseconds a step."""
+QUICK = tuple(f"{name}.{key}={json.dumps(value)}" for name, section in TINY.items() for key, value in section.items())
+"""The same as `--set` takes them."""
 
 
-def draw_heart(seed: int, *, size: int = 40, slices: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    """A crescent and a ring on noise: image float32 and ACDC labels uint8, both [slice,row,col]."""
+def draw_heart(
+    seed: int | np.random.Generator, *, shape: tuple[int, int, int] = (6, 40, 40), spacing: tuple[float, float] = (2, 2)
+) -> tuple[np.ndarray, np.ndarray]:
+    """A right ventricle, a ring and its cavity as columns across the slices, with noise.
+
+    Args:
+        seed: Of the place and the noise.
+        shape: (slices, rows, cols).
+        spacing: Of (col, row), in mm.
+
+    Returns:
+        Image float32 and ACDC labels uint8, both [slice,row,col].
+    """
     rng = np.random.default_rng(seed)
-    rows, cols = np.mgrid[:size, :size]
-    labels = np.zeros((slices, size, size), np.uint8)
-    row, col = size / 2 + rng.uniform(-3, 3, 2)
-    for index in range(slices):
-        radius = size / 8 * (1 - 0.08 * index)
-        distance = np.hypot(rows - row, cols - col)
-        right = np.hypot(rows - row, cols - (col - 1.9 * radius))
-        labels[index][right < 1.4 * radius] = 1
-        labels[index][distance < 1.7 * radius] = 2
-        labels[index][distance < radius] = 3
-    image = np.choose(labels, [40, 180, 80, 200]) + rng.normal(0, 12, labels.shape)
+    rows, cols = (np.arange(side) * step for side, step in zip(shape[1:], spacing[::-1], strict=True))
+    middle = np.array([rows[-1], cols[-1]]) / 2 + rng.uniform(-4, 4, 2)
+    far = np.hypot(rows[:, None] - middle[0], cols[None] - middle[1])
+    right = np.hypot(rows[:, None] - middle[0], cols[None] - middle[1] + 16)
+    plane = np.zeros(shape[1:], np.uint8)
+    plane[right < 12] = 1
+    plane[far < 14] = 2
+    plane[far < 8] = 3
+    labels = np.repeat(plane[None], shape[0], axis=0)
+    image = np.choose(labels, [30, 170, 90, 200]) + rng.normal(0, 10, shape)
     return image.astype(np.float32), labels
 
 

@@ -1,17 +1,34 @@
-"""What the tests of jobs share."""
+"""What the tests of jobs and of their models share, without PyTorch."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
+from helpers import ACDC
 from semicardiac import runner
 from semicardiac.cases import Case
-from semicardiac.jobs import (
-    TrainJob,
-)
-from semicardiac.labels import get_label_set
+from semicardiac.config import TrainConfig
+from semicardiac.jobs import TrainJob
+from semicardiac.package import CHECKSUMS, CONTENT
 
-ACDC = get_label_set("acdc")
+SETTINGS = {
+    "format": 1, "version": "0.1.0", "config": TrainConfig().model_dump(mode="json"),
+    "labels": ACDC.model_dump(mode="json"), "locator": True, "heart_area_mm2": [1.0, 2.0],
+    "about": {"labeled_patients": 7, "validation_mean_dice": 0.886},
+}  # fmt: skip
+
+
+def write_package(folder: Path, **changes: object) -> Path:
+    """A package whose weights are none."""
+    folder.mkdir(parents=True)
+    for name in CONTENT:
+        (folder / name).write_text(f"this is {name}")
+    (folder / "config.json").write_text(json.dumps({**SETTINGS, **changes}))
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CONTENT}
+    (folder / CHECKSUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    return folder
 
 
 def train_job(folder: Path, **fields) -> TrainJob:

@@ -96,19 +96,36 @@ class TestOptionsOfTrain:
     def test_unlabeled_cases_lose_their_labels(self, job):
         assert all(case.labels is None for case in job("--labeled", "1").cases if case.role == "unlabeled")
 
+    def test_the_model_to_start_from(self, job):
+        assert job("--start-from", "first").start_from == Path("first").absolute()
+
     def test_resume_adds_time(self, job, study: Path):
         job("--minutes", "3")
         assert main(["train", "--resume", str(study.parent / "job"), "--minutes", "4"]) == 0
         assert load_job(study.parent / "job").config.schedule.minutes == 7
 
+    def test_what_a_resumed_training_would_ignore_is_refused_by_name(self, job, study: Path, capsys):
+        before = job("--minutes", "3")
+        resume = ["train", "--resume", str(study.parent / "job")]
+        ignored = ["--labeled", "1", "--preset", "paper", "--seed", "3", "--no-rem", "--set", "loss.lambda_u=0"]
+        assert main([*resume, str(study), *ignored, "--device", "cpu", "--minutes", "4"]) == 2
+        err = capsys.readouterr().err
+        named = "DATA, --labeled, --seed, --preset, --set, --device, --no-rem"
+        assert f"{named} would change nothing" in err
+        assert "only --minutes or --steps go with --resume" in err
+        assert main([*resume, "--minutes", "4", "--steps", "9"]) == 2
+        assert "--minutes, --steps" in capsys.readouterr().err
+        assert load_job(study.parent / "job") == before
+
 
 class TestSegment:
     def test_names_results_after_inputs_and_keeps_the_grid(self, trained: Path, tmp_path: Path):
         scan = trained / "study" / "patient003" / "patient003_frame01.nii.gz"
-        out = tmp_path / "out"
-        assert main(["segment", str(trained / "job"), str(scan), "--out", str(out), "--confidence", "--entropy"]) == 0
+        out, maps = tmp_path / "out", ["--confidence", "--entropy", "--threshold", "--pseudo-labels"]
+        assert main(["segment", str(trained / "job"), str(scan), "--out", str(out), *maps]) == 0
         names = {path.name for path in out.iterdir() if path.is_file()}
-        assert names == {f"patient003_frame01{ending}.nii.gz" for ending in ("", "_confidence", "_entropy")}
+        endings = ["", *(f"_{option.removeprefix('--').replace('-', '_')}" for option in maps)]
+        assert names == {f"patient003_frame01{ending}.nii.gz" for ending in endings}
         image = sitk.ReadImage(str(scan))
         for name in names:
             result = sitk.ReadImage(str(out / name))
@@ -125,7 +142,7 @@ class TestSegment:
 
     @pytest.mark.parametrize(
         ("suffix", "names"),
-        [("nii.gz", ["cine.nii.gz"]), ("seg.nrrd", ["cine_frame00.seg.nrrd", "cine_frame01.seg.nrrd"])],
+        [("nii.gz", ["cine.nii.gz"]), ("seg.nrrd", ["cine_frame01.seg.nrrd", "cine_frame02.seg.nrrd"])],
     )
     def test_a_time_series_gives_a_time_series(self, trained: Path, tmp_path: Path, suffix: str, names: list[str]):
         frames = [sitk.GetImageFromArray(draw_heart(seed)[0]) for seed in (1, 2)]
@@ -187,20 +204,94 @@ class TestSegment:
             assert "<html" in (job / "report.html").read_text(encoding="utf-8")
 
 
-def test_info_tells_what_a_model_segments(trained: Path, capsys):
-    assert main(["info", str(trained / "job")]) == 0
+class TestInfo:
+    def test_tells_what_a_model_segments(self, trained: Path, capsys):
+        assert main(["info", str(trained / "job")]) == 0
+        out = capsys.readouterr().out
+        assert "RV cavity, LV myocardium, LV cavity" in out
+        assert "preset" in out
+
+    def test_zips_the_model(self, trained: Path, tmp_path: Path, capsys):
+        path = tmp_path / "model.zip"
+        assert main(["info", str(trained / "job"), "--zip", str(path)]) == 0
+        assert f"wrote {path}" in capsys.readouterr().out
+        scan = write_itk(tmp_path / "scan.nrrd", draw_heart(1)[0])
+        assert main(["segment", str(path), str(scan), "--out", str(tmp_path / "out")]) == 0
+        content = path.read_bytes()
+        assert main(["info", str(trained / "job"), "--zip", str(path)]) == 2
+        assert f"{path}: there is a file of this name already. Name a new file" in capsys.readouterr().err
+        assert path.read_bytes() == content
+
+
+def test_check_looks_for_what_would_stop_the_training(study: Path, capsys):
+    for options, status in (([], 0), (["--set", "optim.batch_labeled=50"], 2), (["--preset", "paper"], 2)):
+        assert main(["check", str(study), *options]) == status
     out = capsys.readouterr().out
-    assert "RV cavity, LV myocardium, LV cavity" in out
-    assert "preset" in out
+    assert "the labeled cases have 12 slices, fewer than the 50 in a batch" in out
+    assert "the labeled cases have 12 slices, fewer than the 16 in a batch" in out
 
 
-def test_a_crash_outside_a_job_has_status_1(monkeypatch, capsys):
+def test_a_job_that_is_done_says_so_when_it_is_run_again(trained: Path, tmp_path: Path, monkeypatch, capsys):
+    job = Path(shutil.copytree(trained / "job", tmp_path / "job"))
+    weights = (job / "model" / "model.safetensors").read_bytes()
+    assert main(["train", "--resume", str(job)]) == 0
+    assert "nothing was left to do" in capsys.readouterr().err
+    assert main(["run", str(job)]) == 0  # for programs, as there is no terminal here
+    started, done = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (started["event"], started["resumed"], done["event"]) == ("started", True, "done")
+    assert done["summary"]["steps"] == 6
+    assert (job / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_crash_outside_a_job_has_status_1_and_leaves_a_report_without_names(tmp_path: Path, monkeypatch, capsys):
+    folder = tmp_path / "Jane Doe"
+    write_study(folder)
+    message = f"in {folder}/patient001 with patient002_frame01"
+
     def crash(*_) -> None:
-        raise ZeroDivisionError("division by zero")
+        raise ZeroDivisionError(message)
 
-    monkeypatch.setattr("semicardiac.cli.parse_arguments", crash)
-    assert main(["info", "x"]) == 1
-    assert "ZeroDivisionError" in capsys.readouterr().err
+    monkeypatch.setattr("semicardiac.cases.discover", crash)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert main(["check", str(folder)]) == 1
+    err = capsys.readouterr().err
+    assert "error: an error inside semicardiac: ZeroDivisionError" in err
+    path = next(tmp_path.glob("semicardiac-crash-*.txt"))
+    assert f"Send us {path}" in err
+    report = path.read_text(encoding="utf-8")
+    assert "ZeroDivisionError: in <" in report
+    assert "in find" in report  # the traceback is there
+    assert not [name for name in ("Jane", "Doe", "patient00") if name in report]
+
+
+@pytest.mark.slow
+def test_a_terminal_that_knows_only_ascii(semicardiac, tmp_path: Path):
+    ascii_only = {
+        "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",
+    }  # fmt: skip
+    study = write_study(tmp_path / "study")
+
+    def run(*arguments: object) -> str:
+        done = semicardiac(*arguments, **ascii_only)
+        assert done.returncode == 0, done.stderr
+        text = done.stdout + done.stderr
+        assert text.isascii()
+        assert "?" not in text
+        return text
+
+    assert "* train" in run("--help")
+    done = semicardiac("train", "data", "--ot", "job", **ascii_only)
+    assert done.stderr.startswith("error: unrecognized options: --ot, job; did you mean --out. ")
+    roles = ("--labeled", 1, "--validation", 1)
+    run("train", study, "--out", "job", *roles, "--seeds", 2, "--steps", 4, "--device", "cpu", *quick_settings())
+    scan = study / "patient001" / "patient001_frame01.nii.gz"
+    run("segment", "job", scan, "--out", "results")
+    assert "mean +/- SD" in run("evaluate", "results", study, "--out", "evaluation")
+    run("info", "job")
+    pytest.importorskip("matplotlib")
+    run("report", "job")
+    assert "mean ± SD" in (tmp_path / "job" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
+import pytest
 from semicardiac.console import Console, Lines
-from semicardiac.events import Done, Failed, Progress, Validation, Warned, parse_line
+from semicardiac.events import Device, Done, Failed, Progress, Result, Started, Validation, Warned, parse_line
+from semicardiac.terminal import LOOKALIKE
 
 
 class Terminal(io.StringIO):
@@ -59,6 +63,40 @@ class TestConsole:
             "a table",
             "done in 1:02:05",
         ]
+
+    def test_results_are_told_from_where_the_user_stands(self):
+        stream = io.StringIO()
+        console = Console(stream, folder=Path("results/segment-job"))
+        for path in ("../scan.nii.gz", "overlays", os.path.abspath("elsewhere.nrrd")):
+            console(Result(kind="segmentation", path=path))
+        assert stream.getvalue().splitlines() == [
+            f"wrote {Path('results/scan.nii.gz')}",
+            f"wrote {Path('results/segment-job/overlays')}",
+            f"wrote {os.path.abspath('elsewhere.nrrd')}",
+        ]
+
+    def test_a_run_that_had_nothing_to_do_says_so(self):
+        start, done = Started(kind="train", version="1", pid=1, resumed=True), Done(seconds=0, cpu_seconds=0)
+        device = Device(device="cpu", name="cpu", dtype="float32", channels_last=False, threads=1)
+        for between, told in (([], "nothing was left to do"), ([device], "done in 0:00")):
+            stream = io.StringIO()
+            console = Console(stream)
+            for event in (start, *between, done):
+                console(event)
+            assert stream.getvalue().splitlines()[-1] == told
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "written"),
+    [
+        ("0.872 ± 0.051 • 2×3", "ascii", b"0.872 +/- 0.051 * 2x3"),
+        ("0.872 ± 0.051 ─", "cp1252", b"0.872 \xb1 0.051 ?"),
+        ("é … λ", "ascii", b"e ... ?"),
+        ("M\udcc3\udcbcller", "ascii", "Müller".encode()),  # a file's name in a locale that does not know it
+    ],
+)
+def test_what_a_terminal_cannot_show_becomes_what_looks_like_it(text: str, encoding: str, written: bytes):
+    assert text.encode(encoding, LOOKALIKE) == written
 
 
 class TestLines:

@@ -19,7 +19,7 @@ ONE_OF_EACH = [
     events.Result(kind="model", path="model"),
     Warned(warning="this", where="there", hint="that"),
     Failed(what="this", fault="engine"),
-    events.StoppedEvent(step=2),
+    events.StoppedEvent(),
     Done(seconds=1.0, cpu_seconds=2.0, summary={"steps": 3}),
 ]
 

@@ -18,6 +18,7 @@ from helpers_engine import (
     model_of,
     ras_of_voxels,
 )
+from scipy.ndimage import map_coordinates
 from semicardiac.errors import UserError
 from semicardiac.inference import Prediction, keep_largest, predict_square, segment, square_centroid
 from semicardiac.preprocess import as_stack, sample_images
@@ -50,7 +51,9 @@ def model(network: nn.Module | None = None, locator: nn.Module | None = None, **
 
 def checked(prediction: Prediction, volume: Volume) -> Prediction:
     """What holds of every prediction."""
-    for part in (prediction.labels, prediction.confidence, prediction.entropy):
+    for part in (
+        prediction.labels, prediction.confidence, prediction.entropy, prediction.threshold, prediction.pseudo_labels
+    ):  # fmt: skip
         assert part.array.shape == volume.array.shape
         np.testing.assert_array_equal(part.ijk_to_ras, volume.ijk_to_ras)
     assert prediction.labels.array.dtype == np.uint8
@@ -103,6 +106,37 @@ class TestWhereItLands:
         rows, cols = np.nonzero(mask.any(axis=0))
         expected = (rows.mean() * 1.6, cols.mean() * 1.3)
         assert segment(model(), volume).center == pytest.approx(expected, abs=3)
+
+
+class TestThresholdMap:
+    def test_it_lies_where_the_square_lies_and_is_scaled_by_the_class(self):
+        trained = model()
+        size, spacing = trained.config.preprocess.crop, trained.config.preprocess.spacing_mm
+        trained.threshold = 0.2 + 0.6 * torch.rand(size, size, generator=torch.Generator().manual_seed(0))
+        trained.ratio = torch.tensor([1.0, 0.75, 1.0, 1.0])
+        volume, _ = bright_ball(OBLIQUE, aside=(14, -11, 0))
+        found = segment(trained, volume, largest_component=False)
+        rows, cols = np.mgrid[:60, :64]  # 1.6 and 1.3 mm apart
+        half = (size - 1) / 2
+        at = [(rows * 1.6 - found.center[0]) / spacing + half, (cols * 1.3 - found.center[1]) / spacing + half]
+        inside = np.all([(place >= 0) & (place <= size - 1) for place in at], axis=0)
+        naive = map_coordinates(trained.threshold.numpy(), at, order=1, mode="nearest")
+        for labels, threshold in zip(found.labels.array, found.threshold.array, strict=True):
+            expected = naive * np.where(labels == 1, 0.75, 1.0)
+            np.testing.assert_allclose(threshold[inside], expected[inside], atol=1e-4)
+        beyond = np.any([(place < -1) | (place > size) for place in at], axis=0)
+        assert beyond.any()
+        assert not found.threshold.array[:, beyond].any()
+
+    def test_pseudo_labels_are_the_labels_that_pass(self):
+        trained = model(Says(torch.tensor([0.1, 0.2, 0.6, 0.1]).log().view(1, 4, 1, 1)))
+        trained.threshold[:, : trained.threshold.shape[1] // 2] = 0.7  # more than 0.6: the left half does not pass
+        volume, _ = bright_ball(OBLIQUE)
+        found = segment(trained, volume, largest_component=False)
+        middle = round(found.center[1] / 1.3)
+        np.testing.assert_array_equal(found.labels.array[2, 30, middle - 9 : middle + 10], 2)
+        np.testing.assert_array_equal(found.pseudo_labels.array[2, 30, middle - 9 : middle - 1], 0)
+        np.testing.assert_array_equal(found.pseudo_labels.array[2, 30, middle + 2 : middle + 10], 2)
 
 
 class Says(nn.Module):

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers_jobs import ACDC, train_job, work_is
+from helpers import ACDC
+from helpers_jobs import train_job, work_is
 from semicardiac import runner
 from semicardiac.config import make_config
 from semicardiac.errors import UserError

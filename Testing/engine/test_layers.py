@@ -17,19 +17,19 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "errors files events wording config labels processes explain console",
+        "errors files events wording config labels package processes explain console terminal",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation history validation previews prepare device_bank refine trainer",
         "phantom_heart phantom_scene phantom_patient phantom",
-        "record page figures report_results report_segmented report_training report",
-        "jobs crash train_job segment_job runner demo commands cli",
+        "jobs record page figures report_results report_segmented report_training report",
+        "crash train_job segment_job runner demo commands cli",
     )
     for name in row.split()
 ]
 
-LIGHT = ("errors", "files", "events", "config", "labels", "jobs", "runner", "console", "commands", "cli")
+LIGHT = ("errors", "files", "events", "config", "labels", "package", "jobs", "runner", "console", "commands", "cli")
 """What a program without PyTorch, such as the GUI, may import."""
 
 
@@ -90,4 +90,4 @@ def test_help_does_not_wait_for_heavy_libraries(arguments: list[str]):
     code = f"import sys\nfrom semicardiac.cli import main\nmain({arguments!r})\nprint('LOADED', *sys.modules)"
     names = run_python(code).partition("LOADED")[2].split()
     assert "tyro" in names
-    assert not {"torch", "numpy", "SimpleITK", "nibabel", "scipy", "skimage", "monai", "matplotlib"} & set(names)
+    assert not {"torch", "numpy", "pydantic", "SimpleITK", "nibabel", "scipy", "skimage", "matplotlib"} & set(names)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import ACDC
 from PIL import Image
 from semicardiac import overlays
-from semicardiac.labels import get_label_set
 from semicardiac.volumes import Volume
 
-ACDC = get_label_set("acdc")
 COLORS = np.array([structure.color for structure in ACDC.structures])
 GRAY = np.full((10, 10), 0.5)
 SIZE = (100, 100)  # ten pixels a voxel
@@ -58,7 +57,7 @@ class TestMontage:
     def test_slices_with_structures_one_more_at_each_end_and_a_margin(self):
         labels = np.zeros((9, 100, 100), np.uint8)
         labels[3:6, 40:60, 45:55] = 1
-        picture = overlays.overlay_montage(_volume(np.zeros((9, 100, 100))), _volume(labels), ACDC, columns=5)
+        picture = overlays.overlay_montage(_volume(np.zeros((9, 100, 100))), _volume(labels), ACDC)
         rows, cols = 20 + 2 * overlays.MARGIN_MM, 10 + 2 * overlays.MARGIN_MM
         width = round(overlays.TILE * cols / rows)
         assert picture.shape == (overlays.TILE, 5 * width + 4 * overlays.GAP, 3)
@@ -78,8 +77,8 @@ class TestMontage:
 
     def test_whole_slices_where_nothing_was_found(self):
         empty = np.zeros((3, 40, 40), np.uint8)
-        picture = overlays.overlay_montage(_volume(empty), _volume(empty), ACDC, columns=2)
-        assert picture.shape == (2 * overlays.TILE + overlays.GAP, 2 * overlays.TILE + overlays.GAP, 3)
+        picture = overlays.overlay_montage(_volume(empty), _volume(empty), ACDC)
+        assert picture.shape == (overlays.TILE, 3 * overlays.TILE + 2 * overlays.GAP, 3)
 
     def test_no_more_slices_than_can_be_seen(self):
         labels = np.ones((60, 30, 30), np.uint8)

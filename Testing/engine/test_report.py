@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import engine_environment
+from helpers import ACDC, engine_environment
+from helpers_jobs import write_package
 from PIL import Image
 
 pytest.importorskip("matplotlib")
@@ -26,12 +27,14 @@ from semicardiac.clinical import agreement
 from semicardiac.config import make_config
 from semicardiac.errors import UserError
 from semicardiac.events import Device, Done, EventLog, Failed, Result, Started, Warned
+from semicardiac.files import write_text
 from semicardiac.labels import get_label_set
 from semicardiac.matching import Pair
 from semicardiac.overlays import write_png
+from semicardiac.package import open_package, write_zip
+from semicardiac.record import Record, read_record
 from semicardiac.volumes import Volume, stem, write_labels, write_series, write_volume
 
-ACDC = get_label_set("acdc")
 GRID = np.diag([2.0, 2.0, 10.0, 1.0])
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -108,7 +111,7 @@ def make_train_job(folder: Path, *, preset: str = "default", shift: int = 0, ste
         )
         for number, (image, role) in enumerate(zip(images, roles, strict=True))
     ]  # fmt: skip
-    config = make_config(preset, {"schedule": {"minutes": 3}})
+    config = make_config(preset, {"schedule": {"minutes": 10 / 3}})
     jobs.create_job(folder, jobs.TrainJob(cases=tuple(cases), labels=ACDC, config=config, device="cpu"))
     log = EventLog(folder / "events.jsonl")
     log.emit(Started(kind="train", version="0.1.0", pid=1))
@@ -210,9 +213,12 @@ class TestTrainJob:
 
     def test_cases_settings_and_provenance(self, parsed):
         assert "Labeled 1 2 1 ED, 1 ES" in parsed.text
-        assert "schedule.minutes" in parsed.text
+        assert "schedule.minutes 3.33333 \N{EN DASH}" in parsed.text
+        assert "loss.dptm on" in parsed.text
+        assert "preprocess.clip -3, 4" in parsed.text
         assert "some cpu (cpu), 2 threads, bfloat16, channels last" in parsed.text
-        assert "2,000 steps, 3.3 min, 400 CPU-seconds" in parsed.text
+        assert "2,000 steps, 3.3 min, 6.7 min of processor time over all cores" in parsed.text
+        assert "The job took 3.3 min, 6.5 min of processor time over all cores" in parsed.text
         assert "43.2 (median)" in parsed.text
 
     def test_worst_volume_and_names_at_the_line_ends(self, parsed):
@@ -298,6 +304,36 @@ class TestUnfinishedJobs:
             report.write_report(job)
 
 
+class TestRecord:
+    def test_names_that_look_like_numbers_stay_as_they_are(self, tmp_path):
+        make_train_job(tmp_path)
+        for name in ("metrics.csv", "clinical.csv", "validation.csv"):
+            text = (tmp_path / name).read_text()
+            (tmp_path / name).write_text(text.replace("patient004_frame00", "007").replace("patient004", "1e3"))
+        record = read_record(tmp_path)
+        for rows in (record.metrics, record.validation):
+            assert "007" in {row["case"] for row in rows}
+        for rows in (record.metrics, record.clinical):
+            assert {row["patient"] for row in rows} == {"1e3", "patient005"}
+        assert {type(row["dice"]) for row in record.metrics} == {float}
+        assert all(math.isnan(row["lambda_u"]) for row in record.history[:2])
+        assert {row["stage"] for row in record.history} == {"supervised"}
+
+    def test_seeds_come_by_their_numbers(self, tmp_path):
+        for name in ("seed9", "seed10", "seed2", "seeds", "seed1-old"):
+            write_text(tmp_path / name / "events.jsonl", "")
+        assert [seed.folder.name for seed in Record(tmp_path).seeds] == ["seed2", "seed9", "seed10"]
+
+    @pytest.mark.parametrize(
+        ("preset", "warmup", "uses"), [("default", 0.35, True), ("default", 1.0, False), ("supervised", 0.5, True)]
+    )
+    def test_unlabeled_cases_take_part_unless_the_warmup_never_ends(self, tmp_path, preset, warmup, uses):
+        config = make_config(preset, {"schedule": {"minutes": 3, "warmup": warmup}})
+        case = Case(name="a", patient="a", image=tmp_path / "a.nrrd")
+        jobs.create_job(tmp_path / "job", jobs.TrainJob(cases=(case,), labels=ACDC, config=config))
+        assert read_record(tmp_path / "job").uses_unlabeled == uses
+
+
 def test_seeds_give_mean_and_standard_deviation(tmp_path):
     folder = make_train_job(tmp_path / "seeds" / "seed0", shift=0).parent
     make_train_job(folder / "seed1", shift=4)
@@ -309,17 +345,17 @@ def test_seeds_give_mean_and_standard_deviation(tmp_path):
 
 class TestSegmentJob:
     @pytest.fixture
-    def text(self, job, tmp_path) -> str:
+    def folder(self, tmp_path) -> Path:
         inputs = [tmp_path / f"anna_frame{frame}.nii.gz" for frame in ("01", "08")]
         cine, out = tmp_path / "cine.nii.gz", tmp_path / "out"
         image = np.arange(1440, dtype=np.int16).reshape(3, 12, 40)
         for path in inputs:
             write_volume(path, Volume(image, GRID))
         write_series(cine, [Volume(image, GRID, 0.05 * frame) for frame in range(3)])
-        segment = jobs.SegmentJob(model=job, inputs=(*inputs, cine), out=out)
+        segment = jobs.SegmentJob(model=tmp_path / "model.zip", inputs=(*inputs, cine), out=out)
         folder = jobs.create_job(tmp_path / "job", segment)
-        (job / "model").mkdir(exist_ok=True)
-        (job / "model" / "config.json").write_text(json.dumps({"labels": ACDC.model_dump(mode="json")}))
+        write_package(tmp_path / "package")
+        write_zip(open_package(tmp_path / "package"), tmp_path / "model.zip")
         log = EventLog(folder / "events.jsonl")
         for path, size in zip(inputs, (20, 5), strict=True):
             write_labels(out / path.name, _labels(size, 10, size), ACDC)
@@ -328,7 +364,19 @@ class TestSegmentJob:
         write_series(out / cine.name, [Volume(frame.array, GRID, 0.05 * at) for at, frame in enumerate(frames)])
         log.emit(Result(kind="segmentation", path=(out / cine.name).as_posix(), case="cine"))
         log.emit(Result(kind="segmentation", path="gone.nii.gz", case="gone"))
+        return folder
+
+    @pytest.fixture
+    def text(self, folder) -> str:
         return Page(report.write_report(folder)).text
+
+    def test_does_without_torch_also_where_the_model_is_a_zip(self, folder):
+        code = (
+            "import sys; sys.modules['torch'] = None\n"
+            f"from semicardiac.report import write_report\nwrite_report({str(folder)!r})"
+        )
+        subprocess.run([sys.executable, "-c", code], env=engine_environment(), check=True, timeout=60)
+        assert "Volumes in ml." in Page(folder / "report.html").text
 
     def test_volumes_and_files(self, text):
         assert "4 inputs segmented." in text
@@ -390,8 +438,3 @@ def test_ordinals():
     assert [wording.ordinal(place) for place in (1, 2, 3, 4, 11, 12, 13, 21, 112)] == [
         "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th",
     ]  # fmt: skip
-
-
-def test_the_report_does_without_torch():
-    code = "import sys; sys.modules['torch'] = None; import semicardiac.report"
-    subprocess.run([sys.executable, "-c", code], env=engine_environment(), check=True, timeout=60)

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import QUICK, engine_environment
-from helpers_jobs import ACDC, train_job, work_is
+from helpers import ACDC, QUICK, engine_environment
+from helpers_jobs import train_job, work_is
 from semicardiac import events, files, runner
 from semicardiac.cases import Case, discover
 from semicardiac.config import make_config, parse_assignments
@@ -21,6 +21,7 @@ from semicardiac.crash import crash_report
 from semicardiac.errors import Stopped, UserError
 from semicardiac.events import Done, Failed, Started, StoppedEvent, read_events
 from semicardiac.jobs import (
+    EvaluateJob,
     SegmentJob,
     TrainJob,
     create_job,
@@ -226,13 +227,14 @@ class TestCrashReport:
     def test_names_no_patient_and_no_file(self, tmp_path: Path):
         image = tmp_path / "Doe, Jane" / "doe_jane_frame01.nii.gz"
         job = TrainJob(cases=(Case(name="doe_jane_frame01", patient="doe_jane", image=image),), labels=ACDC)
+        message = f"cannot use {image}, which is doe_jane_frame01 of doe_jane"
         try:
-            raise RuntimeError(f"cannot use {image}, which is doe_jane_frame01 of doe_jane")
+            raise RuntimeError(message)
         except RuntimeError as error:
             report = crash_report(error, job)
         assert "doe" not in report.lower()
         assert str(Path.home()) not in report
-        assert "RuntimeError: cannot use <folder>" in report
+        assert "RuntimeError: cannot use <" in report
         assert "<case 0> of <patient of case 0>" in report
 
     def test_tells_versions_settings_and_the_place_of_the_error(self):
@@ -249,7 +251,31 @@ class TestCrashReport:
     def test_inputs_of_a_segmentation_are_hidden_too(self, tmp_path: Path):
         scan = tmp_path / "jane" / "jane_scan.nrrd"
         job = SegmentJob(model=tmp_path / "m", inputs=(scan,), out=tmp_path / "out")
-        assert "jane" not in crash_report(ValueError(f"in {scan}"), job)
+        assert "jane" not in crash_report(ValueError(f"in {scan} and jane_scan_confidence.nii.gz"), job)
+
+    @pytest.mark.parametrize("kind", ["segment", "evaluate", "train"])
+    def test_so_is_whatever_lies_in_a_folder_of_data(self, tmp_path: Path, kind: str):
+        study = tmp_path / "study"
+        files.write_text(study / "Doe, Jane" / "19700101" / "janes_heart.nii.gz", "")
+        elsewhere = tmp_path / "out"
+        case = Case(name="a", patient="a", image=study)  # a DICOM folder
+        job = {
+            "segment": SegmentJob(model=tmp_path / "m", inputs=(study,), out=elsewhere),
+            "evaluate": EvaluateJob(predictions=elsewhere, reference=study, labels=ACDC),
+            "train": TrainJob(cases=(case,), labels=ACDC),
+        }[kind]
+        told = "janes_heart, janes_heart_gt.nrrd, 'Doe, Jane' of 19700101, study/Doe, Jane/x"
+        report = crash_report(ValueError(told), job)
+        assert not [name for name in ("jane", "Jane", "Doe", "19700101", "study") if name in report]
+
+    def test_a_name_that_is_a_word_of_the_program_leaves_the_traceback_whole(self, tmp_path: Path):
+        job = EvaluateJob(predictions=tmp_path / "files", reference=tmp_path / "json", labels=ACDC)
+        try:
+            files.read_json(None)
+        except TypeError as error:
+            report = crash_report(error, job)
+        assert "files.py" in report
+        assert "in read_json" in report
 
 
 @pytest.mark.slow

@@ -33,11 +33,18 @@ RUNS = (
     ("default-7-1000", 7, 1000, []),
 )
 
+METRICS = (("dice", ".3f"), ("hd95_mm", ".1f"), ("asd_mm", ".2f"))
 
-def run(data: Path, folder: Path, labeled: int, seconds: int, more: list[str]) -> None:
-    """Trains, goes on, or does nothing, as the folder needs it."""
-    if (folder / "metrics.json").exists():
-        return
+
+def done(folder: Path) -> bool:
+    """Whether the folder holds a whole model and its measurement."""
+    return (folder / "model" / "SHA256SUMS").exists() and (folder / "metrics.json").exists()
+
+
+def run(data: Path, folder: Path, labeled: int, seconds: int, more: list[str]) -> bool:
+    """Trains, goes on, or does nothing, as the folder needs it; tells whether it is done."""
+    if done(folder):
+        return True
     command = [sys.executable, "-m", "semicardiac", "train"]
     if (folder / "work").exists():
         command += ["--resume", str(folder)]
@@ -45,26 +52,50 @@ def run(data: Path, folder: Path, labeled: int, seconds: int, more: list[str]) -
         command += [str(data), "--out", str(folder), "--split", "p70", "--labeled", str(labeled), *more]
         command += ["--minutes", str(seconds / 60), "--set", "schedule.clock=cpu"]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".log"), "a") as log:
+    log_file = folder.with_suffix(".log")
+    with open(log_file, "a", encoding="utf-8") as log:
         status = subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
-    print(f"{folder.name}: exit status {status}", flush=True)
+    print(f"{folder.name}: exit status {status}" + (f", see {log_file}" if status else ""), flush=True)
+    return status == 0
 
 
 def row(folder: Path) -> str:
-    """A line of the table: mean and per structure Dice, HD95, ASD; worst volume; steps."""
-    found = json.loads((folder / "metrics.json").read_text())
-    measured = found["metrics"]
+    """A line of the table: mean and per structure Dice, HD95, ASD; worst volume; what it cost."""
+    found, package = (json.loads((folder / name).read_text("utf-8")) for name in ("metrics.json", "model/config.json"))
+    measured, about = found["metrics"], package["about"]
     cells = []
     for name in ("mean", "RV cavity", "LV myocardium", "LV cavity"):
-        dice, hd95, asd = (measured[name][metric]["mean"] for metric in ("dice", "hd95_mm", "asd_mm"))
-        cells.append(f"{dice:.3f} {hd95:.1f} {asd:.2f}")
+        means = ((measured[name][metric]["mean"], digits) for metric, digits in METRICS)
+        cells.append(" ".join("-" if mean is None else f"{mean:{digits}}" for mean, digits in means))
     worst = f"{found['worst']['case']} {found['worst']['mean_dice']:.3f}"
-    with open(folder / "history.csv", newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    return " | ".join([folder.name, *cells, worst, f"{float(last['seconds']):.0f} s", f"{last['step']} steps"])
+    with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    cost = [
+        f"{about['training_seconds']:.0f} s",
+        f"{float(history[-1]['cpu_seconds']):.0f} CPU-s",
+        f"{about['training_steps']} steps",
+        f"{images_of(history, about['training_steps'], package['config']['optim'])} images",
+    ]
+    return " | ".join([folder.name, *cells, worst, *cost])
 
 
-def main() -> None:
+def images_of(history: list[dict[str, str]], steps: int, optim: dict) -> int:
+    """Slices that the student saw: those of each step's batch, labeled and unlabeled.
+
+    Args:
+        history: Rows of history.csv, the last of which may lie some steps before the end.
+        steps: Of the whole training.
+        optim: The settings that say how large a batch is.
+    """
+    batch = {"supervised": optim["batch_labeled"], "semi-supervised": sum(optim["batch_mixed"])}
+    images = before = 0
+    for look in history:
+        images += (int(look["step"]) - before) * batch[look["stage"]]
+        before = int(look["step"])
+    return images + (steps - before) * batch[history[-1]["stage"]]
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
@@ -74,17 +105,26 @@ def main() -> None:
     arguments = parser.parse_args()
     wanted = [part for part in arguments.only.split(",") if part]
     runs = [each for each in RUNS if not wanted or any(part in each[0] for part in wanted)]
+    failed = []
     if not arguments.table:
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            for name, labeled, seconds, more in runs:
-                pool.submit(run, arguments.data, arguments.out / name, labeled, seconds, more)
+            futures = {name: pool.submit(run, arguments.data, arguments.out / name, *more) for name, *more in runs}
+        for name, future in futures.items():
+            if error := future.exception():
+                print(f"{name}: {error!r}", file=sys.stderr)
+            if error or not future.result():
+                failed.append(name)
     print(
-        "run | mean: Dice, HD95 mm, ASD mm | RV cavity | LV myocardium | LV cavity | worst volume | budget used | steps"
+        "run | mean: Dice, HD95 mm, ASD mm | RV cavity | LV myocardium | LV cavity | worst volume | budget used | "
+        "user and system time | steps | images"
     )
     for name, *_ in runs:
-        if (arguments.out / name / "metrics.json").exists():
+        if done(arguments.out / name):
             print(row(arguments.out / name))
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Does a segmentation land on the heart when other programs read it back?
 
-    python Testing/real/geometry.py MODEL OUT VOLUME...
+    python Testing/real/geometry.py MODEL OUT VOLUME [VOLUME ...]
 
 Segments each volume through the command line, into a label volume and into a Slicer segmentation, reads image and
 result back with SimpleITK and with nibabel, and compares in patient coordinates: the grids, the centroid of each
@@ -9,6 +9,7 @@ structure, and whether the LV cavity lies on brighter voxels than the myocardium
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -41,33 +42,45 @@ def centroids_by_nibabel(path: Path, values: list[int]) -> dict[int, np.ndarray]
     return {value: nib.affines.apply_affine(image.affine, np.argwhere(array == value).mean(axis=0)) for value in values}
 
 
-def main(model: str, out: str, volumes: list[str]) -> int:
-    folder, labels = Path(out), get_label_set("acdc")
-    failures = 0
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("volumes", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    volumes, model = [str(path) for path in arguments.volumes], str(arguments.model)
     for suffix in ("nii.gz", "seg.nrrd"):
-        status = semicardiac(["segment", model, *volumes, "--out", str(folder / suffix), "--format", suffix])
+        status = semicardiac(["segment", model, *volumes, "--out", str(arguments.out / suffix), "--format", suffix])
         if status:
             return status
-    for name in map(Path, volumes):
-        result = folder / "nii.gz" / f"{stem(name)}.nii.gz"
-        values = [value for value in (1, 2, 3) if (np.asarray(nib.load(result).dataobj) == value).any()]
-        itk, nibabel = centroids_by_itk(result, values), centroids_by_nibabel(result, values)
-        between = max(float(np.linalg.norm(itk[value] - nibabel[value])) for value in values)
-        grid = float(np.abs(nib.load(result).affine - nib.load(name).affine).max())
-        volume, found = read_volume(name), read_labels(result, labels)
-        slicer = read_labels(folder / "seg.nrrd" / f"{stem(name)}.seg.nrrd", labels, grid=volume)
-        same = bool((slicer.array == found.array).all())
-        bright = [float(np.median(volume.array[found.array == value])) for value in (3, 2)]
-        good = between < 1e-3 and grid < 1e-4 and same and bright[0] > bright[1]
-        failures += not good
-        write_png(folder / f"{stem(name)}.png", overlay_montage(volume, found, labels))
-        print(
-            f"{'ok  ' if good else 'FAIL'} {stem(name)}: SimpleITK and nibabel {between:.1e} mm apart, "
-            f"grids {grid:.1e}, seg.nrrd {'the same' if same else 'DIFFERS'}, "
-            f"median LV cavity {bright[0]:.0f}, myocardium {bright[1]:.0f}"
-        )
-    return 1 if failures else 0
+    failed = [path for path in arguments.volumes if not agree(path, arguments.out)]
+    return 1 if failed else 0
+
+
+def agree(path: Path, folder: Path) -> bool:
+    """Compares the results of a volume, says how, and draws them."""
+    labels = get_label_set("acdc")
+    result = folder / "nii.gz" / f"{stem(path)}.nii.gz"
+    values = [value for value in (1, 2, 3) if (np.asarray(nib.load(result).dataobj) == value).any()]
+    if not {2, 3} <= set(values):
+        print(f"FAIL {stem(path)}: the LV cavity or the myocardium was not found, so that there is nothing to compare")
+        return False
+    itk, nibabel = centroids_by_itk(result, values), centroids_by_nibabel(result, values)
+    between = max(float(np.linalg.norm(itk[value] - nibabel[value])) for value in values)
+    grid = float(np.abs(nib.load(result).affine - nib.load(path).affine).max())
+    volume, found = read_volume(path), read_labels(result, labels)
+    slicer = read_labels(folder / "seg.nrrd" / f"{stem(path)}.seg.nrrd", labels, grid=volume)
+    same = bool((slicer.array == found.array).all())
+    bright = [float(np.median(volume.array[found.array == value])) for value in (3, 2)]
+    good = between < 1e-3 and grid < 1e-4 and same and bright[0] > bright[1]
+    write_png(folder / f"{stem(path)}.png", overlay_montage(volume, found, labels))
+    print(
+        f"{'ok  ' if good else 'FAIL'} {stem(path)}: SimpleITK and nibabel {between:.1e} mm apart, "
+        f"grids {grid:.1e}, seg.nrrd {'the same' if same else 'DIFFERS'}, "
+        f"median LV cavity {bright[0]:.0f}, myocardium {bright[1]:.0f}"
+    )
+    return good
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+    sys.exit(main())

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-import traceback
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -17,6 +17,7 @@ from . import __version__
 from .commands import COMMANDS
 from .errors import UserError
 from .explain import explain
+from .terminal import LOOKALIKE
 
 DESCRIPTION = """Cardiac segmentation from few labeled and many unlabeled volumes.
 
@@ -37,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: 0 done, 2 the user can mend it, 1 our fault, 130 stopped.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=LOOKALIKE)
     if arguments == ["--version"]:
         print(f"semicardiac {__version__}")
         return 0
@@ -54,9 +58,21 @@ def main(arguments: list[str] | None = None) -> int:
         if explained is not None:
             print(f"error: {explained}", file=sys.stderr)
             return 2
-        traceback.print_exc()
-        print(f"error: an error inside semicardiac: {error!r}. Send us the lines above.", file=sys.stderr)
+        report = _write_crash_report(error, arguments)
+        hint = f"Send us {report}, which names no patient and no file"
+        print(f"error: {UserError(f'an error inside semicardiac: {error!r}', hint=hint)}", file=sys.stderr)
         return 1
+
+
+def _write_crash_report(error: Exception, arguments: list[str]) -> str:
+    """Where the report is: no job folder is at hand, so it is a temporary file that is this user's alone."""
+    from .crash import crash_report  # numpy
+
+    paths = [Path(text) for text in arguments[1:] if not text.startswith("-")]
+    descriptor, path = tempfile.mkstemp(prefix="semicardiac-crash-", suffix=".txt")
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(crash_report(error, paths=paths))
+    return path
 
 
 def parse_arguments(arguments: list[str]) -> Any:
@@ -87,8 +103,8 @@ def parse_arguments(arguments: list[str]) -> Any:
 def _one_line(box: str) -> str:
     """The first paragraph and the nearest known option of the box that tyro draws around a complaint."""
     lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    end = lines.index("") if "" in lines else len(lines)
-    what = " ".join(lines[:end]).rstrip(".")
+    text = "\n".join(line if line.strip("-") else "" for line in lines)  # rules are dashes where there is no UTF-8
+    what = text.strip().partition("\n\n")[0].replace("\n", " ").rstrip(".")
     if "Perhaps you meant:" in lines:
         option = lines[lines.index("Perhaps you meant:") + 1].split()[0]
         what += f"; did you mean {option}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,6 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from .errors import UserError
 
-Roi = tuple[float, float, float, float, float, float]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 Data = Annotated[Positional[tuple[Path, ...]], arg(metavar="DATA", help_behavior_hint="")]
 
@@ -49,6 +48,41 @@ class Demo:
 
 
 @dataclass(frozen=True)
+class Phantom:
+    """Draw a study of phantom hearts with exact labels, to try things out on."""
+
+    out: Annotated[Path, arg(metavar="DIR")]
+    """New folder for the study, in the layout of ACDC, with a cases.csv."""
+    labeled: int = 3
+    """Patients with labels; each is drawn at end diastole and end systole."""
+    unlabeled: int = 12
+    """Patients without."""
+    validation: int = 0
+    """Patients with labels that only serve to watch a training."""
+    test: int = 4
+    """Patients that no training sees, in the folder test."""
+    cine: int = 0
+    """Frames of a time series of one more heart, cine.nii.gz; 0 for none."""
+    seed: int = 0
+    """Another number makes other hearts."""
+
+    EXAMPLES = """
+  semicardiac phantom --out study
+  semicardiac phantom --out study --labeled 2 --unlabeled 24 --cine 30"""
+
+    def run(self) -> int:
+        from .phantom import REFERENCE, write_cine, write_study
+
+        parts = {name: getattr(self, name) for name in ("labeled", "unlabeled", "validation", "test")}
+        write_study(self.out, **parts, seed=self.seed)
+        if self.cine:
+            labels = self.out / REFERENCE / "cine.nii.gz"
+            write_cine(self.out / "cine.nii.gz", frames=self.cine, labels=labels, seed=self.seed * 10_000)
+        print(f"The study is in {self.out}. Train on it:   semicardiac train {self.out} --out JOB")
+        return 0
+
+
+@dataclass(frozen=True)
 class Cases:
     """Which volumes take part, and as what."""
 
@@ -64,6 +98,10 @@ class Cases:
     """How many labeled patients are kept aside for validation: a number, or a share."""
     seed: int = 0
     """Decides on random splits and everything random in training."""
+    preset: Literal["default", "paper", "supervised"] = "default"
+    """default: our best; paper: the published recipe; supervised: default on the labeled cases alone."""
+    set: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="SECTION.KEY=VALUE")] = ()
+    """Any other setting."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps."""
 
@@ -85,6 +123,14 @@ class Cases:
             cases = split(cases, protocol=self.split or "fraction", seed=self.seed, **asked)
         return tuple(case for case in cases if case.role != "ignore"), labels
 
+    def configure(self, labels: Any, **options: Any) -> Any:
+        """The configuration: the preset, over it what the options ask for (None: nothing), over that `--set`."""
+        from .config import make_config, parse_assignments
+
+        values = {"seed": self.seed, "preprocess.plane": labels.plane, **options}
+        asked = [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
+        return make_config(self.preset, parse_assignments([*asked, *(text for texts in self.set for text in texts)]))
+
 
 @dataclass(frozen=True)
 class Check(Cases):
@@ -93,7 +139,7 @@ class Check(Cases):
     EXAMPLES = """
   semicardiac check data/acdc
   semicardiac check data/acdc --split p70 --labeled 7
-  semicardiac check cases.csv --labels mmwhs"""
+  semicardiac check cases.csv --labels mmwhs --set optim.batch_labeled=4"""
 
     def run(self) -> int:
         from .checks import check_cases, check_environment
@@ -101,8 +147,9 @@ class Check(Cases):
 
         environment = check_environment(self.device)
         cases, labels = self.find()
+        config = self.configure(labels)
         with Console() as console:
-            findings = check_cases(cases, labels, progress=console.progress_of("checking inputs"))
+            findings = check_cases(cases, labels, config, progress=console.progress_of("checking inputs"))
         for finding in findings:
             print(f"{finding.level}: {UserError(finding.what, where=finding.where, hint=finding.hint)}")
         roles = [case.role for case in cases]
@@ -122,12 +169,12 @@ class Train(Cases):
     """New folder for the training and its model."""
     resume: Annotated[Path | None, optional("JOB")] = None
     """Go on with a training that was interrupted; with --minutes or --steps, train that much longer."""
-    preset: Literal["default", "paper", "supervised"] = "default"
-    """default: our best; paper: the published recipe, literally; supervised: default on the labeled cases alone."""
     minutes: Annotated[float | None, optional()] = None
     """Time for the training; 10 if neither time nor steps are given."""
     steps: Annotated[int | None, optional()] = None
     """Steps to train, in place of a time."""
+    start_from: Annotated[Path | None, optional("MODEL")] = None
+    """Go on from a model, such as that of an earlier training with fewer labels, in place of random weights."""
     validate_every: Annotated[float | None, optional("SHARE")] = None
     """Validate each time this share of the training is done, such as 0.1; without it, at the end."""
     seeds: int = 1
@@ -140,8 +187,6 @@ class Train(Cases):
     """Without the robust entropy minimization."""
     no_contrast: Flag = False
     """Without the contrastive consistency."""
-    set: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="SECTION.KEY=VALUE")] = ()
-    """Any other setting."""
     jsonl: Flag = False
     """Events as lines of JSON on standard output, for programs."""
 
@@ -153,21 +198,27 @@ class Train(Cases):
   semicardiac train --resume runs/first --minutes 10"""
 
     def run(self) -> int:
-        from .config import make_config, parse, parse_assignments
+        from .config import parse
         from .jobs import TrainJob, create_job
 
+        if self.minutes is not None and self.steps is not None:
+            raise UserError("both a time and a number of steps are given", where="--minutes, --steps", hint="Give one")
         if self.resume is not None:
             return self._go_on(self.resume)
         if self.out is None:
             raise UserError("no folder for the training was named", where="--out", hint="Add --out JOB, a new folder")
-        if self.minutes is not None and self.steps is not None:
-            raise UserError("both a time and a number of steps are given", where="--minutes, --steps", hint="Give one")
         cases, labels = self.find()
-        assignments = [*self._assignments(labels.plane), *(text for texts in self.set for text in texts)]
-        config = make_config(self.preset, parse_assignments(assignments))
-        fields = {"cases": cases, "labels": labels, "config": config, "device": self.device, "seeds": self.seeds}
-        job = parse(TrainJob, fields, where="train")
-        return self._train(create_job(self.out, job))
+        options = {
+            "deterministic": self.deterministic,
+            "schedule.minutes": 10.0 if self.minutes is None and self.steps is None else self.minutes,
+            "schedule.steps": self.steps,
+            "schedule.validate_every": self.validate_every,
+            **{f"loss.{name}": False for name in ("dptm", "rem", "contrast") if getattr(self, f"no_{name}")},
+        }
+        config = self.configure(labels, **options)
+        job = {"cases": cases, "labels": labels, "config": config, "device": self.device, "seeds": self.seeds}
+        job["start_from"] = self.start_from
+        return self._train(create_job(self.out, parse(TrainJob, job, where="train")))
 
     def _train(self, folder: Path) -> int:
         status = _run(folder, jsonl=self.jsonl)
@@ -176,25 +227,16 @@ class Train(Cases):
             print(f"Look at how it went:   semicardiac report {folder}")
         return status
 
-    def _assignments(self, plane: str) -> list[str]:
-        """What the options ask for, in the words of `--set`, which comes after them and so wins."""
-        values = {
-            "seed": self.seed,
-            "deterministic": self.deterministic,
-            "preprocess.plane": plane,
-            "schedule.minutes": 10.0 if self.minutes is None and self.steps is None else self.minutes,
-            "schedule.steps": self.steps,
-            "schedule.validate_every": self.validate_every,
-            **{f"loss.{name}": False for name in ("dptm", "rem", "contrast") if getattr(self, f"no_{name}")},
-        }
-        return [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
-
     def _go_on(self, folder: Path) -> int:
         from .jobs import prolong
 
-        if self.out is not None or self.data:
-            hint = "Drop --out and DATA: a training that is resumed has them"
-            raise UserError("a new training and one to resume are named at once", where="--resume", hint=hint)
+        given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        refused = [name for name in given if name not in ("resume", "minutes", "steps", "jsonl")]
+        if refused:
+            names = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in refused)
+            what = f"a training that is resumed keeps its data and settings, so that {names} would change nothing"
+            hint = f"Drop {names}; only --minutes or --steps go with --resume"
+            raise UserError(what, where="--resume", hint=hint)
         if self.minutes is not None or self.steps is not None:
             prolong(folder, minutes=self.minutes, steps=self.steps)
         return self._train(folder)
@@ -216,11 +258,17 @@ class Segment:
     """Also write maps of the confidence, 0 to 1."""
     entropy: Flag = False
     """Also write maps of the entropy, 0 to 1."""
+    threshold: Flag = False
+    """Also write maps of the dynamic threshold of each voxel's class (DPTM)."""
+    pseudo_labels: Flag = False
+    """Also write what would be taught as pseudo-labels: the labels whose confidence passes that threshold."""
     flips: Flag = False
     """Average over the flips of each slice: a little better, four times slower."""
     all_components: Flag = False
     """Keep all parts of a structure, not only its largest."""
-    roi: Annotated[Roi | None, optional("XMIN XMAX YMIN YMAX ZMIN ZMAX")] = None
+    roi: Annotated[
+        tuple[float, float, float, float, float, float] | None, optional("XMIN XMAX YMIN YMAX ZMIN ZMAX")
+    ] = None
     """Where the heart is, in RAS mm, if it is not to be searched for."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps."""
@@ -234,14 +282,14 @@ class Segment:
 
     def run(self) -> int:
         from .config import parse
-        from .jobs import SegmentJob, create_job, subfolder
+        from .jobs import MAPS, SegmentJob, create_job, subfolder
 
         if not self.inputs:
             raise UserError("no volume to segment was named", where="INPUT", hint="Name volume files or folders")
         for path in (self.model, *self.inputs):
             if not path.exists():
                 raise UserError("there is no such file or folder", where=path)
-        options = {name: getattr(self, name) for name in ("confidence", "entropy", "flips", "roi", "device")}
+        options = {name: getattr(self, name) for name in (*MAPS, "flips", "roi", "device")}
         places = {"model": self.model, "inputs": self.inputs, "out": self.out}
         largest = {"suffix": f".{self.format}", "largest_component": not self.all_components}
         job = parse(SegmentJob, {**places, **options, **largest}, where="segment")
@@ -318,24 +366,33 @@ class Info:
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A job folder, or a model package (folder or zip)."""
 
+    zip: Annotated[Path | None, optional("FILE")] = None
+    """Also write the model into this file, to send."""
+
     EXAMPLES = """
-  semicardiac info runs/first"""
+  semicardiac info runs/first
+  semicardiac info runs/first --zip first.zip"""
 
     def run(self) -> int:
-        from .model import describe_model
+        from .package import open_package, write_zip
 
-        described = describe_model(self.model)
-        names = [structure["name"] for structure in described["labels"]["structures"]]
+        package = open_package(self.model)
+        package.verify()
         rows = {
-            "segments": ", ".join(names),
-            "label set": described["labels"]["name"],
-            "written by": f"semicardiac {described['version']}",
-            "preset": described["config"]["preset"],
-            **described["about"],
+            "segments": ", ".join(package.labels.names),
+            "label set": package.labels.name,
+            "written by": f"semicardiac {package.settings['version']}",
+            "preset": package.settings["config"]["preset"],
+            **package.about,
         }
         width = max(map(len, rows))
         for name, value in rows.items():
             print(f"{name.replace('_', ' '):{width}}  {value}")
+        if self.zip is not None:
+            if self.zip.exists():
+                raise UserError("there is a file of this name already", where=self.zip, hint="Name a new file")
+            write_zip(package, self.zip)
+            print(f"\nwrote {self.zip}")
         return 0
 
 
@@ -354,12 +411,13 @@ def _run(folder: Path, *, jsonl: bool) -> int:
 
     if jsonl:
         return run_job(folder, Lines())
-    with Console() as console:
+    with Console(folder=folder) as console:
         return run_job(folder, console)
 
 
 COMMANDS: dict[str, Any] = {
     "demo": Demo,
+    "phantom": Phantom,
     "check": Check,
     "train": Train,
     "segment": Segment,

@@ -31,12 +31,20 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def _box(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(low < high for low, high in zip(bounds[::2], bounds[1::2], strict=True)):
+        raise ValueError("a region is xmin, xmax, ymin, ymax, zmin, zmax in mm, each minimum below its maximum")
+    return bounds
+
+
 #: Lower and upper bound.
 Bounds = Annotated[tuple[float, float], AfterValidator(_ordered)]
 #: Bounds of a factor.
 Factor = Annotated[
     tuple[PositiveFloat, PositiveFloat], AfterValidator(lambda ends: ends if ends[0] == ends[1] else _ordered(ends))
 ]
+#: Where the heart is: xmin, xmax, ymin, ymax, zmin, zmax in mm, RAS.
+Roi = Annotated[tuple[float, float, float, float, float, float], AfterValidator(_box)]
 #: Channels of each level of a network.
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=8)]
 

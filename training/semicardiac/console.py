@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
@@ -18,6 +20,7 @@ from .events import (
     Failed,
     Progress,
     Result,
+    Started,
     StoppedEvent,
     Validation,
     Warned,
@@ -34,16 +37,20 @@ class Console:
     Args:
         stream: Where to; standard error by default.
         brief: Only progress, warnings and errors: for one of several jobs, whose results are told together.
+        folder: The job folder, which the paths of results are relative to.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, brief: bool = False) -> None:
+    def __init__(self, stream: TextIO | None = None, *, brief: bool = False, folder: Path = Path()) -> None:
         self._stream = stream or sys.stderr
         self._brief = brief
+        self._folder = folder
+        self._idle = False
         self._bar: tqdm | None = None
         self._stage = ""
         self._line_at = 0.0
 
     def __call__(self, event: AnyEvent) -> None:
+        idle, self._idle = self._idle, isinstance(event, Started)
         if isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Failed):
@@ -63,12 +70,12 @@ class Console:
             dice = ", ".join(f"{name} {_number(value)}" for name, value in event.dice.items())
             self.say(f"validation at step {event.step}: Dice {_number(event.mean_dice)} ({dice})")
         elif isinstance(event, Result):
-            self.say(f"wrote {event.path}")
+            self.say(f"wrote {os.path.normpath(self._folder / event.path)}")
         elif isinstance(event, Done):
             self._close()
             if "table" in event.summary:
                 self.say(event.summary["table"])
-            self.say(f"done in {_duration(event.seconds)}")
+            self.say("nothing was left to do" if idle else f"done in {_duration(event.seconds)}")
 
     def __enter__(self) -> Console:
         return self

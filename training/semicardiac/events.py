@@ -85,7 +85,7 @@ class Preview(Event):
 
 
 class Result(Event):
-    """A result file or node is ready; the path is relative to the job folder where it lies inside."""
+    """A result file or node is ready; the path is relative to the job folder, or absolute if it lies elsewhere."""
 
     event: Literal["result"] = "result"
     kind: str
@@ -116,7 +116,6 @@ class StoppedEvent(Event):
     """The job stopped on request; it can be resumed."""
 
     event: Literal["stopped"] = "stopped"
-    step: int | None = None
 
 
 class Done(Event):

@@ -9,9 +9,10 @@ import torch
 from skimage.measure import label as connected_components
 
 from .compute import ComputePlan
+from .config import Roi
 from .locate import find_heart, roi_center
 from .model import Model
-from .preprocess import Center, Stack, as_stack, centroid, restore_probabilities, sample_images
+from .preprocess import Center, Stack, as_stack, centroid, restore_maps, restore_probabilities, sample_images
 from .volumes import Volume
 
 #: Slices a network call: more do not pay on a CPU.
@@ -26,6 +27,10 @@ class Prediction:
         labels: Training labels, uint8.
         confidence: Largest class probability of each voxel, float32.
         entropy: Entropy of the class probabilities over its largest possible value, 0 to 1, float32.
+        threshold: The dynamic threshold M_c (Eq. 9) of each voxel's class c at the end of training, 0 to 1, float32; 0
+            outside the square that the network sees.
+        pseudo_labels: Training labels, uint8, where the confidence passes that threshold (Eq. 10), else 0: what the
+            student would be taught here.
         center: Where the square around the heart had its middle, (row, col) in mm of the stack's plane.
         doubt: Empty, or why the heart may have been missed.
     """
@@ -33,6 +38,8 @@ class Prediction:
     labels: Volume
     confidence: Volume
     entropy: Volume
+    threshold: Volume
+    pseudo_labels: Volume
     center: Center
     doubt: str
 
@@ -49,7 +56,7 @@ def segment(
     *,
     flips: bool = True,
     largest_component: bool = True,
-    roi: tuple[float, float, float, float, float, float] | None = None,
+    roi: Roi | None = None,
 ) -> Prediction:
     """Segments a volume.
 
@@ -61,7 +68,7 @@ def segment(
         plan: Where to compute; without it, full precision on the CPU.
         flips: Average over the four flips of each slice.
         largest_component: Keep of every structure only its largest connected part.
-        roi: RAS bounds in mm (x, x, y, y, z, z) of a box around the heart, instead of finding it.
+        roi: Where the heart is, instead of finding it.
     """
     plan = plan or cpu_plan()
     config = model.config
@@ -89,11 +96,15 @@ def segment(
         confidence[rows] = restored.max(axis=1)
         safe = restored.clip(1e-12, 1)
         entropy[rows] = -(safe * np.log(safe)).sum(axis=1) / np.log(model.labels.classes)
+    canonical = restore_maps(model.threshold.cpu().numpy(), stack, center, config.preprocess.spacing_mm)
+    threshold = model.ratio.cpu().numpy()[labels] * canonical
+    pseudo_labels = np.where(confidence > threshold, labels, 0).astype(np.uint8)
     if largest_component:
         labels = keep_largest(labels)
     if not labels.any():
         doubt = doubt or "no structure was found"
-    as_volume = (volume.with_array(stack.restore(array)) for array in (labels, confidence, entropy.clip(0, 1)))
+    maps = (labels, confidence, entropy.clip(0, 1), threshold, pseudo_labels)
+    as_volume = (volume.with_array(stack.restore(array)) for array in maps)
     return Prediction(*as_volume, center, doubt)
 
 

@@ -1,13 +1,13 @@
 """A job: a folder whose job.json says what to do. GUI, console and command line all go through it.
 
-Paths are absolute in memory. In job.json those inside the job folder are relative to it, so that a job can be
-moved to another machine and run there.
+Paths are absolute in memory. In the files of a job those inside the job folder are relative to it, so that a job can
+be moved to another machine and run there; so is the folder that holds it, where `semicardiac segment` puts results.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +15,12 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from . import files
-from .cases import Case
-from .config import ScheduleConfig, Section, TrainConfig, parse
+from .cases import Case, discover
+from .config import Roi, ScheduleConfig, Section, TrainConfig, parse
 from .errors import UserError, nearest
 from .labels import LabelSet
 from .processes import exclusive
+from .volumes import stem
 
 FORMAT = 1
 """Version of job.json. It rises when an older engine could not run a newer job."""
@@ -38,6 +39,12 @@ class TrainJob(Section):
     config: TrainConfig = TrainConfig()
     device: str = "auto"
     seeds: int = Field(1, ge=1, le=100)
+    start_from: Path | None = None
+    """A model to go on from, such as that of an earlier training with fewer labels."""
+
+
+MAPS = ("confidence", "entropy", "threshold", "pseudo_labels")
+"""What a segmentation can come with, in files of its own: fields of SegmentJob and of `inference.Prediction`."""
 
 
 class SegmentJob(Section):
@@ -51,10 +58,11 @@ class SegmentJob(Section):
     suffix: Literal[".nii.gz", ".nrrd", ".seg.nrrd"] = ".nii.gz"
     confidence: bool = False
     entropy: bool = False
+    threshold: bool = False
+    pseudo_labels: bool = False
     flips: bool = False
     largest_component: bool = True
-    roi: tuple[float, float, float, float, float, float] | None = None
-    """Where the heart is, in mm: RAS bounds xmin, xmax, ymin, ymax, zmin, zmax."""
+    roi: Roi | None = None
     device: str = "auto"
 
 
@@ -120,11 +128,7 @@ def write_job(folder: Path, job: Job) -> None:
     """Writes job.json; paths inside the folder become relative."""
     folder = Path(folder).absolute()
 
-    def shortened(path: Path) -> Path:
-        path = path.absolute()
-        return path.relative_to(folder) if path.is_relative_to(folder) else path
-
-    data = _map_paths(job.model_dump(), lambda path: shortened(path).as_posix())
+    data = _map_paths(job.model_dump(), lambda path: short_path(folder, path).as_posix())
     files.write_json(folder / JOB, to_jsonable_python(data))
 
 
@@ -150,7 +154,37 @@ def load_job(folder: Path) -> Job:
         raise UserError(f"there is no kind of job '{kind}'", where=f"{path}: kind", hint=nearest(kind, KINDS))
     model = KINDS[data["kind"]]
     job = parse(model, data, where=path)
-    return model.model_validate(_map_paths(job.model_dump(), lambda path: folder / path))
+    return model.model_validate(_map_paths(job.model_dump(), lambda path: full_path(folder, path)))
+
+
+def short_path(folder: Path, path: Path) -> Path:
+    """A path as the files of a job hold it: relative inside the job folder and for its parent, else absolute."""
+    path = path.absolute()
+    if path == folder.parent:
+        return Path("..")
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def full_path(folder: Path, path: Path | str) -> Path:
+    """The absolute path that the files of a job mean."""
+    return Path(os.path.normpath(folder / path))
+
+
+def named_inputs(paths: Sequence[Path]) -> dict[str, Path]:
+    """The volumes to segment by the names of their results; a folder stands for the volumes in it.
+
+    Raises:
+        UserError: If there are none, or two would have the same name.
+    """
+    inputs: dict[str, Path] = {}
+    for path in paths:
+        for image in dict.fromkeys(case.image for case in discover([path])) if path.is_dir() else [path]:
+            name = stem(image)
+            if inputs.get(name, image) != image:
+                hint = "Results are named after their inputs: segment these two into different folders"
+                raise UserError(f"this and {inputs[name]} have the same name", where=image, hint=hint)
+            inputs[name] = image
+    return inputs
 
 
 def _map_paths(value: Any, change: Callable[[Path], Any]) -> Any:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from . import augment
 from .cases import Case
 from .compute import ComputePlan
-from .config import AugmentConfig, TrainConfig
+from .config import AugmentConfig, Roi, TrainConfig
 from .context import Context
 from .dataset import SliceBank
 from .errors import UserError
@@ -179,7 +179,7 @@ def find_in_coarse(
     return Found(center, "", mass / len(images))
 
 
-def roi_center(volume: Volume, stack: Stack, roi: tuple[float, ...]) -> Center:
+def roi_center(volume: Volume, stack: Stack, roi: Roi) -> Center:
     """The middle of an ROI in the plane of the stack, (row, col) in mm."""
     middle = np.array([(roi[0] + roi[1]) / 2, (roi[2] + roi[3]) / 2, (roi[4] + roi[5]) / 2, 1.0])
     index = (np.linalg.inv(volume.ijk_to_ras) @ middle)[:3][::-1]

@@ -1,14 +1,7 @@
-"""A trained model and the package in which it is shared: safetensors, config.json, a card, the licence, checksums.
-
-A package is a folder or a zip of one. Weights are never unpickled.
-"""
+"""A trained model, written into and loaded from a package (see package.py). Weights are never unpickled."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +18,7 @@ from .errors import UserError
 from .files import atomic_path, sha256, write_json, write_text
 from .labels import LabelSet
 from .network import build_network
-
-FORMAT = 1
-WEIGHTS = "model.safetensors"
-SETTINGS = "config.json"
-CHECKSUMS = "SHA256SUMS"
+from .package import CARD, CHECKSUMS, CONTENT, FORMAT, LICENCE, SETTINGS, WEIGHTS, open_package
 
 
 @dataclass(eq=False)
@@ -82,10 +71,9 @@ def save_model(folder: Path, model: Model) -> None:
         "about": model.about,
     }
     write_json(folder / SETTINGS, settings)
-    write_text(folder / "README.md", _card(model))
-    write_text(folder / "LICENSE.txt", LICENCE)
-    names = (WEIGHTS, SETTINGS, "README.md", "LICENSE.txt")
-    write_text(folder / CHECKSUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
+    write_text(folder / CARD, _card(model))
+    write_text(folder / LICENCE, LICENCE_TEXT)
+    write_text(folder / CHECKSUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in CONTENT))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -95,26 +83,18 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         temporary.write_bytes(serialize_safetensors(tensors))  # save_file would not tell a full disk as such
 
 
-def zip_model(folder: Path, path: Path) -> None:
-    """Packs a package folder into one file to send."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in (WEIGHTS, SETTINGS, "README.md", "LICENSE.txt", CHECKSUMS):
-            archive.write(folder / name, name)
-
-
 def load_model(path: Path, device: str = "cpu") -> Model:
     """The model of a package (folder or zip) or of a finished job (a folder that holds `model/`).
 
     Raises:
         UserError: If it is none of these, is damaged, or was written by a newer version.
     """
-    read, place = _opener(Path(path))
-    _verify(read, place)
-    settings = _settings(read, place)
-    config = parse(TrainConfig, settings["config"], where=f"{place}: {SETTINGS}: config")
-    labels = parse(LabelSet, settings["labels"], where=f"{place}: {SETTINGS}: labels")
+    package = open_package(path)
+    package.verify()
+    settings, labels = package.settings, package.labels
+    config = parse(TrainConfig, settings["config"], where=f"{package.place}: {SETTINGS}: config")
     try:
-        tensors = parse_safetensors(read(WEIGHTS))
+        tensors = parse_safetensors(package.read(WEIGHTS))
         network = build_network(config.network, labels.classes)
         network.load_state_dict(_part(tensors, "network."))
         locator = None
@@ -124,7 +104,7 @@ def load_model(path: Path, device: str = "cpu") -> Model:
         threshold, ratio = tensors["threshold"], tensors["ratio"]
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise UserError(
-            f"the weights do not fit the configuration ({error})", where=place, hint="Get the package again"
+            f"the weights do not fit the configuration ({error})", where=package.place, hint="Get the package again"
         ) from None
     model = Model(
         network.eval().requires_grad_(False),
@@ -132,79 +112,6 @@ def load_model(path: Path, device: str = "cpu") -> Model:
         config, labels, threshold, ratio, tuple(settings["heart_area_mm2"]), settings["about"],
     )  # fmt: skip
     return model.to(device)
-
-
-def describe_model(path: Path) -> dict[str, Any]:
-    """The settings of a package without its weights, after a check of its checksums."""
-    read, place = _opener(Path(path))
-    _verify(read, place)
-    return _settings(read, place)
-
-
-def _opener(path: Path):
-    if path.is_dir():
-        folder = path / "model" if (path / "model" / SETTINGS).exists() else path
-        if not (folder / SETTINGS).exists():
-            unfinished = (
-                "This job has not finished; resume it first"
-                if (path / "job.json").exists()
-                else "Name a job folder or a model package"
-            )
-            raise UserError("there is no model here", where=path, hint=unfinished)
-
-        def read_file(name: str) -> bytes:
-            try:
-                return (folder / name).read_bytes()
-            except OSError:
-                raise UserError(
-                    f"{name} is missing from the model package", where=folder, hint="Get the package again"
-                ) from None
-
-        return read_file, folder
-    if not path.exists():
-        raise UserError(
-            "there is no such model", where=path, hint="Name a job folder or a model package (folder or zip)"
-        )
-    if not zipfile.is_zipfile(path):
-        raise UserError(
-            "this is not a model package", where=path, hint="Name a job folder or a model package (folder or zip)"
-        )
-
-    def read_member(name: str) -> bytes:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                # Who zips a folder by hand gets the folder's name before that of each file.
-                members = (member for member in archive.namelist() if member.rpartition("/")[2] == name)
-                return archive.read(min(members, key=len, default=name))
-        except (KeyError, ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
-            what = f"{name} is missing from the model package or damaged"
-            raise UserError(what, where=path, hint="Get the package again") from None
-
-    return read_member, path
-
-
-def _verify(read, place: Path) -> None:
-    for line in read(CHECKSUMS).decode("utf-8", "replace").splitlines():
-        digest, _, name = line.partition("  ")
-        if hashlib.sha256(read(name)).hexdigest() != digest:
-            raise UserError(
-                f"{name} is not what it was when the model was saved",
-                where=place,
-                hint="The package is damaged or was edited; get it again",
-            )
-
-
-def _settings(read, place: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(read(SETTINGS))
-    except ValueError:
-        raise UserError(f"{SETTINGS} is not readable", where=place, hint="Get the package again") from None
-    if settings.get("format", 0) > FORMAT:
-        raise UserError(
-            f"this model was written by a newer version ({settings.get('version')}; this is {__version__})",
-            where=place, hint="Update SemiCardiacSeg",
-        )  # fmt: skip
-    return settings
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -230,7 +137,7 @@ def _card(model: Model) -> str:
     return "\n".join(lines) + "\n"
 
 
-LICENCE = """The software that made and reads this package is licensed under the Apache License, Version 2.0.
+LICENCE_TEXT = """The software that made and reads this package is licensed under the Apache License, Version 2.0.
 The weights in it were trained on data of whoever trained them: they decide on the licence of the weights,
 within the terms of that data. Replace this text by theirs before the package is passed on.
 """

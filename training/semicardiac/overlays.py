@@ -21,7 +21,7 @@ GAP = 4
 MARGIN_MM = 15.0
 """How much of the surroundings of the structures is shown."""
 COLUMNS = (5, 6, 4)
-"""Slices in a row, the most liked first."""
+"""Slices in a row, the most liked first; those are chosen that leave the fewest places empty."""
 SLICES_MAX = 15
 FILL = 0.38
 """Opacity of a filled structure."""
@@ -33,13 +33,12 @@ def overlay_montage(
     labels: Volume,
     label_set: LabelSet,
     reference: Volume | None = None,
-    crop: bool = True,
-    columns: int | None = None,
 ) -> np.ndarray:
     """The slices of a volume side by side, with the structures drawn on them.
 
     Without a reference each structure has a thin fill and a contour. With one, the fill is the segmentation and
     the line is the contour of the reference, so that what sticks out of a line, or fails to fill it, is an error.
+    What is shown is the structures with a margin of `MARGIN_MM`, or where there are none, the whole slices.
     Slices are true to scale and numbered from 1 in the order of the file, the patient's left to the right and the
     front or the head up where the geometry tells. Of more than `SLICES_MAX` slices with a structure,
     evenly spaced ones are shown.
@@ -49,8 +48,6 @@ def overlay_montage(
         labels: Training labels on the same grid.
         label_set: Gives each structure its color.
         reference: Training labels of the reference on the same grid.
-        crop: Show the structures and a margin of `MARGIN_MM` around them; else whole slices, all of them.
-        columns: Slices in a row; by default, those of `COLUMNS` that leave the fewest places empty.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -60,7 +57,7 @@ def overlay_montage(
     )
     spacing = volume.spacing[::-1]  # (slice, row, col), in mm
     drawn = label > 0 if truth is None else (label > 0) | (truth > 0)
-    box = _box(drawn, spacing) if crop and drawn.any() else tuple(slice(0, n) for n in image.shape)
+    box = _box(drawn, spacing) if drawn.any() else tuple(slice(0, n) for n in image.shape)
     shown = np.arange(image.shape[0])[box[0]]
     if len(shown) > SLICES_MAX:
         shown = shown[np.linspace(0, len(shown) - 1, SLICES_MAX).round().astype(int)]
@@ -74,7 +71,7 @@ def overlay_montage(
         here = label[index, box[1], box[2]]
         there = None if truth is None else truth[index, box[1], box[2]]
         tiles.append(_numbered(paint_slice(gray[row], here, colors, there, size=size), index + 1))
-    return _grid(tiles, columns or min(COLUMNS, key=lambda each: -len(tiles) % each))
+    return _grid(tiles, min(COLUMNS, key=lambda each: -len(tiles) % each))
 
 
 def paint_slice(

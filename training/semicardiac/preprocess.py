@@ -114,12 +114,17 @@ def restore_probabilities(probability: np.ndarray, stack: Stack, center: Center,
     Returns:
         (slices, C, rows, cols) float32 that sum to 1; outside the square it is background.
     """
-    size = probability.shape[-1]
-    rows = _matrix(size, stack.array.shape[1], spacing, stack.spacing[1], -center[0], (size - 1) / 2)
-    cols = _matrix(size, stack.array.shape[2], spacing, stack.spacing[2], -center[1], (size - 1) / 2)
-    restored = np.matmul(np.matmul(rows, probability), cols.T)
+    restored = restore_maps(probability, stack, center, spacing)
     restored[:, 0] += 1 - restored.sum(axis=1)
     return restored
+
+
+def restore_maps(maps: np.ndarray, stack: Stack, center: Center, spacing: float) -> np.ndarray:
+    """Any maps of the square, (..., size, size) float32, on the stack's own grid, (..., rows, cols); 0 outside."""
+    size = maps.shape[-1]
+    rows = _matrix(size, stack.array.shape[1], spacing, stack.spacing[1], -center[0], (size - 1) / 2)
+    cols = _matrix(size, stack.array.shape[2], spacing, stack.spacing[2], -center[1], (size - 1) / 2)
+    return np.matmul(np.matmul(rows, maps), cols.T)
 
 
 def centroid(mass: np.ndarray, stack: Stack) -> Center | None:

@@ -12,12 +12,17 @@ from typing import Any, TypeVar
 from .errors import UserError
 from .events import AnyEvent, Event, read_events
 from .files import read_json
+from .jobs import full_path
 from .labels import LabelSet
+from .package import open_package
 from .summary import MEAN
 from .wording import average, is_number
 
 Rows = list[dict[str, Any]]
 E = TypeVar("E", bound=Event)
+
+_TEXTS = {"case", "patient", "structure", "phase", "measure", "unit", "stage"}
+"""Columns of tables that hold words, also where these look like numbers: patient 001."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Record:
     @property
     def uses_unlabeled(self) -> bool:
         """Whether the settings of a train job let its unlabeled cases take part."""
-        return self.job.get("config", {}).get("preset") != "supervised"
+        return self.job.get("config", {}).get("schedule", {}).get("warmup", 0) < 1
 
     def last(self, kind: type[E]) -> E | None:
         """The last event of a kind."""
@@ -72,12 +77,12 @@ class Record:
     @cached_property
     def validation_lines(self) -> dict[str, tuple[list[float], list[float]]]:
         """Steps and mean Dice over the validation cases, of the mean over the structures and of each structure."""
-        names = list(dict.fromkeys(str(row["structure"]) for row in self.validation))
+        names = list(dict.fromkeys(row["structure"] for row in self.validation))
         steps = sorted({row["step"] for row in self.validation})
         values: dict[tuple[float, str], list[float]] = {}
         for row in self.validation:
             if is_number(row["dice"]):
-                values.setdefault((row["step"], str(row["structure"])), []).append(row["dice"])
+                values.setdefault((row["step"], row["structure"]), []).append(row["dice"])
         lines = {name: (steps, [average(values.get((step, name), [])) for step in steps]) for name in names}
         means = [
             average(lines[name][1][at] for name in names if is_number(lines[name][1][at])) for at in range(len(steps))
@@ -107,12 +112,11 @@ class Record:
 
     @cached_property
     def model(self) -> dict[str, Any]:
-        """Settings of the trained model, or of the one that a segment job used."""
-        used = self.job.get("model")
-        if used is None:
-            return _object(self.folder / "model" / "config.json")
-        path = self.folder / used
-        return _object(path / "model" / "config.json") or _object(path / "config.json")
+        """Settings of the trained model, or of the one that a segment job used; see package.py."""
+        try:
+            return open_package(self.path(self.job.get("model", "."))).settings
+        except UserError:  # not trained to the end yet, or away
+            return {}
 
     @cached_property
     def labels(self) -> LabelSet | None:
@@ -130,7 +134,13 @@ class Record:
     @cached_property
     def seeds(self) -> list[Record]:
         """The trainings of a job with several seeds."""
-        return [Record(path) for path in sorted(self.folder.glob("seed*")) if (path / "events.jsonl").is_file()]
+        found = [path for path in self.folder.glob("seed*") if (path / "events.jsonl").is_file()]
+        numbers = {int(path.name[4:]): path for path in found if path.name[4:].isdigit()}
+        return [Record(path) for _, path in sorted(numbers.items())]
+
+    def path(self, name: str) -> Path:
+        """What a path in the job's files means."""
+        return full_path(self.folder, name)
 
 
 def read_record(folder: Path) -> Record:
@@ -156,19 +166,24 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> Rows:
-    """Rows of a CSV file, numbers as float, empty fields as NaN; a last row that a kill cut short is left out."""
+    """Rows of a CSV file: words as they are, numbers as float, NaN where there is none.
+
+    A last row that a kill cut short is left out.
+    """
     if not path.is_file():
         return []
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
-        return [dict(zip(header, map(_value, row), strict=True)) for row in reader if len(row) == len(header)]
+        return [
+            {column: text if column in _TEXTS else _number(text) for column, text in zip(header, row, strict=True)}
+            for row in reader
+            if len(row) == len(header)
+        ]
 
 
-def _value(text: str) -> float | str:
-    if text == "":
-        return math.nan
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return text
+        return math.nan

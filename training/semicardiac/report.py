@@ -102,7 +102,7 @@ def _lede(record: Record, main: Record) -> str:
         length = f"<b>{duration(seconds)}</b> of training" if is_number(seconds) else "Training"
         length = f"<b>{len(record.seeds)} seeds</b>, each {length}" if record.seeds else length
         unlabeled = count(roles.count("unlabeled"), "unlabeled volume")
-        together = f" and <b>{unlabeled}</b>" if main.uses_unlabeled and "unlabeled" in roles else ""
+        together = f" and <b>{unlabeled}</b>" if record.uses_unlabeled and "unlabeled" in roles else ""
         parts.append(f"{length} on <b>{count(patients, 'labeled patient')}</b>{together}")
     if main.summary:
         volumes, patients = main.summary["volumes"], main.summary["patients"]

@@ -11,7 +11,7 @@ from . import figures, page
 from .clinical import MEASURES, Agreement
 from .labels import LabelSet
 from .record import Record
-from .summary import MEAN, format_mean
+from .summary import MEAN, format_mean, undefined_notes
 from .wording import DASH, average, count, is_number, mean_and_sd, number, ordinal, signed
 
 HOW_DRAWN = "Fill: the segmentation. Line: the reference. Slices are numbered as in the file."
@@ -131,13 +131,7 @@ def _metrics_table(summary: Mapping[str, Any], labels: LabelSet) -> str:
         worst, dice = summary["worst"]["case"], summary["worst"]["mean_dice"]
         notes.append(f"The worst volume is <b>{escape(worst)}</b>, mean Dice {dice:.3f}.")
     for name in labels.names:
-        for key, text in (
-            ("both_empty", "in neither segmentation nor reference of {}, which count in none of its means"),
-            ("missed", "missed altogether in {}: Dice 0, no distance"),
-            ("invented", "only in the segmentation of {}: Dice 0, no distance"),
-        ):
-            if found := summary["metrics"][name][key]:
-                notes.append(f"{escape(name)} is {text.format(count(found, 'volume'))}.")
+        notes += [f"{escape(name)} is {note}." for note in undefined_notes(summary["metrics"][name])]
     head = ["Structure", *_HEADS.values()]
     return page.table(head, rows, caption=" ".join(notes), strong=len(labels.structures))
 
@@ -161,7 +155,7 @@ def _compared(main: Record, other: Record, labels: LabelSet) -> str:
 def _volumes_table(metrics: Sequence[Mapping[str, Any]], labels: LabelSet) -> str:
     by_case: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in metrics:
-        by_case.setdefault(str(row["case"]), {})[str(row["structure"])] = row
+        by_case.setdefault(row["case"], {})[row["structure"]] = row
     means = {
         case: average(row["dice"] for row in rows.values() if is_number(row["dice"])) for case, rows in by_case.items()
     }
@@ -183,7 +177,7 @@ def _typical(items: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _overlay(main: Record, item: Mapping[str, Any]) -> str:
-    case, rank, total = str(item["case"]), item["rank"], main.summary["volumes"]
+    case, rank, total = item["case"], item["rank"], main.summary["volumes"]
     place = {1: "the worst", total: "the best"}.get(rank, f"{ordinal(rank)} of {total}, counted from the worst")
     dice = {row["structure"]: row["dice"] for row in main.metrics if row["case"] == case}
     names = main.labels.names if main.labels else []
@@ -194,9 +188,7 @@ def _overlay(main: Record, item: Mapping[str, Any]) -> str:
 
 
 def _dice_by_structure(metrics: Sequence[Mapping[str, Any]], labels: LabelSet) -> dict[str, dict[str, float]]:
-    return {
-        name: {str(row["case"]): row["dice"] for row in metrics if row["structure"] == name} for name in labels.names
-    }
+    return {name: {row["case"]: row["dice"] for row in metrics if row["structure"] == name} for name in labels.names}
 
 
 def _mean_cell(found: Mapping[str, Any], metric: str) -> str:

@@ -13,10 +13,11 @@ from .cases import discover
 from .clinical import MEASURES, patient_measures, volumes_ml
 from .errors import UserError
 from .events import Result
+from .jobs import named_inputs
 from .labels import LabelSet
 from .overlays import overlay_montage, png
 from .record import Record
-from .volumes import Volume, is_volume_file, read_labels, read_series, stem
+from .volumes import Volume, read_labels, read_series, stem
 from .wording import number
 
 PICTURES_MAX = 6
@@ -64,22 +65,21 @@ def _results(record: Record) -> dict[str, list[Path]]:
     """Label files by the name of their input."""
     results: dict[str, list[Path]] = {}
     for event in record.all(Result) if record.kind == "segment" else []:
-        path = record.folder / event.path
+        path = record.path(event.path)
         if event.kind == "segmentation" and path not in (paths := results.setdefault(event.case or stem(path), [])):
             paths.append(path)
     return results
 
 
 def _inputs(record: Record) -> list[Path]:
-    return [path for name in record.job.get("inputs", []) if (path := record.folder / name).exists()]
+    return [path for name in record.job.get("inputs", []) if (path := record.path(name)).exists()]
 
 
 def _images(record: Record) -> dict[str, Path]:
-    images: dict[str, Path] = {}
-    for path in _inputs(record):
-        files = [item for item in sorted(path.rglob("*")) if is_volume_file(item)] if path.is_dir() else []
-        images |= {stem(item): item for item in files or [path]}
-    return images
+    try:
+        return named_inputs(_inputs(record))
+    except UserError:  # a folder that is empty now
+        return {}
 
 
 def _frames(paths: Sequence[Path], labels: LabelSet) -> list[Volume]:

@@ -134,13 +134,16 @@ def provenance(record: Record, main: Record) -> str:
     rows += [("Images a second, in training", f"{rates[len(rates) // 2]:.1f} (median)")] if rates else []
     if main.history:
         last = main.history[-1]
-        spent = [f"{last['step']:,.0f} steps"]
+        # The last look at a training is some steps before its end.
+        steps = main.model.get("about", {}).get("training_steps", last["step"])
+        spent = [f"{steps:,.0f} steps"]
         spent += [duration(last["seconds"])] if is_number(last.get("seconds")) else []
-        spent += [f"{last['cpu_seconds']:,.0f} CPU-seconds"] if is_number(last.get("cpu_seconds")) else []
+        spent += [_processor_time(last["cpu_seconds"])] if is_number(last.get("cpu_seconds")) else []
         rows.append(("Training took", ", ".join(spent)))
     started, done = record.all(Started), record.last(Done)
     if done is not None:
-        rows.append(("The job took", f"{duration(done.seconds)}, {done.cpu_seconds:,.0f} CPU-seconds (its last run)"))
+        took = f"{duration(done.seconds)}, {_processor_time(done.cpu_seconds)}"
+        rows.append(("Its last run took" if len(started) > 1 else "The job took", took))
     if len(started) > 1:
         rows.append(("Runs", f"{len(started)}: interrupted and resumed"))
     versions = [f"semicardiac {started[-1].version}"] if started else []
@@ -148,9 +151,13 @@ def provenance(record: Record, main: Record) -> str:
     versions += [f"PyTorch {torch}"] if torch else []
     rows += [("Software", escape(", ".join(versions)))] if versions else []
     for key, name in (("model", "Model"), ("predictions", "Segmentations"), ("reference", "Reference")):
-        rows += [(name, page.path(record.job[key]))] if key in record.job else []
+        rows += [(name, page.path(record.path(record.job[key])))] if key in record.job else []
     rows.append(("Job folder", page.path(record.folder)))
     return page.section("Provenance", page.facts(rows))
+
+
+def _processor_time(seconds: float) -> str:
+    return f"{duration(seconds)} of processor time over all cores"
 
 
 def _settings_table(values: Mapping[str, Any], others: Mapping[str, Any], head: str, caption: str) -> str:
@@ -173,5 +180,7 @@ def _setting(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, list | tuple):
-        return escape(", ".join(map(str, value)))
+        return ", ".join(map(_setting, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return DASH if value is None else escape(str(value))

@@ -101,7 +101,8 @@ def _failure(error: Exception, folder: Path, job: Job | None) -> Failed:
     with suppress(OSError, UserError):
         files.write_text(report, crash_report(error, job))
     what = f"an error inside semicardiac: {type(error).__name__}: {error}"
-    return Failed(what=what, where=str(folder), hint=f"Send us {report.name}, which names no patient", fault="engine")
+    hint = f"Send us {report.name}, which names no patient and no file"
+    return Failed(what=what, where=str(folder), hint=hint, fault="engine")
 
 
 @contextmanager

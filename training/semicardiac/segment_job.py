@@ -6,27 +6,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from . import files, inference
-from .cases import discover
+from .checks import image_fault
 from .compute import ComputePlan, pick_device
 from .errors import Stopped, UserError
 from .events import Device, EventLog, Progress, Result, read_events
-from .jobs import EVENTS, SegmentJob
+from .inference import Prediction
+from .jobs import EVENTS, MAPS, SegmentJob, full_path, named_inputs, short_path
+from .labels import LabelSet
+from .layouts import frame_name
 from .model import load_model
-from .volumes import Volume, read_series, stem, write_labels, write_series
+from .volumes import Volume, read_series, write_labels, write_series
 
 
 class Output(NamedTuple):
     """A file that holds a result of an input."""
 
     kind: str
-    """segmentation, confidence or entropy."""
-    frame: int | None
-    """Which frame it holds; None for all of them."""
+    """`segmentation`, or one of MAPS."""
+    frames: range
+    """Which frames of the input it holds, counted from 0."""
     path: Path
+
+    def part_of(self, prediction: Prediction) -> Volume:
+        """What of a frame's prediction goes into this file."""
+        return prediction.labels if self.kind == "segmentation" else getattr(prediction, self.kind)
 
 
 def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> dict[str, int]:
@@ -46,7 +52,9 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     model = load_model(job.model).to(plan.device)
     inputs = named_inputs(job.inputs)
     files.output_folder(job.out, empty=False)
-    done = {Path(event.path) for event in read_events(folder / EVENTS) if isinstance(event, Result)}
+    events_before = read_events(folder / EVENTS)
+    written = {full_path(folder, event.path) for event in events_before if isinstance(event, Result)}
+    done = {path for path in written if path.exists()}
 
     def tell(stage: str, number: int, case: str) -> None:
         events.emit(Progress(stage=stage, step=number, total=len(inputs), case=case))
@@ -54,6 +62,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             raise Stopped
 
     outputs: dict[str, list[Output]] = {}
+    planned: dict[Path, str] = {}
     for number, (name, path) in enumerate(inputs.items(), start=1):
         tell("checking inputs", number, name)
         outputs[name] = outputs_of(job, name, len(read_sound_series(path)))
@@ -61,76 +70,70 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             if output.path.exists() and output.path not in done:
                 hint = "Name another output folder, or move this file away"
                 raise UserError("there is a file of this name already", where=output.path, hint=hint)
+            if planned.setdefault(output.path, name) != name:
+                what = f"the results of {planned[output.path]} and {name} would be one file"
+                raise UserError(what, where=output.path, hint="Segment these two into different folders")
 
     events.emit(Device(**plan.model_dump()))
+    settings = {"flips": job.flips, "largest_component": job.largest_component, "roi": job.roi}
     for number, (name, path) in enumerate(inputs.items(), start=1):
         if done.issuperset(output.path for output in outputs[name]):
             continue
-        predictions = []
         frames = read_series(path)
-        for index, frame in enumerate(frames, start=1):
-            case = name if len(frames) == 1 else f"{name}, frame {index} of {len(frames)}"
+        unwritten: dict[Output, list[Volume]] = {output: [] for output in outputs[name]}
+        for index, frame in enumerate(frames):
+            case = name if len(frames) == 1 else f"{name}, frame {index + 1} of {len(frames)}"
             tell("segmenting", number, case)
-            settings = {"flips": job.flips, "largest_component": job.largest_component, "roi": job.roi}
-            predictions.append(inference.segment(model, frame, plan, **settings))
-            if predictions[-1].doubt:
+            prediction = inference.segment(model, frame, plan, **settings)
+            if prediction.doubt:
                 hint = "Look at this segmentation, or say where the heart is (--roi)"
-                events.warn(predictions[-1].doubt, where=case, hint=hint)
-        for kind, index, path in outputs[name]:
-            if kind != "segmentation":
-                write_series(path, [getattr(prediction, kind) for prediction in predictions])
-            elif index is not None:
-                write_labels(path, predictions[index].labels, model.labels)
-            else:
-                labels = [prediction.labels for prediction in predictions]
-                write_series(path, [each.with_array(model.labels.to_source(each.array)) for each in labels])
-            events.emit(Result(kind=kind, path=path.as_posix(), case=name))
+                events.warn(prediction.doubt, where=case, hint=hint)
+            for output in outputs[name]:
+                if index in output.frames:
+                    unwritten[output].append(output.part_of(prediction))
+                if index == output.frames[-1]:
+                    write_output(output, unwritten.pop(output), model.labels)
+                    place = short_path(folder, job.out) / output.path.name
+                    events.emit(Result(kind=output.kind, path=place.as_posix(), case=name))
     return {"segmented": len(inputs)}
 
 
-def named_inputs(paths: tuple[Path, ...]) -> dict[str, Path]:
-    """The volumes to segment by the names of their results; a folder stands for the volumes in it.
-
-    Raises:
-        UserError: If there are none, or two would have the same name.
-    """
-    inputs: dict[str, Path] = {}
-    for path in paths:
-        for image in dict.fromkeys(case.image for case in discover([path])) if path.is_dir() else [path]:
-            name = stem(image)
-            if inputs.get(name, image) != image:
-                hint = "Results are named after their inputs: segment these two into different folders"
-                raise UserError(f"this and {inputs[name]} have the same name", where=image, hint=hint)
-            inputs[name] = image
-    return inputs
-
-
 def outputs_of(job: SegmentJob, name: str, frames: int) -> list[Output]:
-    """The files that hold the results of an input of so many frames; a Slicer segmentation holds one frame."""
-    if frames == 1:
-        outputs = [Output("segmentation", 0, job.out / f"{name}{job.suffix}")]
-    elif job.suffix == ".seg.nrrd":
-        names = [f"{name}_frame{number:02d}{job.suffix}" for number in range(frames)]
-        outputs = [Output("segmentation", number, job.out / each) for number, each in enumerate(names)]
+    """The files that hold the results of an input of so many frames.
+
+    A Slicer segmentation holds one frame; those of a time series are numbered from 1, as the files of ACDC are.
+    """
+    whole = range(frames)
+    if job.suffix == ".seg.nrrd" and frames > 1:
+        names = [f"{frame_name(name, frame)}{job.suffix}" for frame in whole]
+        outputs = [Output("segmentation", whole[at : at + 1], job.out / each) for at, each in enumerate(names)]
     else:
-        outputs = [Output("segmentation", None, job.out / f"{name}{job.suffix}")]
-    maps = [kind for kind in ("confidence", "entropy") if getattr(job, kind)]
-    return [*outputs, *(Output(kind, None, job.out / f"{name}_{kind}.nii.gz") for kind in maps)]
+        outputs = [Output("segmentation", whole, job.out / f"{name}{job.suffix}")]
+    maps = [kind for kind in MAPS if getattr(job, kind)]
+    return [*outputs, *(Output(kind, whole, job.out / f"{name}_{kind}.nii.gz") for kind in maps)]
+
+
+def write_output(output: Output, volumes: list[Volume], labels: LabelSet) -> None:
+    """Writes what an output holds of its frames."""
+    if output.kind not in ("segmentation", "pseudo_labels"):
+        write_series(output.path, volumes)
+    elif len(volumes) == 1:
+        write_labels(output.path, volumes[0], labels)
+    else:
+        write_series(output.path, [each.with_array(labels.to_source(each.array)) for each in volumes])
 
 
 def read_sound_series(path: Path) -> list[Volume]:
     """The frames of a file whose voxels can be segmented.
 
     Raises:
-        UserError: If it cannot be read, or holds NaN, inf or one value only.
+        UserError: If it cannot be read, or as `checks.image_fault` says.
     """
     frames = read_series(path)
     for frame in frames:
-        wrong = int(np.count_nonzero(~np.isfinite(frame.array)))
-        if wrong:
-            raise UserError(f"{wrong} voxels are NaN or infinite", where=path, hint="Mend this volume, or leave it out")
-        if frame.array.min() == frame.array.max():
-            raise UserError(f"all voxels are {frame.array.flat[0]}", where=path, hint="Leave this volume out")
+        if fault := image_fault(frame):
+            what, hint = fault
+            raise UserError(what, where=path, hint=f"{hint}, or leave this volume out")
     return frames
 
 

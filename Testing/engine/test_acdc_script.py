@@ -1,0 +1,50 @@
+"""Testing/real/acdc.py: a training that fails is told, and the table counts what was computed."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY, engine_environment
+
+SCRIPT = REPOSITORY / "Testing" / "real" / "acdc.py"
+
+
+@pytest.fixture(scope="module")
+def acdc():
+    spec = importlib.util.spec_from_file_location("acdc", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("out", ["out", "a file"], ids=["a training that fails", "a training that cannot be started"])
+def test_what_fails_is_named_and_ends_in_status_1(tmp_path: Path, out: str):
+    (tmp_path / "a file").touch()
+    command = [sys.executable, SCRIPT, tmp_path / "nowhere", tmp_path / out, "--only", "no-rem"]
+    environment = engine_environment()
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 1
+    assert "failed: no-rem-7-1000" in done.stderr
+
+
+def test_only_a_whole_model_with_its_measurement_is_done(acdc, tmp_path: Path):
+    assert not acdc.done(tmp_path)
+    (tmp_path / "metrics.json").touch()
+    assert not acdc.done(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "SHA256SUMS").touch()
+    assert acdc.done(tmp_path)
+
+
+def test_images_are_counted_by_the_batches_of_each_stage(acdc):
+    history = [
+        {"step": "20", "stage": "supervised"},
+        {"step": "40", "stage": "supervised"},
+        {"step": "60", "stage": "semi-supervised"},
+    ]
+    optim = {"batch_labeled": 5, "batch_mixed": [2, 4]}
+    assert acdc.images_of(history, 63, optim) == 40 * 5 + 20 * 6 + 3 * 6

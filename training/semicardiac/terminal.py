@@ -1,0 +1,24 @@
+"""Text for streams that do not hold every character, such as that of an ASCII terminal."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+
+LOOKALIKE = "semicardiac.lookalike"
+"""How a stream that does not hold every character, such as that of an ASCII terminal, writes the others."""
+
+_LOOKALIKES = {"±": "+/-", "•": "*", "·": "-", "×": "x", "\N{EN DASH}": "-", "\N{MINUS SIGN}": "-"}
+
+
+def _lookalike(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What looks like the first character that could not be written, else a question mark, and where to go on."""
+    assert isinstance(error, UnicodeEncodeError)
+    character = error.object[error.start]
+    if "\udc80" <= character <= "\udcff":  # a byte of a file's name, which goes out as it came in
+        return bytes([ord(character) - 0xDC00]), error.start + 1
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return _LOOKALIKES.get(character) or plain or "?", error.start + 1
+
+
+codecs.register_error(LOOKALIKE, _lookalike)
