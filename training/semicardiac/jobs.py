@@ -26,6 +26,7 @@ FORMAT = 1
 """Version of job.json. It rises when an older engine could not run a newer job."""
 
 JOB, EVENTS, LOCK, STOP, CRASH_REPORT = "job.json", "events.jsonl", "lock", "STOP", "crash-report.txt"
+OUTPUT = "engine-output.txt"  # what a starter such as Slicer keeps of what the engine prints
 """Files of a job folder that hold no results: a job that ended before its work began leaves nothing else."""
 
 
@@ -88,7 +89,7 @@ def create_job(folder: Path, job: Job) -> Path:
     """
     folder = Path(folder).absolute()
     files.output_folder(folder, empty=False)
-    if set(os.listdir(folder)) - {JOB, EVENTS, LOCK, STOP, CRASH_REPORT}:
+    if set(os.listdir(folder)) - {JOB, EVENTS, LOCK, STOP, CRASH_REPORT, OUTPUT}:
         files.output_folder(folder, empty=True)  # says so
     with exclusive(folder / LOCK):
         (folder / EVENTS).unlink(missing_ok=True)

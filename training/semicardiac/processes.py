@@ -18,6 +18,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+#: What a file system without locks answers.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 _LOCKED_BYTE = 1 << 30  # far behind the text: Windows forbids reading a locked byte
 
 
@@ -34,7 +36,7 @@ def exclusive(path: Path) -> Iterator[None]:
         try:
             _lock(file.fileno())
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # a file system without locks
+            if error.errno not in _NO_LOCKS:
                 holder = path.read_text(encoding="ascii").strip()
                 hint = "Wait until it is done, or stop it with a file named STOP in the job folder"
                 raise UserError(f"another engine runs this job ({holder})", where=path.parent, hint=hint) from None
@@ -42,6 +44,20 @@ def exclusive(path: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()}\n")
         file.flush()
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether another process holds a lock file. To find out, the lock is taken for a moment; nothing is written."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - what fails in here is another matter than what fails below
+    except OSError:  # nobody has locked it yet, or it is out of reach
+        return False
+    with file:
+        try:
+            _lock(file.fileno())
+        except OSError as error:
+            return error.errno not in _NO_LOCKS
+    return False
 
 
 def gone_check(pid: int) -> Callable[[], bool]:

@@ -1,0 +1,173 @@
+"""Trained models on disk: listed with their details, sent and received as a zip, deleted. Without PyTorch."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from . import engine
+from .i18n import tr as _
+
+if TYPE_CHECKING:
+    from semicardiac.labels import LabelSet
+    from semicardiac.package import Package
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model package, or the finished job that holds one.
+
+    Attributes:
+        path: The folder; the engine segments with it.
+        name: As a list shows it.
+        labels: The structures that it segments; None of a damaged one.
+        about: How it was trained and how well it does, as its card tells; empty of a damaged one.
+        created: When the package was written, in local time.
+        problem: Why it cannot be used; empty if it can.
+    """
+
+    path: Path
+    name: str
+    labels: LabelSet | None
+    about: dict[str, Any]
+    created: datetime
+    problem: str = ""
+
+
+def findModels(folder: Path | str) -> list[Model]:
+    """The packages and the finished jobs in a folder, damaged ones too, newest first; none if there is no folder."""
+    folder = Path(folder)
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    models = [describeModel(place) for place in places if _packageFolder(place) is not None]
+    return sorted(models, key=lambda model: model.created, reverse=True)
+
+
+def describeModel(path: Path | str) -> Model:
+    """The details of a package or of a finished job.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    package = _package(Path(path))
+    stamps = [file.stat() for file in sorted(package.place.iterdir())]
+    problem = _problem(package.place, tuple((stamp.st_size, stamp.st_mtime_ns) for stamp in stamps))
+    return Model(
+        path=Path(path),
+        name=package.name,
+        labels=None if problem else package.labels,
+        about={} if problem else package.about,
+        created=datetime.fromtimestamp(max(stamp.st_mtime for stamp in stamps)),
+        problem=problem,
+    )
+
+
+def exportModel(path: Path | str, file: Path | str) -> Path:
+    """Packs a model into a zip to send.
+
+    Returns:
+        The zip, whose name ends in .zip.
+
+    Raises:
+        ValueError: If there is a file of this name, the model is damaged, or the place cannot be written to.
+    """
+    file = Path(file)
+    if file.suffix.lower() != ".zip":
+        file = file.with_name(f"{file.name}.zip")
+    if file.exists():
+        raise ValueError(_("There is a file {path} already. Choose another name.").format(path=file))
+    package = _package(Path(path))
+    from semicardiac.package import write_zip
+
+    write_zip(package, file)
+    return file
+
+
+def importModel(file: Path | str, folder: Path | str) -> Model:
+    """Unpacks a model that somebody sent into a new folder inside `folder`, named after the zip.
+
+    Raises:
+        ValueError: If the zip is no model package, damaged, reaches outside of its folder, or is of a newer version.
+    """
+    engine.addToPath()
+    from semicardiac.jobs import subfolder
+    from semicardiac.package import import_package, open_package
+
+    package = open_package(Path(file))
+    if package.place.is_file():
+        _refuseOutsiders(package.place)
+    place = subfolder(Path(folder), package.name)
+    try:
+        import_package(package, place)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)  # it was not there before
+        raise
+    return describeModel(place)
+
+
+def deleteModel(path: Path | str) -> None:
+    """Deletes a model package, whole or damaged; of a job only the model in it, so that the rest of the job stays.
+
+    Raises:
+        ValueError: If it is no model package, or its folder also holds other files; then nothing is deleted.
+    """
+    place = _package(Path(path)).place
+    from semicardiac.package import CHECKSUMS, CONTENT
+
+    others = sorted(item.name for item in place.iterdir() if item.name not in (*CONTENT, CHECKSUMS))
+    if others:
+        text = _("{folder} also holds files that are no part of a model: {names}. Move them elsewhere first.")
+        raise ValueError(text.format(folder=place, names=", ".join(others)))
+    for item in list(place.iterdir()):
+        item.unlink()
+    place.rmdir()
+
+
+def _packageFolder(path: Path) -> Path | None:
+    """The folder of the package at a path, which may be damaged; None if nothing there looks like one."""
+    engine.addToPath()
+    from semicardiac.package import CHECKSUMS, MODEL, SETTINGS, WEIGHTS
+
+    # A damaged package lacks some of its files, and a file config.json or README.md alone may be anybody's.
+    for folder in (path / MODEL, path):
+        found = [name for name in (WEIGHTS, CHECKSUMS, SETTINGS) if (folder / name).is_file()]
+        if WEIGHTS in found or (CHECKSUMS in found and SETTINGS in found):
+            return folder
+    return None
+
+
+def _package(path: Path) -> Package:
+    place = _packageFolder(path)
+    if place is None:
+        text = _("There is no model in {folder}. Choose a model package or the folder of a finished job.")
+        raise ValueError(text.format(folder=path))
+    from semicardiac.package import Package
+
+    return Package(place)
+
+
+@lru_cache(maxsize=256)
+def _problem(place: Path, stamps: tuple[tuple[int, int], ...]) -> str:
+    """Why a package cannot be used; looked up again when the sizes and times of its files have changed."""
+    from semicardiac.package import Package
+
+    package = Package(place)
+    try:
+        package.verify()
+        _ = package.labels
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _refuseOutsiders(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
+            parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
+            if ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
+                text = _("{file} is no sound model package: it holds {name}, outside of its folder. Do not use it.")
+                raise ValueError(text.format(file=file, name=name))
