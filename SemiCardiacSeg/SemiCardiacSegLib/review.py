@@ -1,0 +1,246 @@
+"""Learning from corrections: which unlabeled cases the model is least sure of, and taking them into the labeled set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import slicer
+import slicer.util
+
+from . import engine, segment
+from .dataset import DataSet, Row
+from .i18n import tr as _
+from .nodes import RESULT_ATTRIBUTE, addVolume, placeBeside, uniqueName
+from .segmentations import getLabels, newSegmentation
+from .structures import guessMapping
+
+MARGIN_MM = 10.0
+"""How far around the predicted heart the model's doubt counts: about a slice of a cine."""
+_CASE_ATTRIBUTE = "SemiCardiacSeg.Case"
+"""Attribute of volumes that were taken out of a sequence or a pool: the key of the case."""
+_REVIEW_ATTRIBUTE = "SemiCardiacSeg.Review"
+"""Attribute of segmentations that were loaded for review: job folder and key of the case."""
+
+
+@dataclass(frozen=True)
+class Uncertain:
+    """An unlabeled case, and how unsure the model is of it."""
+
+    key: str
+    """That of the row; of a frame or a file of several in a row, with its number from 0 behind: `case3/12`."""
+    name: str
+    uncertainty: float
+    """0 to 1."""
+
+
+def createReviewJob(
+    dataSet: DataSet, model: Path, folder: Path | str | None = None, *, device: str = "auto", flips: bool = False
+) -> Path:
+    """Writes a job that segments the unlabeled cases, with maps of the entropy.
+
+    Args:
+        dataSet: The table of cases.
+        model: A finished training's folder, or a model package.
+        folder: New or empty folder for the job; a temporary one without it.
+        device: `auto`, `cpu`, `cuda`, ...
+        flips: Average over flipped slices: a little better, four times as slow.
+
+    Returns:
+        The job folder.
+
+    Raises:
+        ValueError: If there is no unlabeled case, one of them has an error, or the model is for other structures; and
+            as `segment.createSegmentJob`.
+    """
+    engine.addToPath()
+    from semicardiac.cases import Case
+    from semicardiac.package import open_package
+
+    inputs = {}
+    for row in dataSet.rows():
+        if row.role != "unlabeled":
+            continue
+        for problem in dataSet.problems(row):
+            if problem.level == "error":
+                raise ValueError(f"{row.name}: {problem.text}")
+        if row.kind in ("volume", "sequence"):
+            inputs[row.key] = row.volumeNode or row.sequenceNode
+        else:
+            files = [Case.model_validate(file) for file in dataSet.files(row.key)]
+            inputs |= {_keyOf(row, index): file for index, file in enumerate(files)}
+    done = _acceptedKeys(dataSet)
+    inputs = {key: each for key, each in inputs.items() if key not in done}
+    if not inputs:
+        raise ValueError(_("There are no unlabeled cases to look at. Add some to the table."))
+    known, wanted = open_package(model).labels, dataSet.labelSet()
+    if known.names != wanted.names:
+        message = _("The model segments {known}, and the table is about {wanted}. Choose another model.")
+        raise ValueError(message.format(known=", ".join(known.names), wanted=", ".join(wanted.names)))
+    options = segment.Options(device=device, flips=flips, entropy=True)
+    return segment.createSegmentJob(folder, model, list(inputs.values()), options, keys=list(inputs))
+
+
+def uncertainties(dataSet: DataSet, folder: Path | str) -> list[Uncertain]:
+    """The unlabeled cases that a review job has segmented, the least sure first; those accepted since are left out.
+
+    The uncertainty of a case is the mean entropy of the class probabilities, over its largest possible value, in the
+    predicted heart and `MARGIN_MM` around it: elsewhere the model is sure that there is no heart, and how much of that
+    a volume shows says nothing. Where no heart was found it is 1, since there is one in every case.
+
+    Raises:
+        ValueError: If the folder holds no such job.
+    """
+    engine.addToPath()
+    from semicardiac.volumes import read_series
+
+    rows = {row.key: row for row in dataSet.rows() if row.role == "unlabeled"}
+    accepted = _acceptedKeys(dataSet)
+    found = []
+    for result in segment.readResults(folder):
+        row = rows.get(_rowKey(result.key or ""))
+        if row is None or "entropy" not in result.files:
+            continue
+        frames = list(zip(*(read_series(result.files[kind]) for kind in ("segmentation", "entropy")), strict=True))
+        for index, (labels, entropy) in enumerate(frames):
+            isFrame = row.kind == "sequence"
+            key = _keyOf(row, index) if isFrame else result.key
+            if key not in accepted:
+                doubt = meanEntropy(entropy.array, labels.array > 0, entropy.spacing[::-1])
+                found.append(Uncertain(key, _nameOf(result, index if isFrame else None), doubt))
+    return sorted(found, key=lambda each: -each.uncertainty)
+
+
+def meanEntropy(entropy: np.ndarray, heart: np.ndarray, spacing) -> float:
+    """The mean entropy in the heart and around it; 1 where there is no heart.
+
+    Args:
+        entropy: 0 to 1, [slice, row, column].
+        heart: Where the heart is, bool, the same shape.
+        spacing: In mm: slice, row, column.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if not heart.any():
+        return 1.0
+    reach = [int(MARGIN_MM // step) for step in spacing]
+    box = tuple(
+        slice(max(int(places.min()) - more, 0), int(places.max()) + more + 1)
+        for places, more in zip(np.nonzero(heart), reach, strict=True)
+    )
+    near = distance_transform_edt(~heart[box], sampling=spacing) <= MARGIN_MM
+    return float(entropy[box][near].mean())
+
+
+def reviewSegmentation(dataSet: DataSet, folder: Path | str, key: str):
+    """The segmentation node of a case of a review job: the one that is in the scene already, else a new one.
+
+    For a frame of a sequence and for a file, the volume comes into the scene too: the reference of the segmentation.
+
+    Raises:
+        ValueError: If the case is not in the table or not segmented, or its volume has changed since.
+    """
+    mark = f"{Path(folder).absolute()}|{key}"
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if node.GetAttribute(_REVIEW_ATTRIBUTE) == mark and _volumeOf(node) is not None:
+            return node
+    row = dataSet.row(_rowKey(key))
+    inputKey = row.key if row.kind == "sequence" else key
+    result = next((each for each in segment.readResults(folder) if each.key == inputKey), None)
+    if result is None:
+        raise ValueError(_("'{name}' is not segmented yet. Let the job finish first.").format(name=row.name))
+    with segment.nothingHalfMade():
+        if row.kind == "volume":
+            node = segment.loadResults(folder, [result.name], ["segmentation"])[0]
+        else:
+            node = _loadCase(row, result, key)
+    node.SetAttribute(_REVIEW_ATTRIBUTE, mark)
+    return node
+
+
+def accept(dataSet: DataSet, key: str, segmentationNode) -> Row:
+    """Makes an unlabeled case a labeled one.
+
+    The frame of a sequence and the file of a pool become a row of their own, with the volume that the segmentation
+    belongs to; so does a file, in place of its row. The image stays among the unlabeled ones of the sequence or the
+    pool, which does no harm, but is not listed for review again.
+
+    Args:
+        dataSet: The table of cases.
+        key: Of a row, or of a case in it, see `Uncertain`.
+        segmentationNode: Its segmentation, drawn or corrected.
+
+    Returns:
+        The row of the labeled case.
+
+    Raises:
+        ValueError: If there is no such case, the segmentation is empty, has no structure of the table, or lies on
+            another grid than the volume.
+    """
+    engine.addToPath()
+    row = dataSet.row(_rowKey(key))
+    if segmentationNode is None:
+        raise ValueError(_("There is no segmentation to accept. Choose one."))
+    volumeNode = row.volumeNode if row.kind == "volume" else _volumeOf(segmentationNode)
+    if volumeNode is None:
+        message = _("The volume of '{name}' is no longer in the scene. Load it again.")
+        raise ValueError(message.format(name=segmentationNode.GetName()))
+    mapping = guessMapping(segmentationNode, dataSet.labelSet())
+    if not getLabels(segmentationNode, volumeNode, mapping, dataSet.labelSet()).any():
+        message = _("The segmentation '{name}' is empty. Draw the structures before you accept it.")
+        raise ValueError(message.format(name=segmentationNode.GetName()))
+    if row.kind == "volume":
+        dataSet.setSegmentation(key, segmentationNode)
+        dataSet.setRole([key], "labeled")
+        accepted = dataSet.row(key)
+    else:
+        about = dataSet.files(row.key)[_indexOf(key)] if row.kind == "pool" else {}
+        patient, phase = about.get("patient", row.patient), about.get("phase") or row.phase
+        accepted = dataSet.addVolume(volumeNode, segmentationNode, role="labeled", patient=patient, phase=phase)
+        volumeNode.SetAttribute(_CASE_ATTRIBUTE, key)
+        if row.kind == "file":
+            dataSet.remove([row.key])
+    segmentationNode.RemoveAttribute(RESULT_ATTRIBUTE)  # it is a person's work now
+    return accepted
+
+
+def _loadCase(row: Row, result: segment.SegmentedInput, key: str):
+    """The segmentation of a frame or a file, with its volume."""
+    from semicardiac.volumes import read_series
+
+    isFrame = row.kind == "sequence"
+    index = _indexOf(key) if isFrame else 0
+    image, labels = (read_series(path)[index] for path in (result.image, result.files["segmentation"]))
+    name = _nameOf(result, index if isFrame else None)
+    volumeNode = addVolume(image.array, image.ijk_to_ras, uniqueName(name))
+    if row.sequenceNode is not None:
+        placeBeside(volumeNode, row.sequenceNode)
+    title = segment.titleOf("segmentation", volumeNode.GetName())
+    node = newSegmentation(title, volumeNode, result.labelSet.to_training(labels.array), result.labelSet)
+    node.SetAttribute(RESULT_ATTRIBUTE, "segmentation")
+    return node
+
+
+def _nameOf(result: segment.SegmentedInput, frame: int | None) -> str:
+    return result.title if frame is None else _("{name} frame {number}").format(name=result.title, number=frame + 1)
+
+
+def _keyOf(row: Row, index: int) -> str:
+    return row.key if row.kind == "file" else f"{row.key}/{index}"
+
+
+def _rowKey(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _indexOf(key: str) -> int:
+    return int(key.partition("/")[2] or 0)
+
+
+def _acceptedKeys(dataSet: DataSet) -> set[str | None]:
+    return {row.volumeNode.GetAttribute(_CASE_ATTRIBUTE) for row in dataSet.rows() if row.volumeNode is not None}
+
+
+def _volumeOf(segmentationNode):
+    return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())

@@ -1,0 +1,329 @@
+"""Segmenting what is in the scene: from nodes to a job of the engine, and from its results to nodes.
+
+The job folder holds `data/` with the exported volumes, `results/`, and `scene.json`, which tells the nodes: results can
+be loaded after the scene was saved and opened again, or Slicer was started anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import slicer
+
+from . import engine, sequences
+from .export import SafeNames
+from .i18n import tr as _
+from .nodes import (
+    RESULT_ATTRIBUTE,
+    Grid,
+    arrayAndMatrix,
+    checkKind,
+    gridDifference,
+    gridOf,
+)
+from .segmentations import newSegmentation
+
+MANIFEST = "scene.json"
+"""File of the job folder that tells which node each input came from."""
+_FORMAT = 1
+_LABELS = ("segmentation", "pseudo_labels")
+"""Kinds of results that are labels; the others are maps of numbers from 0 to 1."""
+_MAP_COLORS = "vtkMRMLColorTableNodeFileViridis.txt"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wanted besides the segmentations, and how they are made."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, ..."""
+    flips: bool = True
+    """Average over flipped slices: a little better, four times as slow."""
+    confidence: bool = False
+    entropy: bool = False
+    thresholdMap: bool = False
+    pseudoLabels: bool = False
+
+
+def createSegmentJob(
+    folder: Path | str | None, model: Path, inputs, options: Options | None = None, keys: Sequence[str] | None = None
+) -> Path:
+    """Writes a job that segments volumes and sequences.
+
+    Args:
+        folder: New or empty folder; a temporary one without it.
+        model: A finished training's folder, or a model package (folder or zip).
+        inputs: A volume node, a sequence node of volumes, a case of the engine (semicardiac.cases.Case), which is a
+            file, or a list of these. Parent transforms do not count: results lie under the same.
+        options: What else is wanted.
+        keys: What the caller knows the inputs by; `readResults` gives it back.
+
+    Returns:
+        The job folder.
+
+    Raises:
+        ValueError: If an input or the model cannot be used, or the folder is not empty or not writable.
+    """
+    engine.addToPath()
+    from semicardiac.config import parse
+    from semicardiac.files import write_json
+    from semicardiac.jobs import SegmentJob, write_job
+    from semicardiac.package import open_package
+
+    options = options or Options()
+    inputs = list(inputs) if isinstance(inputs, Sequence) else [inputs]
+    if not inputs:
+        raise ValueError(_("There is nothing to segment. Choose a volume or a sequence."))
+    for each in inputs:
+        _check(each)
+    package = open_package(model)
+    package.verify()
+    with _newFolder(folder) as folder:
+        safeName = SafeNames()
+        names = [safeName(_titleOf(each).replace(".", "_")) for each in inputs]  # a suffix would be cut off
+        files = [_export(each, name, folder / "data") for each, name in zip(inputs, names, strict=True)]
+        entries = [
+            {"name": name, "title": _titleOf(each), "nodeId": None if _isCase(each) else each.GetID(), "key": key}
+            for each, name, key in zip(inputs, names, keys or [None] * len(inputs), strict=True)
+        ]
+        labels = package.labels.model_dump(mode="json")
+        write_json(folder / MANIFEST, {"format": _FORMAT, "labels": labels, "inputs": entries})
+        fields = {"model": Path(model).absolute(), "inputs": files, "out": folder / "results", "suffix": ".nrrd"}
+        fields |= {name: getattr(options, name) for name in ("device", "flips", "confidence", "entropy")}
+        fields |= {"threshold": options.thresholdMap, "pseudo_labels": options.pseudoLabels}
+        write_job(folder, parse(SegmentJob, fields, where=folder))
+    return folder
+
+
+def loadResults(folder: Path | str, names: Sequence[str] | None = None, kinds: Sequence[str] | None = None) -> list:
+    """Puts the results of a segment job into the scene.
+
+    Args:
+        folder: The job folder.
+        names: Of the inputs, see `SegmentedInput`; all that are segmented and came from the scene without it.
+        kinds: Of results, besides; all that there are without it.
+
+    Returns:
+        The new nodes: the segmentations in the order of the inputs (of a sequence, a sequence), then the maps and
+        pseudo-labels that were asked for.
+
+    Raises:
+        ValueError: If there is no result, or a volume was deleted or changed since; the scene stays as it was.
+    """
+    results = readResults(folder)
+    chosen = [each for each in results if (each.nodeId is not None if names is None else each.name in names)]
+    if not chosen:
+        raise ValueError(_("Nothing is segmented in {folder} yet. Let the job finish first.").format(folder=folder))
+    for result in chosen:
+        _requireUnchanged(result)
+    with nothingHalfMade():
+        segmentations = [_load(result, "segmentation") for result in chosen]
+        wanted = [(each, kind) for each in chosen for kind in each.files if kinds is None or kind in kinds]
+        return segmentations + [_load(each, kind) for each, kind in wanted if kind != "segmentation"]
+
+
+class SegmentedInput(NamedTuple):
+    """An input of a segment job that is segmented."""
+
+    name: str
+    """Which its result files are named after."""
+    title: str
+    """What its node was called when it was segmented; the name of a case."""
+    nodeId: str | None
+    """Of the volume or sequence; None for a case."""
+    key: str | None
+    """What the caller of `createSegmentJob` knows it by."""
+    image: Path
+    """What was segmented."""
+    files: dict[str, Path]
+    """By kind: segmentation, confidence, entropy, threshold, pseudo_labels."""
+    labelSet: object
+    """The engine's LabelSet that the model was trained on."""
+
+    @property
+    def node(self):
+        """The volume or sequence in the scene, or None."""
+        return slicer.mrmlScene.GetNodeByID(self.nodeId) if self.nodeId else None
+
+    def read(self, kind: str, grid: Grid) -> list[np.ndarray]:
+        """The training labels or numbers of a file on a grid, [slice, row, column] for each frame."""
+        from semicardiac.volumes import read_series
+
+        arrays = [sequences.onGrid(frame.array, frame.ijk_to_ras, grid) for frame in read_series(self.files[kind])]
+        return [self.labelSet.to_training(array) for array in arrays] if kind in _LABELS else arrays
+
+
+def readResults(folder: Path | str) -> list[SegmentedInput]:
+    """The inputs of a segment job that are segmented, in their order.
+
+    Raises:
+        ValueError: If the folder holds no job that was made from a scene.
+    """
+    engine.addToPath()
+    from semicardiac.events import Result, read_events
+    from semicardiac.files import read_json
+    from semicardiac.jobs import EVENTS, full_path, load_job
+    from semicardiac.labels import LabelSet
+
+    folder = Path(folder).absolute()
+    if not (folder / MANIFEST).is_file():
+        message = _("{folder} is not a segmentation of this module: it holds no file {name}. Choose another folder.")
+        raise ValueError(message.format(folder=folder, name=MANIFEST))
+    manifest = read_json(folder / MANIFEST)
+    labelSet = LabelSet.model_validate(manifest["labels"])
+    files: dict[str, dict[str, Path]] = {}
+    for event in read_events(folder / EVENTS) if (folder / EVENTS).exists() else []:
+        if isinstance(event, Result):
+            files.setdefault(event.case, {})[event.kind] = full_path(folder, event.path)
+    images = load_job(folder).inputs
+    return [
+        SegmentedInput(**entry, image=image, files=files[entry["name"]], labelSet=labelSet)
+        for entry, image in zip(manifest["inputs"], images, strict=True)
+        if "segmentation" in files.get(entry["name"], {})
+    ]
+
+
+@contextmanager
+def nothingHalfMade() -> Iterator[None]:
+    """If what happens in it fails, the nodes that it has added are taken out of the scene again."""
+    scene = slicer.mrmlScene
+    hierarchy = scene.GetSubjectHierarchyNode()
+    before = {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
+    try:
+        yield
+    except BaseException:
+        nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+        for node in reversed(nodes):
+            if node.GetID() not in before and scene.IsNodePresent(node):  # some go with others
+                if item := hierarchy.GetItemByDataNode(node):  # in Slicer, a plugin that uses Qt would see to it
+                    hierarchy.RemoveItem(item, False)
+                scene.RemoveNode(node)
+        raise
+
+
+def _check(each) -> None:
+    """Raises ValueError for an input that cannot be segmented."""
+    if _isCase(each):
+        return
+    if each is not None and each.IsA("vtkMRMLSequenceNode"):
+        sequences.readFrames(each)
+    else:
+        checkKind(each)
+
+
+def _isCase(each) -> bool:
+    from semicardiac.cases import Case
+
+    return isinstance(each, Case)
+
+
+def _titleOf(each) -> str:
+    return each.name if _isCase(each) else each.GetName()
+
+
+def _export(each, name: str, folder: Path) -> Path:
+    """The file to segment: that of a case, or a new one with the voxels of a node."""
+    from semicardiac.cases import load_image
+    from semicardiac.volumes import stem, write_series
+
+    if _isCase(each) and each.frame is None and stem(each.image) == name:
+        return each.image
+    path = folder / f"{name}.nrrd"
+    write_series(path, [load_image(each)] if _isCase(each) else _volumesOf(each))
+    return path
+
+
+def _volumesOf(node) -> list:
+    """The volumes of a volume or sequence node, as the engine's."""
+    from semicardiac.volumes import Volume
+
+    if not node.IsA("vtkMRMLSequenceNode"):
+        return [Volume(*arrayAndMatrix(node))]
+    frames, matrix = sequences.readFrames(node)
+    times = sequences.timesOf(node) or [None] * len(frames)
+    return [Volume(frame, matrix, time) for frame, time in zip(frames, times, strict=True)]
+
+
+@contextmanager
+def _newFolder(folder: Path | str | None) -> Iterator[Path]:
+    """A new or empty folder, which is left as it was if what happens in it fails."""
+    from semicardiac.files import output_folder
+
+    isNew = folder is None or not Path(folder).exists()
+    folder = Path(folder or tempfile.mkdtemp(prefix="SemiCardiacSeg-", dir=slicer.app.temporaryPath)).absolute()
+    output_folder(folder, empty=True)
+    try:
+        yield folder
+    except BaseException:
+        for path in [folder] if isNew else list(folder.iterdir()):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        raise
+
+
+def _requireUnchanged(result: SegmentedInput) -> None:
+    """Raises ValueError unless the node of an input is there, with the voxels that were segmented in their place."""
+    from semicardiac.volumes import read_series
+
+    if result.node is None:
+        message = _("'{title}' is no longer in the scene, so its segmentation has no place. "
+                    "Open the scene in which it was segmented, or segment it again.")  # fmt: skip
+        raise ValueError(message.format(title=result.title))
+    _check(result.node)
+    now, before = _volumesOf(result.node), read_series(result.image)
+    grid, gridBefore = (Grid(volumes[0].array.shape, volumes[0].ijk_to_ras) for volumes in (now, before))
+    same = len(now) == len(before) and not gridDifference(gridBefore, grid)
+    if not same or not all(
+        np.array_equal(sequences.onGrid(old.array, old.ijk_to_ras, grid), new.array)
+        for old, new in zip(before, now, strict=True)
+    ):
+        message = _("'{name}' is not what it was when it was segmented. Segment it again.")
+        raise ValueError(message.format(name=result.node.GetName()))
+
+
+def _load(result: SegmentedInput, kind: str):
+    """The new node with the labels or the map of an input."""
+    node = result.node
+    isSequence = node.IsA("vtkMRMLSequenceNode")
+    arrays = result.read(kind, gridOf(node.GetNthDataNode(0) if isSequence else node))
+    name = titleOf(kind, node.GetName())
+    if kind in _LABELS:
+        if isSequence:
+            made = sequences.newSegmentationSequence(name, node, arrays, result.labelSet)
+        else:
+            made = newSegmentation(name, node, arrays[0], result.labelSet)
+    elif isSequence:
+        made = sequences.newVolumeSequence(name, node, arrays)
+        _showAsMap(sequences.shownBy(made))
+    else:
+        made = sequences.newVolumeBeside(name, node, arrays[0])
+        _showAsMap(made)
+    made.SetAttribute(RESULT_ATTRIBUTE, kind)
+    return made
+
+
+def titleOf(kind: str, name: str) -> str:
+    """What a result of a volume of that name is called."""
+    titles = {
+        "segmentation": _("{name} SemiCardiacSeg"),
+        "confidence": _("{name} SemiCardiacSeg confidence"),
+        "entropy": _("{name} SemiCardiacSeg entropy"),
+        "threshold": _("{name} SemiCardiacSeg threshold map"),
+        "pseudo_labels": _("{name} SemiCardiacSeg pseudo-labels"),
+    }
+    return titles[kind].format(name=name)
+
+
+def _showAsMap(volumeNode) -> None:
+    """Shows numbers from 0 to 1 all in the same way."""
+    display = volumeNode.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, 1.0)
+    if slicer.mrmlScene.GetNodeByID(_MAP_COLORS) is not None:
+        display.SetAndObserveColorNodeID(_MAP_COLORS)
