@@ -15,7 +15,7 @@ test: .venv/.test
 	$(BIN)/python -m pytest
 
 lint: .venv/.test
-	$(BIN)/ruff check training Testing
+	$(BIN)/ruff check SemiCardiacSeg training Testing
 
 clean:
 	rm -rf .venv demo

@@ -1,0 +1,415 @@
+"""The table of cases. It lives in the parameter node of the module, and so is saved and comes back with the scene."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import slicer
+import slicer.util
+
+from . import engine
+from .entries import addEntry, addFile, addPool, emptyTable, entryOf, filesOf, parseTable
+from .i18n import tr as _
+from .nodes import checkKind, hardenedCopy, isTransformed
+from .problems import Problem, contentState, noCases, problemsOfAll, problemsOfRow
+from .rows import PARTS, Row, rowOf
+from .scene_cases import findSequences, findVolumes, isCine, matchSegmentations, patientAndPhase, sequenceOf
+from .segmentations import isLabelMap, resampledCopy
+from .structures import guessMapping
+
+_PARAMETER = "dataSet"
+_POOL_SIZE = 20
+"""More unlabeled cases of one folder than these take one row together."""
+_ROLES = ("labeled", "unlabeled", "validation", "ignore")
+_PHASES = ("ED", "ES", "")
+
+
+class DataSet:
+    """The cases of a training.
+
+    Nodes are held as node references of the parameter node, everything else as JSON in one of its parameters. Nothing
+    is kept besides: whoever makes another DataSet for the same node sees the same table.
+    """
+
+    def __init__(self, parameterNode) -> None:
+        self.parameterNode = parameterNode
+        self._text = ""
+        self._state = emptyTable()
+        self._found: dict[str, tuple[tuple, list[Problem]]] = {}
+
+    # ----- reading
+
+    def rows(self) -> list[Row]:
+        """All rows, in the order in which they were added."""
+        return [self._row(entry) for entry in self._read()["rows"]]
+
+    def row(self, key: str) -> Row:
+        """The row with a key.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        return self._row(entryOf(self._read(), key))
+
+    def labelSet(self):
+        """What the labels mean: a `semicardiac.labels.LabelSet`, `acdc` unless another one was set."""
+        engine.addToPath()
+        from semicardiac.labels import LabelSet, get_label_set
+
+        labels = self._read()["labels"]
+        return get_label_set(labels) if isinstance(labels, str) else LabelSet.model_validate(labels)
+
+    def mapping(self, key: str) -> dict[str, str]:
+        """Names of structures by segment ID: as the user said, else as far as it can be told."""
+        entry = entryOf(self._read(), key)
+        node = self._node("segmentation", key)
+        if node is None or isLabelMap(node):
+            return {}
+        labelSet = self.labelSet()
+        if entry["mapping"] is None:
+            return guessMapping(node, labelSet)
+        return {segmentId: name for segmentId, name in entry["mapping"].items() if name in labelSet.names}
+
+    def files(self, key: str) -> list[dict]:
+        """Name, patient, image and so on of each file of a row: fields of a `semicardiac.cases.Case`."""
+        return filesOf(entryOf(self._read(), key))
+
+    def problems(self, row: Row) -> list[Problem]:
+        """What is wrong with a row. Labels are read again only if something has changed."""
+        mapping = self.mapping(row.key)
+        labelSet = self.labelSet()
+        paths = [path is None or path.exists() for path in (row.imagePath, row.labelsPath)]
+        nodes = (row.volumeNode, row.segmentationNode, row.sequenceNode)
+        nodeless = replace(row, volumeNode=None, segmentationNode=None, sequenceNode=None)  # they may be deleted
+        state = (nodeless, labelSet, mapping, *paths, *contentState(*nodes))
+        known = self._found.get(row.key)
+        if known is None or known[0] != state:
+            self._found[row.key] = known = (state, problemsOfRow(row, mapping, labelSet))
+        return list(known[1])
+
+    def allProblems(self) -> list[Problem]:
+        """What is wrong with the rows, each named, and with the cases together; errors first."""
+        rows = self.rows()
+        problems = problemsOfAll(rows, self._patients())
+        for row in rows:
+            problems += [replace(each, text=f"{row.name}: {each.text}") for each in self.problems(row)]
+        return sorted(problems, key=lambda problem: problem.level != "error")
+
+    def summary(self) -> str:
+        """How many cases there are: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`."""
+        rows = self.rows()
+        if not rows:
+            return noCases()
+        counts = Counter()
+        for row in rows:
+            counts[row.role] += row.count
+        patients = len({row.patient for row in rows if row.role == "labeled"})
+        texts = [_("{count:,} labeled").format(count=counts["labeled"])]
+        if patients:
+            texts[0] += " " + (_("(1 patient)") if patients == 1 else _("({count:,} patients)").format(count=patients))
+        texts.append(_("{count:,} unlabeled").format(count=counts["unlabeled"]))
+        if counts["validation"]:
+            texts.append(_("{count:,} validation").format(count=counts["validation"]))
+        if counts["ignore"]:
+            texts.append(_("{count:,} ignored").format(count=counts["ignore"]))
+        return ", ".join(texts)
+
+    # ----- adding and removing
+
+    def addVolume(self, volumeNode, segmentationNode=None, role=None, patient=None, phase=None) -> Row:
+        """Adds a volume of the scene; one that is in the table already is not added twice, but takes what is given.
+
+        Args:
+            volumeNode: A scalar volume. One under a transform is added with a problem that can be mended.
+            segmentationNode: Its segmentation or label map.
+            role: By default labeled with a segmentation and unlabeled without.
+            patient: By default as the node's name and place tell.
+            phase: "ED" or "ES"; by default as the name tells.
+
+        Raises:
+            ValueError: If the volume cannot be an image, or shows a frame of a sequence; for an unknown role or phase.
+        """
+        checkKind(volumeNode)
+        if sequence := sequenceOf(volumeNode):
+            message = _("'{name}' shows a frame of '{sequence}'. Add that sequence, or a clone of the volume.")
+            raise ValueError(message.format(name=volumeNode.GetName(), sequence=sequence.GetName()))
+        if segmentationNode is not None:
+            _checkSegmentation(segmentationNode)
+        _checkOneOf(role or "unlabeled", _ROLES)
+        _checkOneOf(phase or "", _PHASES)
+        key = self._keyOf("volume", volumeNode)
+        guessed = patientAndPhase(volumeNode)
+        with self._changed() as state:
+            if key is None:
+                key = addEntry(state, kind="volume", name=volumeNode.GetName(), patient=guessed[0], phase=guessed[1])
+                self._refer("volume", key, volumeNode)
+            entry = entryOf(state, key)
+            given = {"role": role, "patient": patient, "phase": phase}
+            entry.update({name: value for name, value in given.items() if value is not None})
+            if segmentationNode is not None:
+                self._setSegmentation(entry, segmentationNode, changeRole=role is None)
+        return self.row(key)
+
+    def addScene(self) -> list[Row]:
+        """Adds the volumes of the scene with the segmentations that belong to them, and the sequences of volumes.
+
+        Results of ours are left out, and so are volumes that show a frame of a sequence.
+
+        Returns:
+            The new rows.
+        """
+        rows = self.rows()
+        known = {row.volumeNode for row in rows} | {row.sequenceNode for row in rows}
+        volumes = [node for node in findVolumes() if node not in known]
+        matches = matchSegmentations(volumes, self.labelSet(), taken={row.segmentationNode for row in rows})
+        added = [self.addVolume(node, matches.get(node)) for node in volumes]
+        return added + [self.addSequence(node) for node in findSequences() if node not in known]
+
+    def addSequence(self, sequenceNode) -> Row:
+        """Adds the frames of a sequence as unlabeled cases; a sequence is in the table once.
+
+        Raises:
+            ValueError: If it is no sequence of volumes.
+        """
+        if sequenceNode is None or not sequenceNode.IsA("vtkMRMLSequenceNode") or not isCine(sequenceNode):
+            name = sequenceNode.GetName() if sequenceNode is not None else ""
+            raise ValueError(_("'{name}' is no sequence of volumes. Choose one.").format(name=name))
+        key = self._keyOf("sequence", sequenceNode)
+        if key is None:
+            patient, _phase = patientAndPhase(sequenceNode)
+            with self._changed() as state:
+                key = addEntry(state, kind="sequence", name=sequenceNode.GetName(), patient=patient)
+                self._refer("sequence", key, sequenceNode)
+        return self.row(key)
+
+    def addPaths(self, paths: Sequence[Path | str]) -> list[Row]:
+        """Adds the cases in files, folders and case lists, see `semicardiac.cases.discover`; they stay where they are.
+
+        Cases with labels take one row each. So do unlabeled ones, unless a folder holds more than 20 of them: then
+        these take one row together. Files that are in the table already are not added twice.
+
+        Returns:
+            The new rows.
+
+        Raises:
+            ValueError: If a path is missing or holds no volumes.
+        """
+        engine.addToPath()
+        from semicardiac.cases import discover
+
+        paths = [Path(path).absolute() for path in paths]
+        groups = [[path] for path in paths if path.is_dir() or path.suffix.lower() == ".csv"]
+        groups.append([path for path in paths if [path] not in groups])
+        known = self._knownFiles()
+        keys = []
+        with self._changed() as state:
+            for group in filter(None, groups):
+                cases = [case for case in discover(group) if (case.image, case.frame) not in known]
+                known |= {(case.image, case.frame) for case in cases}
+                unlabeled = [case for case in cases if case.role == "unlabeled"]
+                if len(unlabeled) > _POOL_SIZE:
+                    folder = group[0] if group[0].is_dir() else group[0].parent
+                    cases = [case for case in cases if case.role != "unlabeled"]
+                    keys.append(addPool(state, folder, unlabeled))
+                keys += [addFile(state, case) for case in cases]
+        return [self.row(key) for key in keys]
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Takes rows out of the table; nodes and files stay."""
+        keys = set(keys)
+        with self._changed() as state:
+            state["rows"] = [entry for entry in state["rows"] if entry["key"] not in keys]
+            for key in keys:
+                for part in PARTS:
+                    self._refer(part, key, None)
+
+    # ----- changing
+
+    def setRole(self, keys: Iterable[str], role: str) -> None:
+        """Gives rows a role.
+
+        Raises:
+            ValueError: If there is no such role.
+        """
+        _checkOneOf(role, _ROLES)
+        with self._changed() as state:
+            for key in keys:
+                entryOf(state, key)["role"] = role
+
+    def setPatient(self, key: str, patient: str) -> None:
+        """Says whose volume this is."""
+        with self._changed() as state:
+            entryOf(state, key)["patient"] = patient
+
+    def setPhase(self, key: str, phase: str) -> None:
+        """Says whether this is "ED", "ES" or neither ("").
+
+        Raises:
+            ValueError: For anything else.
+        """
+        _checkOneOf(phase, _PHASES)
+        with self._changed() as state:
+            entryOf(state, key)["phase"] = phase
+
+    def setSegmentation(self, key: str, segmentationNode) -> None:
+        """Gives a volume another segmentation or label map, or none.
+
+        An unlabeled case that gets its first one becomes labeled; a labeled or validation case that loses its own
+        becomes unlabeled.
+
+        Raises:
+            ValueError: If the row is no volume of the scene, or the node is no segmentation.
+        """
+        if segmentationNode is not None:
+            _checkSegmentation(segmentationNode)
+        with self._changed() as state:
+            entry = entryOf(state, key)
+            if entry["kind"] != "volume":
+                message = _("'{name}' is no volume of the scene, so that it can have no segmentation. Load it first.")
+                raise ValueError(message.format(name=entry["name"]))
+            self._setSegmentation(entry, segmentationNode, changeRole=True)
+
+    def setMapping(self, key: str, mapping: Mapping[str, str] | None) -> None:
+        """Says which segments are which structures, by segment ID; None leaves it to the names and codes.
+
+        Raises:
+            ValueError: If the label set has no such structure.
+        """
+        for name in (mapping or {}).values():
+            _checkOneOf(name, self.labelSet().names)
+        with self._changed() as state:
+            entryOf(state, key)["mapping"] = None if mapping is None else dict(mapping)
+
+    def setLabelSet(self, labelSet) -> None:
+        """Says what the labels mean.
+
+        Args:
+            labelSet: A `semicardiac.labels.LabelSet`, the name of a ready-made one (`acdc`, `mmwhs`), or a JSON file.
+
+        Raises:
+            ValueError: If there is no such label set.
+        """
+        engine.addToPath()
+        from semicardiac.labels import LABEL_SETS, LabelSet, get_label_set
+
+        labelSet = labelSet if isinstance(labelSet, LabelSet) else get_label_set(labelSet)
+        isReadyMade = LABEL_SETS.get(labelSet.name) == labelSet
+        with self._changed() as state:
+            state["labels"] = labelSet.name if isReadyMade else labelSet.model_dump(mode="json")
+
+    def mend(self, key: str, problem: Problem) -> Row:
+        """Does what a problem offers; the user's own nodes stay as they are, the row goes on with copies.
+
+        `harden`: copies of what lies under a transform, with the transform made part of them. `resample`: a copy of the
+        labels on the grid of the volume. `map`: what the user said of the segments is forgotten, and told anew from
+        names and codes.
+
+        Raises:
+            ValueError: If the problem offers nothing, or it cannot be done.
+        """
+        row = self.row(key)
+        if problem.mend == "harden":
+            self._harden(row)
+        elif problem.mend == "resample":
+            copy = resampledCopy(row.segmentationNode, row.volumeNode)
+            with self._changed() as state:
+                self._replaceSegmentation(entryOf(state, key), copy)
+        elif problem.mend == "map":
+            self.setMapping(key, None)
+        else:
+            raise ValueError(_("This has to be mended by hand: {text}").format(text=problem.text))
+        return self.row(key)
+
+    # ----- inside
+
+    def _harden(self, row: Row) -> None:
+        copies = {}
+        try:
+            for part, node in (("volume", row.volumeNode), ("segmentation", row.segmentationNode)):
+                if node is not None and isTransformed(node):
+                    copies[part] = hardenedCopy(node)
+        except ValueError:
+            for copy in copies.values():
+                slicer.mrmlScene.RemoveNode(copy)
+            raise
+        with self._changed() as state:
+            if "volume" in copies:
+                self._refer("volume", row.key, copies["volume"])
+            if "segmentation" in copies:
+                self._replaceSegmentation(entryOf(state, row.key), copies["segmentation"])
+
+    def _replaceSegmentation(self, entry: dict, node) -> None:
+        """Another node, with segments of the same IDs."""
+        self._refer("segmentation", entry["key"], node)
+        entry["segmentation"] = node.GetName() if node is not None else ""
+
+    def _setSegmentation(self, entry: dict, node, *, changeRole: bool) -> None:
+        had = self._node("segmentation", entry["key"]) is not None
+        self._replaceSegmentation(entry, node)
+        entry["mapping"] = None
+        if changeRole and node is not None and not had and entry["role"] == "unlabeled":
+            entry["role"] = "labeled"
+        elif changeRole and node is None and entry["role"] in ("labeled", "validation"):
+            entry["role"] = "unlabeled"
+
+    def _row(self, entry: dict) -> Row:
+        return rowOf(entry, *(self._node(part, entry["key"]) for part in PARTS))
+
+    def _patients(self) -> Iterator[tuple[str, str]]:
+        for entry in self._read()["rows"]:
+            for each in filesOf(entry) or [entry]:
+                yield each["patient"], entry["role"]
+
+    def _knownFiles(self) -> set[tuple[Path, int | None]]:
+        files = [file for entry in self._read()["rows"] for file in filesOf(entry)]
+        return {(Path(file["image"]), file.get("frame")) for file in files}
+
+    def _keyOf(self, part: str, node) -> str | None:
+        entries = self._read()["rows"]
+        return next((entry["key"] for entry in entries if self._node(part, entry["key"]) is node), None)
+
+    def _node(self, part: str, key: str):
+        return self.parameterNode.GetNodeReference(_reference(part, key))
+
+    def _refer(self, part: str, key: str, node) -> None:
+        self.parameterNode.SetNodeReferenceID(_reference(part, key), node.GetID() if node is not None else None)
+
+    def _read(self) -> dict:
+        """The state of the table; not to be changed."""
+        text = self.parameterNode.GetParameter(_PARAMETER) or ""
+        if text != self._text:
+            self._state = parseTable(text)
+            self._text = text
+        return self._state
+
+    @contextmanager
+    def _changed(self) -> Iterator[dict]:
+        """Gives the state to change, and saves it if all goes well; observers of the node hear of it once."""
+        state = parseTable(self.parameterNode.GetParameter(_PARAMETER) or "")
+        with slicer.util.NodeModify(self.parameterNode):
+            yield state
+            for entry in state["rows"]:  # a node that is deleted later is told by its last name
+                node = self._node("volume", entry["key"]) or self._node("sequence", entry["key"])
+                entry["name"] = node.GetName() if node is not None else entry["name"]
+            self.parameterNode.SetParameter(_PARAMETER, json.dumps(state))
+
+
+def _checkSegmentation(node) -> None:
+    if not (node.IsA("vtkMRMLSegmentationNode") or isLabelMap(node)):
+        message = _("'{name}' is no segmentation. Choose a segmentation or a label map.")
+        raise ValueError(message.format(name=node.GetName()))
+
+
+def _checkOneOf(value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        listed = ", ".join(f"'{each}'" for each in known)
+        raise ValueError(_("There is no '{value}'. Choose one of {known}.").format(value=value, known=listed))
+
+
+def _reference(part: str, key: str) -> str:
+    return f"SemiCardiacSeg.{part}.{key}"

@@ -1,0 +1,270 @@
+"""All that the module can do, without a GUI: what its panel calls, and what the Python console offers.
+
+Long work is a job: a folder in which the engine runs as a process of its own. The methods `start...` return at once
+with the job, which `poll()` follows; `train` and `segment` wait for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import slicer
+
+from . import engine, measure, models, review, sample_data, segment
+from .dataset import DataSet
+from .export import writeCases
+from .i18n import tr as _
+from .job import Job
+from .rows import Row
+from .terminology import loadTerminology
+
+MODULE = "SemiCardiacSeg"
+
+
+class SemiCardiacSegLogic:
+    """Data set, training, segmentation, measurement, review and models.
+
+    Wrong input raises ValueError, with what was wrong, where, and how to mend it. What fails later in the engine raises
+    RuntimeError with the engine's words; the job folder keeps the details.
+    """
+
+    # ----- data
+
+    def parameterNode(self):
+        """The vtkMRMLScriptedModuleNode of this module in the scene, which holds the data set."""
+        node = slicer.mrmlScene.GetSingletonNode(MODULE, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+            node.UnRegister(None)  # the scene keeps it
+            node.SetSingletonTag(MODULE)
+            node.SetModuleName(MODULE)
+            node = slicer.mrmlScene.AddNode(node)
+        return node
+
+    def dataSet(self) -> DataSet:
+        """The case table of the scene."""
+        return DataSet(self.parameterNode())
+
+    def addSampleData(self) -> list:
+        """Adds the phantom study to the scene and its cases to the table; returns the rows. Takes half a minute."""
+        return sample_data.fillDataSet(self.dataSet())
+
+    # ----- training
+
+    def startTraining(
+        self,
+        folder: Path | str,
+        *,
+        minutes: float | None = None,
+        steps: int | None = None,
+        preset: str = "default",
+        device: str = "auto",
+        seed: int = 0,
+        startFrom: Path | str | None = None,
+        settings: Sequence[str] = (),
+    ) -> Job:
+        """Starts a training on the cases of the table.
+
+        Args:
+            folder: New or empty folder for the training; the model is in it when it has ended.
+            minutes: Time to train; 10 if neither time nor steps are given.
+            steps: Steps to train, instead of a time.
+            preset: `default`, `supervised` (the labeled cases alone) or `paper`.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+            seed: Of everything random.
+            startFrom: A model to go on from (job folder or package).
+            settings: Any other setting, such as `loss.lambda_u=0.5`.
+
+        Raises:
+            ValueError: If the table has an error, a setting is wrong, or the folder cannot be used.
+        """
+        folder = Path(folder).absolute()
+        dataSet = self.dataSet()
+        errors = [problem for problem in dataSet.allProblems() if problem.level == "error"]
+        if errors:
+            more = _(" ({count} more errors in the table)").format(count=len(errors) - 1) if len(errors) > 1 else ""
+            raise ValueError(errors[0].text + more)
+        engine.addToPath()
+        from semicardiac.config import make_config, parse, parse_assignments
+        from semicardiac.files import output_folder
+        from semicardiac.jobs import TrainJob, write_job
+
+        budget = f"schedule.steps={steps}" if steps else f"schedule.minutes={minutes or 10.0}"
+        chosen = [f"seed={seed}", f"preprocess.plane={dataSet.labelSet().plane}", budget, *settings]
+        config = make_config(preset, parse_assignments(chosen))
+        new = not folder.exists()
+        output_folder(folder, empty=True)
+        try:
+            fields = {"cases": writeCases(dataSet, folder), "labels": dataSet.labelSet(), "config": config}
+            fields |= {"device": device, "start_from": startFrom and Path(startFrom).absolute()}
+            write_job(folder, parse(TrainJob, fields, where=folder))
+        except BaseException:
+            for path in [folder] if new else folder.iterdir():  # it was empty: all that is in it is ours
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+        return Job.start(folder)
+
+    def resumeTraining(self, folder: Path | str, minutes: float | None = None) -> Job:
+        """Goes on with a training that was stopped or interrupted; with `minutes`, for that much longer.
+
+        Raises:
+            ValueError: If the folder holds no training, or another process runs it.
+        """
+        folder = _trainingFolder(folder)
+        from semicardiac.jobs import prolong
+
+        if minutes is not None:
+            prolong(folder, minutes=minutes)
+        return Job.start(folder)
+
+    def discardTraining(self, folder: Path | str) -> None:
+        """Deletes a training with its checkpoints and its model from the disk, for good.
+
+        Raises:
+            ValueError: If the folder holds no training, or it is at work.
+        """
+        job = Job(_trainingFolder(folder))
+        if job.isAlive():
+            raise ValueError(_("The training in {folder} is at work. Stop it first.").format(folder=folder))
+        shutil.rmtree(job.folder)
+
+    def train(self, folder: Path | str, *, onEvent: Callable[[dict], None] | None = None, **options) -> Path:
+        """Trains on the cases of the table and waits for it; returns the folder, which can be used as the model.
+
+        Args:
+            folder: As `startTraining`, and so are the `options`.
+            onEvent: Called with each event of the engine, a dictionary (see `semicardiac.events`).
+        """
+        return _finished(self.startTraining(folder, **options), onEvent).folder
+
+    # ----- segmentation
+
+    def startSegmentation(
+        self,
+        model: Path | str,
+        inputs,
+        *,
+        folder: Path | str | None = None,
+        device: str = "auto",
+        flips: bool = True,
+        confidence: bool = False,
+        entropy: bool = False,
+        thresholdMap: bool = False,
+        pseudoLabels: bool = False,
+    ) -> Job:
+        """Starts to segment volumes, or all frames of a sequence; `loadResults` puts what it finds into the scene.
+
+        Args:
+            model: A finished training's folder, or a model package (folder or zip).
+            inputs: A volume node, a list of them, or a vtkMRMLSequenceNode of volumes.
+            folder: For the files in between; a temporary one without it.
+            device: `auto`, `cpu`, `cuda`, ...
+            flips: Average over flipped slices: a little better, four times as slow.
+            confidence: Also a volume with the probability of each voxel's class.
+            entropy: Also a volume with the entropy of the class probabilities, 0 to 1.
+            thresholdMap: Also a volume with the dynamic threshold of each voxel's class.
+            pseudoLabels: Also a segmentation of what would be taught as pseudo-labels.
+
+        Raises:
+            ValueError: For an input without image data, a model that cannot be read, and the like.
+        """
+        options = segment.Options(device, flips, confidence, entropy, thresholdMap, pseudoLabels)
+        return Job.start(segment.createSegmentJob(folder, Path(model), inputs, options))
+
+    def loadResults(self, job: Job) -> list:
+        """The nodes made of a finished segmentation, segmentations first, in the order of the inputs."""
+        loadTerminology()
+        return segment.loadResults(job.folder)
+
+    def segment(self, model: Path | str, inputs, *, onEvent: Callable[[dict], None] | None = None, **options):
+        """Segments and waits for it.
+
+        Args:
+            model: As `startSegmentation`, and so are `inputs` and the `options`.
+            onEvent: Called with each event of the engine.
+
+        Returns:
+            The vtkMRMLSegmentationNode of a single volume; the list of all new nodes of several or of a sequence.
+        """
+        job = _finished(self.startSegmentation(model, inputs, **options), onEvent)
+        nodes = self.loadResults(job)
+        single = not isinstance(inputs, list | tuple) and not inputs.IsA("vtkMRMLSequenceNode")
+        return nodes[0] if single else nodes
+
+    # ----- measurement
+
+    def volumesTable(self, segmentations, labelSet=None):
+        """A vtkMRMLTableNode with the volume of each structure in ml, one row a segmentation or frame."""
+        return measure.volumesTable(segmentations, labelSet or self.dataSet().labelSet())
+
+    def clinicalNumbers(self, segmentations, labelSet=None, **phases) -> dict:
+        """ED and ES, ventricular volumes (ml), stroke volume (ml), ejection fraction (%), and LV mass (g)."""
+        return measure.clinicalNumbers(segmentations, labelSet or self.dataSet().labelSet(), **phases)
+
+    def compare(self, segmentation, reference, volume, labelSet=None):
+        """A vtkMRMLTableNode with Dice, HD95 (mm) and ASD (mm) of each structure against a reference segmentation."""
+        return measure.compare(segmentation, reference, volume, labelSet or self.dataSet().labelSet())
+
+    def saveTable(self, table, path: Path | str) -> Path:
+        """Writes a table node as CSV; an existing file is never overwritten."""
+        return measure.saveTable(table, Path(path))
+
+    # ----- improvement
+
+    def startUncertainty(self, model: Path | str, **options) -> Job:
+        """Starts to segment the unlabeled cases of the table, to see which of them the model is least sure of."""
+        return Job.start(review.createReviewJob(self.dataSet(), Path(model), **options))
+
+    def uncertainties(self, job: Job) -> list:
+        """The cases of a finished review, the least sure first."""
+        return review.uncertainties(self.dataSet(), job.folder)
+
+    def reviewSegmentation(self, job: Job, key: str):
+        """The segmentation node of a case of a review, to look at and correct; loaded where it was not yet."""
+        loadTerminology()
+        return review.reviewSegmentation(self.dataSet(), job.folder, key)
+
+    def accept(self, key: str, segmentation) -> Row:
+        """Makes a case of the table a labeled one, with this segmentation; returns its row."""
+        return review.accept(self.dataSet(), key, segmentation)
+
+    # ----- models
+
+    def models(self, folder: Path | str) -> list[models.Model]:
+        """Finished trainings and model packages in a folder, the newest first."""
+        return models.findModels(Path(folder))
+
+    def exportModel(self, model: Path | str, path: Path | str) -> Path:
+        """Packs a model into one zip file to share."""
+        return models.exportModel(Path(model), Path(path))
+
+    def importModel(self, path: Path | str, folder: Path | str) -> models.Model:
+        """Unpacks a model package into a new folder there, after a check of its checksums."""
+        return models.importModel(Path(path), Path(folder))
+
+    def deleteModel(self, model: Path | str) -> None:
+        """Deletes a model from the disk, for good."""
+        models.deleteModel(Path(model))
+
+
+def _trainingFolder(folder: Path | str) -> Path:
+    """The folder, if it holds a training. Raises ValueError if not."""
+    engine.addToPath()
+    from semicardiac.jobs import TrainJob, load_job
+
+    if not isinstance(load_job(Path(folder)), TrainJob):
+        raise ValueError(_("{folder} holds no training. Choose the folder of one.").format(folder=folder))
+    return Path(folder)
+
+
+def _finished(job: Job, onEvent: Callable[[dict], None] | None) -> Job:
+    """Waits for a job; the application goes on meanwhile. Raises RuntimeError if it does not end well."""
+    job.wait(onEvent=onEvent, tick=slicer.app.processEvents)
+    if job.state == "failed":
+        failure = job.failure
+        raise RuntimeError(". ".join(text.rstrip(".") for text in failure.values() if text) + ".")
+    if job.state != "done":
+        raise RuntimeError(_("The work in {folder} was stopped; it can be resumed.").format(folder=job.folder))
+    return job

@@ -1,0 +1,73 @@
+"""One row of the case table, as whoever shows or uses the table sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .nodes import gridOf, timesText
+
+PARTS = ("volume", "segmentation", "sequence")
+"""What of a row can be a node."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case as the table shows it, or the cases of a sequence or of a pool of files."""
+
+    key: str
+    """Does not change as long as the row is there."""
+    name: str
+    patient: str
+    role: str
+    """labeled, unlabeled, validation or ignore."""
+    phase: str
+    """ED, ES, or nothing."""
+    kind: str
+    """volume, sequence, file or pool."""
+    volumeNode: object = None
+    segmentationNode: object = None
+    """A segmentation or a label map volume."""
+    segmentationName: str = ""
+    """What it was called, also when it was deleted; nothing if there never was one."""
+    sequenceNode: object = None
+    imagePath: Path | None = None
+    """A file, or the folder of a pool."""
+    labelsPath: Path | None = None
+    count: int = 1
+    """How many cases these are."""
+    sizeText: str = ""
+    """Columns × rows × slices."""
+    spacingText: str = ""
+    """In mm, in the same order."""
+
+
+def rowOf(entry: dict, volumeNode, segmentationNode, sequenceNode) -> Row:
+    """The row of an entry of the table and of the nodes that belong to it, as far as they are there."""
+    count, first = len(entry.get("cases", (None,))), volumeNode
+    if sequenceNode is not None:
+        count = sequenceNode.GetNumberOfDataNodes()
+        first = sequenceNode.GetNthDataNode(0) if count else None
+    size, spacing = entry.get("size", ""), entry.get("spacing", "")
+    if first is not None and first.GetImageData() is not None:
+        grid = gridOf(first)
+        size, spacing = timesText(grid.shape[::-1]), timesText(grid.spacing)
+    shown = volumeNode or sequenceNode
+    image, labels = entry.get("image") or entry.get("folder"), entry.get("labels")
+    return Row(
+        key=entry["key"],
+        name=shown.GetName() if shown is not None else entry["name"],
+        patient=entry["patient"],
+        role=entry["role"],
+        phase=entry["phase"],
+        kind=entry["kind"],
+        volumeNode=volumeNode,
+        segmentationNode=segmentationNode,
+        segmentationName=segmentationNode.GetName() if segmentationNode is not None else entry["segmentation"],
+        sequenceNode=sequenceNode,
+        imagePath=Path(image) if image else None,
+        labelsPath=Path(labels) if labels else None,
+        count=count,
+        sizeText=size,
+        spacingText=spacing,
+    )

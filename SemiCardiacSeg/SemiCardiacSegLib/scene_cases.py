@@ -1,0 +1,161 @@
+"""What in the scene is a case: volumes, whose they are, and which segmentation belongs to which."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import slicer
+import slicer.util
+
+from . import engine
+from .nodes import RESULT_ATTRIBUTE, checkKind, shItem
+from .structures import guessMapping
+
+_PATIENT_FOLDER = re.compile(r"(patient|subject|subj|sub|case|pat)[\s_-]*\d+", re.IGNORECASE)
+
+
+def patientAndPhase(node) -> tuple[str, str]:
+    """Whose volume this is, and "ED", "ES" or "", as its name and place in the subject hierarchy tell.
+
+    `patient002_frame01` and `patient002 ED` are patient002's; so is `ED` in a folder patient002, and anything below a
+    patient of that name, as DICOM data are.
+    """
+    engine.addToPath()
+    from semicardiac.layouts import name_of, parse_name
+
+    name = _underscored(node.GetName())
+    folder = folderOf(node)
+    parts = parse_name(name_of(Path(_underscored(folder), name)) if folder else name)
+    if patient := _dicomPatient(node):
+        return patient, parts.phase or ""
+    if parts.frame is None and parts.phase is None and _PATIENT_FOLDER.fullmatch(folder):
+        return folder, ""
+    return parts.patient, parts.phase or ""
+
+
+def findVolumes() -> list:
+    """The scalar volumes of the scene, without results of ours and without those that show a frame of a sequence."""
+    volumes = []
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if _isInteresting(node) and not node.IsA("vtkMRMLLabelMapVolumeNode"):
+            try:
+                checkKind(node)
+            except ValueError as error:
+                logging.warning(str(error))
+            else:
+                volumes.append(node)
+    return volumes
+
+
+def findSequences() -> list:
+    """The sequences of volumes in the scene."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
+    return [node for node in nodes if isCine(node) and _isInteresting(node)]
+
+
+def isCine(sequenceNode) -> bool:
+    """Whether a sequence holds volumes that could be images."""
+    first = sequenceNode.GetNthDataNode(0) if sequenceNode.GetNumberOfDataNodes() else None
+    return first is not None and first.IsA("vtkMRMLScalarVolumeNode") and not first.IsA("vtkMRMLLabelMapVolumeNode")
+
+
+def sequenceOf(node):
+    """The sequence of which a node shows a frame, or None."""
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        if (sequence := browser.GetSequenceNode(node)) is not None:
+            return sequence
+    return None
+
+
+def matchSegmentations(volumes: Iterable, labelSet, taken: Iterable = ()) -> dict:
+    """Which segmentation or label map of the scene belongs to which volume; each to one.
+
+    First come those that were drawn on a volume; then the only segmentation in a subject-hierarchy folder with a single
+    volume; then equal names, but for endings such as _gt or _seg.
+
+    Args:
+        volumes: Volume nodes.
+        labelSet: What the segmentations should show: of several that were drawn on a volume, the one with most
+            structures of it is taken.
+        taken: Segmentations that belong to others already.
+
+    Returns:
+        Segmentation or label map nodes by volume node.
+    """
+    segmentations = [node for node in _findSegmentations() if node not in set(taken)]
+    volumes = list(volumes)
+    matches: dict = {}
+    for volume in volumes:
+        drawnOn = [node for node in segmentations if _reference(node) is volume]
+        if drawnOn:
+            matches[volume] = max(drawnOn, key=lambda node: len(guessMapping(node, labelSet)))
+    loose = [node for node in segmentations if _reference(node) is None]
+    for keyOf in (_folderItem, _nameWithoutEnding):
+        free = [node for node in loose if node not in set(matches.values())]
+        matches = _pairs(volumes, free, keyOf) | matches
+    return matches
+
+
+def folderOf(node) -> str:
+    """The name of the subject-hierarchy folder that a node lies in; nothing at the top of the scene."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    parent = hierarchy.GetItemParent(shItem(node))
+    return "" if parent == hierarchy.GetSceneItemID() else hierarchy.GetItemName(parent)
+
+
+def _findSegmentations() -> list:
+    nodes = [
+        *slicer.util.getNodesByClass("vtkMRMLSegmentationNode"),
+        *slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode"),
+    ]
+    return [node for node in nodes if _isInteresting(node)]
+
+
+def _isInteresting(node) -> bool:
+    return not (node.GetHideFromEditors() or node.GetAttribute(RESULT_ATTRIBUTE) or sequenceOf(node))
+
+
+def _reference(node):
+    """The volume that a segmentation was drawn on, if it is still there."""
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        return None
+    return node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+
+
+def _pairs(volumes: list, segmentations: list, keyOf: Callable) -> dict:
+    """Volumes and segmentations that are the only ones with their key."""
+    matches = {}
+    for volume in volumes:
+        key = keyOf(volume)
+        same = [[node for node in nodes if keyOf(node) == key] for nodes in (volumes, segmentations)]
+        if key and list(map(len, same)) == [1, 1]:
+            matches[volume] = same[1][0]
+    return matches
+
+
+def _folderItem(node) -> int:
+    """The folder of a node; 0 at the top of the scene, which is nobody's."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    parent = hierarchy.GetItemParent(shItem(node))
+    return 0 if parent == hierarchy.GetSceneItemID() else parent
+
+
+def _nameWithoutEnding(node) -> str:
+    engine.addToPath()
+    from semicardiac.layouts import IMAGE_ENDING, LABEL_ENDING
+
+    return IMAGE_ENDING.sub("", LABEL_ENDING.sub("", _underscored(node.GetName()))).casefold()
+
+
+def _dicomPatient(node) -> str:
+    """The name of the patient above a node in the subject hierarchy, or nothing."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemAncestorAtLevel(shItem(node), "Patient")
+    return hierarchy.GetItemName(item) if item else ""
+
+
+def _underscored(name: str) -> str:
+    return re.sub(r"\s+", "_", name.strip())

@@ -1,0 +1,173 @@
+"""Which nodes of a scene are cases, whose they are, and which segmentation belongs to which volume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
+
+from helpers_dataset import addCine, makeDataSet  # noqa: E402
+from helpers_scene import (  # noqa: E402
+    heartLabels,
+    makeFolder,
+    makeHeartSegmentation,
+    makeSegmentation,
+    makeVolume,
+    obliqueMatrix,
+)
+from SemiCardiacSegLib.nodes import RESULT_ATTRIBUTE, shItem  # noqa: E402
+from SemiCardiacSegLib.scene_cases import patientAndPhase  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("scene")
+
+
+def addedFromScene() -> dict[str, str | None]:
+    """Names of segmentations by the names of their volumes and sequences."""
+    return {row.name: row.segmentationName or None for row in makeDataSet().addScene()}
+
+
+def addReferenced(volume, name: str, masks=None):
+    """A segmentation that was drawn on a volume."""
+    node = makeSegmentation(volume, masks, name) if masks else makeHeartSegmentation(volume, name)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), volume.GetID())
+    return node
+
+
+def addLoose(name: str):
+    """A segmentation that tells of no volume, as one that was read from a file."""
+    node = makeHeartSegmentation(makeVolume("gone"), name)
+    node.RemoveNodeReferenceIDs(node.GetReferenceImageGeometryReferenceRole())
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("gone"))
+    return node
+
+
+class TestPatients:
+    @pytest.mark.parametrize(
+        ("name", "patient", "phase"),
+        [
+            ("patient002_frame01", "patient002", ""),
+            ("patient002 ED", "patient002", "ED"),
+            ("patient002_es", "patient002", "ES"),
+            ("  Müller Jörg  ES ", "Müller_Jörg", "ES"),
+            ("patient002_4d", "patient002", ""),
+            ("SC-HF-I-01", "SC-HF-I-01", ""),
+        ],
+    )
+    def test_byName(self, name, patient, phase):
+        assert patientAndPhase(makeVolume(name)) == (patient, phase)
+
+    @pytest.mark.parametrize(("name", "phase"), [("ED", "ED"), ("frame01", ""), ("sax cine", "")])
+    def test_byFolder(self, name, phase):
+        volume = makeVolume(name)
+        makeFolder("patient 007", [volume])
+        assert patientAndPhase(volume)[0].replace(" ", "_") == "patient_007"
+        assert patientAndPhase(volume)[1] == phase
+
+    def test_folderOfManyIsNobody(self):
+        volume = makeVolume("volunteer")
+        makeFolder("training data", [volume])
+        assert patientAndPhase(volume) == ("volunteer", "")
+
+    def test_patientOfDicomData(self, scene):
+        hierarchy = scene.GetSubjectHierarchyNode()
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "DOE^JOHN")
+        hierarchy.SetItemAttribute(patient, "Level", "Patient")
+        study = hierarchy.CreateStudyItem(patient, "Cardiac MR")
+        volume = makeVolume("4: sax ED")
+        hierarchy.SetItemParent(shItem(volume), study)
+        assert patientAndPhase(volume) == ("DOE^JOHN", "ED")
+
+
+class TestAddScene:
+    def test_byReference(self):
+        first, second = makeVolume("first"), makeVolume("second")
+        addReferenced(second, "S2")
+        addReferenced(first, "S1")
+        assert addedFromScene() == {"first": "S1", "second": "S2"}
+
+    def test_referenceComesBeforeTheName(self):
+        first, second = makeVolume("first"), makeVolume("second")
+        addReferenced(second, "first_seg")
+        assert addedFromScene() == {first.GetName(): None, "second": "first_seg"}
+
+    def test_whatWasDrawnOnOneVolumeIsNoOtherOnes(self):
+        makeVolume("first")
+        second = makeVolume("second")
+        addReferenced(second, "of an expert")
+        addReferenced(second, "first_seg", {"scar": heartLabels() == 1})
+        assert addedFromScene() == {"first": None, "second": "of an expert"}
+
+    def test_theOneWithMostStructuresOfSeveral(self):
+        volume = makeVolume("volume")
+        addReferenced(volume, "scar", {"Segment_1": heartLabels() == 1})
+        addReferenced(volume, "heart")
+        assert addedFromScene() == {"volume": "heart"}
+
+    def test_byFolder(self):
+        volume, node = makeVolume("volume"), addLoose("drawn elsewhere")
+        makeFolder("patient001", [volume, node])
+        assert addedFromScene() == {"volume": "drawn elsewhere"}
+
+    def test_folderWithSeveralVolumesTellsNothing(self):
+        makeFolder("patient001", [makeVolume("ED"), makeVolume("ES"), addLoose("somewhere")])
+        assert addedFromScene() == {"ED": None, "ES": None}
+
+    def test_topOfTheSceneIsNoFolder(self):
+        makeVolume("volume")
+        addLoose("somewhere")
+        assert addedFromScene() == {"volume": None}
+
+    @pytest.mark.parametrize("name", ["patient001 ED", "patient001_ED_gt", "patient001_ED-label", "Patient001_ED_seg"])
+    def test_byName(self, name):
+        makeVolume("patient001_ED")
+        makeVolume("patient001_ES")
+        addLoose(name)
+        assert addedFromScene() == {"patient001_ED": name, "patient001_ES": None}
+
+    def test_labelMap(self):
+        makeVolume("patient001_ED")
+        slicer.util.addVolumeFromArray(
+            heartLabels(), obliqueMatrix(0), name="patient001_ED_gt", nodeClassName="vtkMRMLLabelMapVolumeNode"
+        )
+        assert addedFromScene() == {"patient001_ED": "patient001_ED_gt"}
+
+    def test_resultsOfOursAreNoLabelsAndNoImages(self):
+        volume = makeVolume("volume")
+        for node in (addReferenced(volume, "volume SemiCardiacSeg"), makeVolume("volume confidence")):
+            node.SetAttribute(RESULT_ATTRIBUTE, "1")
+        assert addedFromScene() == {"volume": None}
+
+    def test_cineIsTakenAsASequence(self):
+        addCine("cine", frames=4)
+        makeVolume("volume")
+        rows = makeDataSet().addScene()
+        assert [(row.name, row.kind, row.count) for row in rows] == [("volume", "volume", 1), ("cine", "sequence", 4)]
+
+    def test_whatIsNoImageIsLeftOut(self, scene, caplog):
+        slicer.util.addVolumeFromArray(np.zeros((2, 3, 4, 7)), name="rgb", nodeClassName="vtkMRMLVectorVolumeNode")
+        scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+        hidden = makeVolume("hidden")
+        hidden.SetHideFromEditors(True)
+        assert addedFromScene() == {}
+        assert "'rgb' holds" in caplog.text
+        assert "'empty' has no image data" in caplog.text
+
+    def test_secondTimeAddsWhatIsNew(self):
+        dataSet = makeDataSet()
+        addReferenced(makeVolume("first"), "S1")
+        addCine("cine")
+        assert len(dataSet.addScene()) == 2
+        assert dataSet.addScene() == []
+        makeVolume("second")
+        assert [row.name for row in dataSet.addScene()] == ["second"]
+        assert len(dataSet.rows()) == 3
+
+    def test_choicesStayAsTheyAre(self):
+        dataSet = makeDataSet()
+        addReferenced(makeVolume("volume"), "S1")
+        (row,) = dataSet.addScene()
+        dataSet.setSegmentation(row.key, None)
+        dataSet.addScene()
+        assert dataSet.row(row.key).segmentationNode is None

@@ -1,0 +1,128 @@
+"""Which segment is which structure."""
+
+from __future__ import annotations
+
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
+
+from helpers_scene import heartLabels, makeVolume  # noqa: E402
+from semicardiac.labels import LabelSet, get_label_set  # noqa: E402
+from SemiCardiacSegLib.segmentations import newSegmentation  # noqa: E402
+from SemiCardiacSegLib.structures import guessMapping, missing, unmapped  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("scene")
+ACDC = get_label_set("acdc")
+MMWHS = get_label_set("mmwhs")
+
+_GENERAL = "Segmentation category and type - 3D Slicer General Anatomy list"
+_NOWHERE = "Anatomic codes - DICOM master list~^^~^^"
+LEFT_VENTRICLE = f"{_GENERAL}~SCT^123037004^Anatomical Structure~SCT^87878005^Left Ventricle~^^~{_NOWHERE}"
+RIGHT_VENTRICLE = f"{_GENERAL}~SCT^123037004^Anatomical Structure~SCT^53085002^Right Ventricle~^^~{_NOWHERE}"
+LIVER = f"{_GENERAL}~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~{_NOWHERE}"
+
+
+def segments(*named: str | tuple[str, str]):
+    """A segmentation with empty segments: names, or names and terminology; their IDs are those that Slicer gives."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segmentation")
+    for each in named:
+        name, terminology = (each, None) if isinstance(each, str) else each
+        segment = node.GetSegmentation().GetSegment(node.GetSegmentation().AddEmptySegment("", name))
+        if terminology:
+            segment.SetTag(segment.GetTerminologyEntryTagName(), terminology)
+    return node
+
+
+def guessed(node, labelSet=ACDC) -> dict[str, str]:
+    """What was guessed, by the names of the segments."""
+    segmentation = node.GetSegmentation()
+    mapping = guessMapping(node, labelSet)
+    return {segmentation.GetSegment(segmentId).GetName(): structure for segmentId, structure in mapping.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "structure"),
+    [
+        *((name, "LV cavity") for name in ("LV", "lv", "LV cavity", "LV_cavity", "left ventricle", "LeftVentricle")),
+        *(
+            (name, "LV cavity")
+            for name in ("Left Ventricle", "endo", "LV-endo", "LV blood pool", "heart_ventricle_left")
+        ),
+        *((name, "LV myocardium") for name in ("MYO", "Myo", "myocardium", "LV myocardium", "LV wall")),
+        *((name, "LV myocardium") for name in ("left ventricular myocardium", "heart_myocardium")),
+        *((name, "RV cavity") for name in ("RV", "RV cavity", "right ventricle", "Right-Ventricle", "RV blood pool")),
+    ],
+)
+def test_namesThatPeopleUse(name, structure):
+    assert guessed(segments(name)) == {name: structure}
+
+
+@pytest.mark.parametrize("name", ["Segment_1", "1", "lung", "epi", "ventricle", "heart", ""])
+def test_namesThatTellNothing(name):
+    assert guessed(segments(name)) == {}
+
+
+def test_orderDoesNotCount():
+    names = ["RV", "MYO", "LV"]
+    assert guessed(segments(*names)) == guessed(segments(*reversed(names)))
+
+
+def test_codeTellsWhatTheNameDoesNot():
+    assert guessed(segments(("Segment_1", LEFT_VENTRICLE), ("Segment_2", RIGHT_VENTRICLE))) == {
+        "Segment_1": "LV cavity",
+        "Segment_2": "RV cavity",
+    }
+
+
+def test_nameAndCodeThatDisagree():
+    """Slicer's own terminologies have no myocardium, so that people choose the left ventricle for it."""
+    node = segments(("LV wall", LEFT_VENTRICLE), ("LV", LEFT_VENTRICLE))
+    assert guessed(node) == {"LV": "LV cavity"}
+
+
+def test_codeOfSomethingElseDoesNotHideTheName():
+    assert guessed(segments(("RV", LIVER))) == {"RV": "RV cavity"}
+
+
+def test_twoThatAreTheSame():
+    assert guessed(segments("LV", "left ventricle", "RV")) == {"RV": "RV cavity"}
+
+
+def test_nameAndCodeCountMoreThanOneOfThem():
+    node = segments(("LV", LEFT_VENTRICLE), ("Segment_2", LEFT_VENTRICLE), "endo")
+    assert guessed(node) == {"LV": "LV cavity"}
+
+
+def test_nameOfTheStructureCountsMoreThanAnotherName():
+    assert guessed(segments("LV", "LV cavity")) == {"LV cavity": "LV cavity"}
+
+
+def test_whatWasSegmentedByUs():
+    node = newSegmentation("result", makeVolume(), heartLabels(), ACDC)
+    assert guessMapping(node, ACDC) == {structure.key: structure.name for structure in ACDC.structures}
+
+
+def test_anotherLabelSet():
+    node = segments("LA", "right atrium", "Ascending aorta", "PA", "LV", "Myo", "RV")
+    assert sorted(guessed(node, MMWHS).values()) == sorted(MMWHS.names)
+    assert guessed(segments("LA", "RV")) == {"RV": "RV cavity"}
+
+
+def test_labelSetWithoutCodesAndRoles():
+    """As one from an nnU-Net data set; the code that all its structures have by default tells nothing."""
+    structures = [{"name": "LV", "source_values": [1]}, {"name": "Scar", "source_values": [2]}]
+    two = LabelSet.model_validate({"name": "two", "structures": structures})
+    assert guessed(segments("left ventricle", "scar", "Segment_3"), two) == {"left ventricle": "LV", "scar": "Scar"}
+    one = LabelSet.model_validate({"name": "one", "structures": structures[:1]})
+    assert guessed(segments("Segment_1"), one) == {}
+
+
+def test_whatIsLeft():
+    node = segments("LV", "lung", "RV")
+    mapping = guessMapping(node, ACDC)
+    assert unmapped(node, mapping) == ["lung"]
+    assert missing(node, mapping, ACDC) == ["LV myocardium"]
+
+
+def test_mappingOfSegmentsThatAreGone():
+    assert missing(segments("LV"), {"gone": "LV cavity"}, ACDC) == ACDC.names
