@@ -1,0 +1,318 @@
+"""Section 1: the case table."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+
+from ..i18n import tr as _
+from . import display, words
+from .case_dialog import CaseDialog
+from .mapping_dialog import MappingDialog
+from .panel import Panel
+from .structures_dialog import StructuresDialog
+
+CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
+"""Columns of the table."""
+ROLES = ("labeled", "unlabeled", "validation", "ignore")
+
+
+class DataPanel(Panel):
+    """Fills the table, shows its problems, and offers to mend them."""
+
+    message = "dataMessage"
+
+    def setup(self) -> None:
+        ui = self.ui
+        self._keys: list[str] = []
+        self._rows: dict = {}
+        self._problems: dict[str, list] = {}
+        self._menu = None
+        self._dialog = None
+        for button in (ui.addSceneButton, ui.addFilesButton, ui.addFolderButton, ui.addSequenceButton):
+            button.setIcon(qt.QIcon(str(words.ICONS / "add.svg")))
+        self.onClick(ui.addSceneButton, self._onAddScene)
+        self.onClick(ui.addFilesButton, self._onAddFiles)
+        self.onClick(ui.addFolderButton, self._onAddFolder)
+        self.onClick(ui.addSequenceButton, self._onAddSequence)
+        self.onClick(ui.removeButton, self._onRemove)
+        self.onClick(ui.sampleDataButton, self._onSampleData)
+        self.onClick(ui.mendButton, self._onMend)
+        self.onClick(ui.labelSetButton, self._onEditStructures)
+        ui.labelSetBox.connect("activated(int)", self._onLabelSet)
+
+        table = ui.caseTable
+        header = table.horizontalHeader()
+        for column in (CASE, SEGMENTATION):
+            header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
+        for column, width in ((ROLE, 100), (SPACING, 44), (STATUS, 26)):
+            header.setSectionResizeMode(column, qt.QHeaderView.Fixed)
+            table.setColumnWidth(column, width)
+        table.verticalHeader().setDefaultSectionSize(26)
+        table.setContextMenuPolicy(qt.Qt.CustomContextMenu)
+        table.connect("customContextMenuRequested(QPoint)", self._onContextMenu)
+        table.connect("cellClicked(int,int)", self._onCellClicked)
+        table.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
+        table.connect("itemSelectionChanged()", self._onSelection)
+
+    def update(self) -> None:
+        dataSet = self.dataSet if self.widget.ready else None
+        rows = dataSet.rows() if dataSet else []
+        self._rows = {row.key: row for row in rows}
+        self._problems = {row.key: [] for row in rows}
+        for problem in self.widget.problems:
+            if problem.key:
+                self._problems[problem.key].append(problem)
+        self._fillTable(rows)
+        self.ui.caseTable.setVisible(bool(rows))
+        self.ui.sampleDataButton.setVisible(not rows)
+        self.ui.removeButton.setVisible(bool(rows))
+        self.ui.mendButton.setVisible(bool(self._mendable()))
+        self.ui.caseSummary.setText(dataSet.summary() if dataSet else "")
+        self._fillLabelSets(dataSet)
+        self._onSelection()
+
+    def forget(self) -> None:
+        if self._dialog is not None:
+            self._dialog.reject()
+
+    # ----- the table
+
+    def _fillTable(self, rows) -> None:
+        table = self.ui.caseTable
+        keys = [row.key for row in rows]
+        if keys != self._keys:
+            self._keys = keys
+            table.setRowCount(0)
+            table.setRowCount(len(rows))
+            for index, key in enumerate(keys):
+                for column in (CASE, SEGMENTATION, SPACING, STATUS):
+                    table.setItem(index, column, qt.QTableWidgetItem())
+                table.setCellWidget(index, ROLE, self._roleBox(key))
+        for index, row in enumerate(rows):
+            self._fillRow(index, row)
+
+    def _fillRow(self, index: int, row) -> None:
+        table = self.ui.caseTable
+        segmentation = _segmentationOf(row)
+        name = f"{row.name} {row.phase}" if row.phase and row.phase not in row.name else row.name
+        tip = "\n".join(
+            filter(None, (name, _("Patient {name}").format(name=row.patient), row.sizeText, row.spacingText))
+        )
+        for column, text in ((CASE, name), (SEGMENTATION, segmentation), (SPACING, row.spacingText.split(" ")[0])):
+            table.item(index, column).setText(text)
+            table.item(index, column).setToolTip(tip if column != SEGMENTATION else segmentation)
+        table.item(index, SPACING).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+        level, why = self._status(row.key)
+        table.item(index, STATUS).setIcon(qt.QIcon(words.icon(level)))
+        table.item(index, STATUS).setToolTip(why)
+        box = table.cellWidget(index, ROLE)
+        box.blockSignals(True)
+        box.setCurrentIndex(ROLES.index(row.role))
+        box.blockSignals(False)
+
+    def _roleBox(self, key: str):
+        box = qt.QComboBox()
+        box.setFrame(False)
+        box.addItems([_("labeled"), _("unlabeled"), _("validation"), _("ignore")])
+        box.setToolTip(_("What the case is for. With several rows selected, all of them change."))
+        box.connect("currentIndexChanged(int)", lambda index, key=key: self._onRole(key, ROLES[index]))
+        return box
+
+    def _status(self, key: str) -> tuple[str, str]:
+        """The level of a case's icon, and the reason in words."""
+        problems = self._problems[key]
+        if not problems:
+            return "ready", _("Nothing is wrong with this case.")
+        level = "error" if any(problem.level == "error" for problem in problems) else "warning"
+        hint = "\n" + _("Click to mend it.") if any(problem.mend for problem in problems) else ""
+        return level, "\n".join(problem.text for problem in problems) + hint
+
+    def _selectedKeys(self) -> list[str]:
+        rows = {index.row() for index in self.ui.caseTable.selectionModel().selectedRows()}
+        return [self._keys[row] for row in sorted(rows)]
+
+    def _onSelection(self) -> None:
+        none = _("Select the cases in the table that are to be removed.")
+        self.enable(self.ui.removeButton, "" if self._selectedKeys() else none)
+
+    def _onRole(self, key: str, role: str) -> None:
+        selected = self._selectedKeys()
+        with self.attempt():
+            self.dataSet.setRole(selected if key in selected else [key], role)
+
+    def _onCellClicked(self, index: int, column: int) -> None:
+        if column == STATUS and self._problems[self._keys[index]]:
+            self._popup(self._mendActions(self._keys[index]))
+
+    def _onDoubleClick(self, index: int, column: int) -> None:
+        with self.attempt():
+            self._show(self._rows[self._keys[index]])
+
+    def _onContextMenu(self, position) -> None:
+        index = self.ui.caseTable.rowAt(position.y())
+        if index < 0:
+            return
+        key = self._keys[index]
+        keys = self._selectedKeys() if key in self._selectedKeys() else [key]
+        row = self._rows[key]
+        actions = [(_("Show in the slice views"), lambda: self._show(row)), *self._mendActions(key)]
+        if row.kind != "pool":
+            actions.append((_("Patient, phase, segmentation…"), lambda: self._openDetails(row)))
+        if row.segmentationNode is not None and row.segmentationNode.IsA("vtkMRMLSegmentationNode"):
+            actions.append((_("Choose the structures…"), lambda: self._map(row)))
+        remove = _("Remove from the table ({count})").format(count=len(keys))
+        self._popup([*actions, (remove, lambda: self.dataSet.remove(keys))])
+
+    def _popup(self, actions) -> None:
+        """Shows a menu of texts and what each does."""
+        self._menu = qt.QMenu(self.ui.caseTable)
+        for text, function in actions:
+            self.onTrigger(self._menu.addAction(text), function)
+        self._menu.popup(qt.QCursor.pos())
+
+    def onTrigger(self, action, function) -> None:
+        """Runs `function` when an action of a menu is chosen."""
+
+        def onTriggered() -> None:
+            with self.attempt():
+                function()
+
+        action.connect("triggered()", onTriggered)
+
+    def _openDetails(self, row) -> None:
+        self._dialog = CaseDialog(slicer.util.mainWindow(), self.dataSet, row, self.widget.update)
+        self._dialog.open()
+
+    def _show(self, row) -> None:
+        if row.volumeNode is not None:
+            display.showVolume(row.volumeNode, row.segmentationNode)
+        elif row.sequenceNode is not None:
+            display.showSequence(row.sequenceNode)
+        elif row.kind == "file" and row.imagePath is not None:
+            display.showVolume(slicer.util.loadVolume(str(row.imagePath)))
+        else:
+            self.say(_("{name} cannot be shown: add its files to the scene first.").format(name=row.name))
+
+    # ----- mending
+
+    def _mendActions(self, key: str) -> list:
+        texts = {"harden": _("Harden a copy"), "resample": _("Resample the labels"), "map": _("Choose the structures…")}
+        return [
+            (f"{texts[problem.mend]}: {problem.text}", lambda problem=problem: self._mend(key, problem))
+            for problem in self._problems[key]
+            if problem.mend
+        ]
+
+    def _mendable(self) -> list:
+        """The errors that can be mended, each with the key of its case."""
+        pairs = [(key, problem) for key, problems in self._problems.items() for problem in problems]
+        return [(key, problem) for key, problem in pairs if problem.mend and problem.level == "error"]
+
+    def _mend(self, key: str, problem) -> None:
+        if problem.mend == "map":
+            self._map(self._rows[key])
+        else:
+            self.dataSet.mend(key, problem)
+
+    def _onMend(self) -> None:
+        """Mends all that needs no answer; asks for the structures of the first case that needs one."""
+        found = self._mendable()
+        for key, problem in found:
+            if problem.mend != "map":
+                self.dataSet.mend(key, problem)
+        unmapped = next((key for key, problem in found if problem.mend == "map"), None)
+        if unmapped is not None:
+            self._map(self._rows[unmapped])
+
+    def _map(self, row) -> None:
+        def onAccept(mapping) -> None:
+            with self.attempt():
+                self.dataSet.setMapping(row.key, mapping)
+
+        self._dialog = MappingDialog(
+            slicer.util.mainWindow(),
+            row.segmentationNode,
+            self.dataSet.labelSet(),
+            self.dataSet.mapping(row.key),
+            onAccept,
+        )
+        self._dialog.open()
+
+    # ----- structures
+
+    def _fillLabelSets(self, dataSet) -> None:
+        box = self.ui.labelSetBox
+        box.clear()
+        if dataSet is None:
+            return
+        box.addItem(_("ACDC: RV, myocardium, LV"), "acdc")
+        box.addItem(_("MM-WHS: whole heart, 7 structures"), "mmwhs")
+        labelSet = dataSet.labelSet()
+        if box.findData(labelSet.name) < 0:
+            box.addItem(f"{labelSet.name}: {', '.join(labelSet.names)}", labelSet.name)
+        box.setCurrentIndex(box.findData(labelSet.name))
+
+    def _onLabelSet(self, index: int) -> None:
+        name = self.ui.labelSetBox.itemData(index)
+        with self.attempt():
+            if name != self.dataSet.labelSet().name:
+                self.dataSet.setLabelSet(name)
+
+    def _onEditStructures(self) -> None:
+        self._dialog = StructuresDialog(slicer.util.mainWindow(), self.dataSet.labelSet(), self._onStructuresChanged)
+        self._dialog.open()
+
+    def _onStructuresChanged(self, labelSet) -> None:
+        self.dataSet.setLabelSet(labelSet)
+        self.widget.update()
+
+    # ----- adding and removing
+
+    def _onAddScene(self) -> None:
+        self._tell(self.dataSet.addScene(), _("All volumes of the scene are in the table already."))
+
+    def _onAddFiles(self) -> None:
+        filters = _("Volumes") + " (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd);;" + _("All files") + " (*)"
+        self._addPaths(qt.QFileDialog.getOpenFileNames(slicer.util.mainWindow(), _("Add volumes"), "", filters))
+
+    def _onAddFolder(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Add a data set"))
+        self._addPaths([folder] if folder else [])
+
+    def _addPaths(self, paths) -> None:
+        if paths:
+            self._tell(self.dataSet.addPaths(list(paths)), _("These are in the table already."))
+
+    def _onAddSequence(self) -> None:
+        nodes = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLSequenceNode")
+            if node.GetNthDataNode(0) is not None and node.GetNthDataNode(0).IsA("vtkMRMLScalarVolumeNode")
+        ]
+        if not nodes:
+            raise ValueError(_("There is no sequence of volumes in the scene. Load a cine first."))
+        if len(nodes) == 1:
+            self.dataSet.addSequence(nodes[0])
+        else:
+            self._popup([(node.GetName(), lambda node=node: self.dataSet.addSequence(node)) for node in nodes])
+
+    def _onSampleData(self) -> None:
+        self.logic.addSampleData()
+        self.parameters.minutes = 2
+        self.say(_("Sample data are in the table. Open the next section and click Train: two minutes are enough."))
+        self.ui.trainSection.collapsed = False
+
+    def _onRemove(self) -> None:
+        self.dataSet.remove(self._selectedKeys())
+
+    def _tell(self, added, nothing: str) -> None:
+        if not added:
+            self.say(nothing)
+
+
+def _segmentationOf(row) -> str:
+    """What the table shows of a case's labels."""
+    if row.segmentationNode is not None:
+        return row.segmentationNode.GetName()
+    return row.labelsPath.name if row.labelsPath else row.segmentationName or words.DASH

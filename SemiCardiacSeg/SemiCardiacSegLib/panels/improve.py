@@ -1,0 +1,114 @@
+"""Section 5: improve."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+
+from ..i18n import tr as _
+from . import display, words
+from .job_view import JobView
+from .panel import Panel
+
+
+class ImprovePanel(Panel):
+    """Lists the unlabeled cases by uncertainty, and takes corrected ones into the labeled set."""
+
+    message = "improveMessage"
+
+    def setup(self) -> None:
+        self.view = JobView(self.ui.improveStatus, self.ui.improveProgress, self.ui.improveState)
+        self._found: list = []
+        self.onClick(self.ui.rankButton, self._onRank)
+        self.onClick(self.ui.correctButton, self._onCorrect)
+        self.onClick(self.ui.acceptButton, self._onAccept)
+        self.onClick(self.ui.continueButton, self._onContinue)
+        table = self.ui.reviewTable
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.setColumnWidth(1, 90)
+        table.connect("itemSelectionChanged()", self.update)
+        table.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
+
+    def update(self) -> None:
+        busy, chosen = self.view.running, self._chosen()
+        model = self.widget.models.chosen()
+        why = "" if model else _("There is no model yet: train one first.")
+        if self.widget.training:
+            why = _("A training runs; go on when it has ended.")
+        elif self.widget.segmenting and not busy:
+            why = _("A segmentation runs; go on when it has ended.")
+        self.ui.rankButton.setText(_("Stop") if busy else _("Find uncertain cases"))
+        self.enable(self.ui.rankButton, "" if busy else why, self.ui.improveWhy)
+        none = "" if chosen else _("Select a case of the list.")
+        self.enable(self.ui.correctButton, none)
+        self.enable(self.ui.acceptButton, none)
+        self.enable(self.ui.continueButton, why or self.widget.tableError)
+        self.ui.reviewTable.setVisible(bool(self._found))
+        for button in (self.ui.correctButton, self.ui.acceptButton):
+            button.setVisible(bool(self._found))
+        self.view.show()
+
+    def poll(self) -> None:
+        was = self.view.running
+        self.view.poll()
+        if was and not self.view.running:
+            with self.attempt():
+                if self.view.job.state == "done":
+                    self._fill(self.logic.uncertainties(self.view.job))
+
+    def forget(self) -> None:
+        self._fill([])
+
+    def _fill(self, found: list) -> None:
+        self._found = list(found)
+        table = self.ui.reviewTable
+        table.setRowCount(len(self._found))
+        for index, each in enumerate(self._found):
+            table.setItem(index, 0, qt.QTableWidgetItem(each.name))
+            number = qt.QTableWidgetItem(words.number(each.uncertainty, 2))
+            number.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            table.setItem(index, 1, number)
+
+    def _chosen(self):
+        """The selected case of the list, or None."""
+        rows = self.ui.reviewTable.selectionModel().selectedRows()
+        return self._found[rows[0].row()] if rows and rows[0].row() < len(self._found) else None
+
+    def _onRank(self) -> None:
+        if self.view.running:
+            self.view.stop()
+        else:
+            device = self.parameters.device.value
+            self.view.follow(self.logic.startUncertainty(self.widget.models.chosen(), device=device))
+
+    def _onDoubleClick(self, index: int, column: int) -> None:
+        with self.attempt():
+            self._segmentation()
+
+    def _segmentation(self):
+        """The segmentation node of the chosen case, which is then shown; loaded where it was not yet."""
+        segmentation = self.logic.reviewSegmentation(self.view.job, self._chosen().key)
+        role = segmentation.GetReferenceImageGeometryReferenceRole()
+        display.showVolume(segmentation.GetNodeReference(role), segmentation)
+        return segmentation
+
+    def _onCorrect(self) -> None:
+        segmentation = self._segmentation()
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        editor.setSegmentationNode(segmentation)
+        editor.setSourceVolumeNode(segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole()))
+
+    def _onAccept(self) -> None:
+        chosen = self._chosen()
+        self.logic.accept(chosen.key, self._segmentation())
+        self._fill([each for each in self._found if each.key != chosen.key])
+        self.say(
+            _("{name} is a labeled case now. Continue the training when you have corrected enough.").format(
+                name=chosen.name
+            )
+        )
+
+    def _onContinue(self) -> None:
+        self.widget.train.start(startFrom=str(self.widget.models.chosen()))
+        self.ui.trainSection.collapsed = False

@@ -1,0 +1,95 @@
+"""A button, a progress bar and a line that show a job."""
+
+from __future__ import annotations
+
+from ..i18n import tr as _
+from ..job import ENDED
+from . import words
+from .panel import showLine
+
+LEVELS = {
+    "waiting": "running",
+    "running": "running",
+    "stopping": "running",
+    "stopped": "stopped",
+    "interrupted": "warning",
+    "done": "ready",
+    "failed": "error",
+}
+
+
+class JobView:
+    """Follows a job and shows how it goes.
+
+    Args:
+        status: The widget that holds the others; hidden while there is no job.
+        bar: The progress bar.
+        line: The label that tells the state.
+    """
+
+    def __init__(self, status, bar, line) -> None:
+        self._status, self._bar, self._line = status, bar, line
+        self.job = None
+        self._running = False
+        self._took: float | None = None
+        self.show()
+
+    @property
+    def running(self) -> bool:
+        """Whether the job goes on, as of the last poll."""
+        return self._running
+
+    def follow(self, job) -> list[dict]:
+        """Takes up a job, new or old; returns the events of its past."""
+        self.job, self._took = job, None
+        return self.poll()
+
+    def poll(self) -> list[dict]:
+        """Looks at the job; returns its new events."""
+        if self.job is None:
+            self._running = False
+            return []
+        events = self.job.poll()
+        self._running = self.job.state not in ENDED and self.job.isAlive()
+        for event in events:
+            if event["event"] == "done":
+                self._took = event["seconds"]
+        if self._running or events:
+            self.show()
+        return events
+
+    def stop(self) -> None:
+        self.job.stop()
+        self.show()
+
+    def drop(self) -> None:
+        """Shows no job any more."""
+        self.job, self._running = None, False
+        self.show()
+
+    def show(self) -> None:
+        self._status.setVisible(self.job is not None)
+        if self.job is None:
+            return
+        progress = self.job.progress
+        measured = bool(progress and progress["total"])
+        self._bar.setVisible(self._running)
+        self._bar.setRange(0, progress["total"] if measured and self.job.state == "running" else 0)  # 0, 0: busy
+        self._bar.setValue(min(progress["step"], progress["total"]) if measured else 0)
+        left = words.timeLeft(progress) if measured else ""
+        self._bar.setFormat(f"%p %, {left}" if left else "%p %")
+        state = self.job.state if self._running or self.job.state in ENDED else "stopped"
+        showLine(self._line, self._text(state), LEVELS[state])
+
+    def _text(self, state: str) -> str:
+        if state == "waiting":
+            return _("Starting the engine")
+        if state == "running":
+            return words.progress(self.job.progress) if self.job.progress else _("Starting the engine")
+        if state == "stopping":
+            return _("Stopping: what was done is being saved")
+        if state == "stopped":
+            return _("Stopped; nothing is lost. It can be resumed.")
+        if state == "done":
+            return _("Finished in {time}").format(time=words.duration(self._took or 0))
+        return words.failure(self.job.failure or {"what": _("The job ended without a word")})

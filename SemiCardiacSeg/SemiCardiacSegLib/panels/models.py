@@ -1,0 +1,143 @@
+"""Section 6: the models, and the lists of them in other sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qt
+import slicer
+
+from ..i18n import tr as _
+from . import words
+from .panel import Panel, showLine
+
+
+class ModelsPanel(Panel):
+    """Lists the models of the output folder; imports, exports and deletes them."""
+
+    message = "modelsMessage"
+
+    def setup(self) -> None:
+        self._models: list = []
+        self._folder: Path | None = None
+        self._choose: Path | None = None
+        self.onClick(self.ui.importButton, self._onImport)
+        self.onClick(self.ui.exportButton, self._onExport)
+        self.onClick(self.ui.deleteButton, self._onDelete)
+        table = self.ui.modelTable
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.setColumnWidth(1, 50)
+        table.setColumnWidth(2, 120)
+        table.connect("itemSelectionChanged()", self._onSelection)
+
+    def update(self) -> None:
+        if self.widget.ready and self._folder != self.widget.train.folder():
+            self.refresh()
+        self._onSelection()
+
+    def refresh(self, choose: Path | None = None) -> None:
+        """Reads the list anew, from the disk; keeps what is chosen, or chooses a model by its path.
+
+        While the user is in another module, this waits until they come back.
+        """
+        self._choose = choose or self._choose
+        if not self.widget.ready or self.parameters is None:
+            return
+        self._folder = self.widget.train.folder()
+        self._models = self.logic.models(self._folder)
+        table = self.ui.modelTable
+        table.setRowCount(len(self._models))
+        for index, model in enumerate(self._models):
+            for column, text in enumerate((model.name, _dice(model), f"{model.created:%Y-%m-%d %H:%M}")):
+                table.setItem(index, column, qt.QTableWidgetItem(text))
+            if model.problem:
+                table.item(index, 0).setIcon(qt.QIcon(words.icon("error")))
+                table.item(index, 0).setToolTip(model.problem)
+        usable = [(_inOneLine(model), str(model.path)) for model in self._models if not model.problem]
+        _fill(self.ui.modelBox, usable, str(self._choose) if self._choose else None)
+        self._choose = None
+        _fill(self.ui.startFromBox, [(_("a new model"), ""), *usable])
+
+    def chosen(self) -> Path | None:
+        """The folder of the model to segment with."""
+        path = self.ui.modelBox.itemData(self.ui.modelBox.currentIndex)
+        return Path(path) if path else None
+
+    def _selected(self):
+        rows = self.ui.modelTable.selectionModel().selectedRows()
+        return self._models[rows[0].row()] if rows and rows[0].row() < len(self._models) else None
+
+    def _onSelection(self) -> None:
+        model = self._selected()
+        why = "" if model else _("Select a model of the list.")
+        self.enable(self.ui.exportButton, why or model.problem)
+        self.enable(self.ui.deleteButton, why)
+        showLine(self.ui.modelDetails, _details(model) if model else "", "error" if model and model.problem else "")
+        self.ui.modelTable.setVisible(bool(self._models))
+
+    def _onImport(self) -> None:
+        filters = _("Model packages") + " (*.zip)"
+        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Import a model"), "", filters)
+        if path:
+            model = self.logic.importModel(path, self._folder)
+            self.refresh(choose=model.path)
+            self.say(_("Imported: {name}").format(name=model.name), "ready")
+
+    def _onExport(self) -> None:
+        model = self._selected()
+        filters = _("Model packages") + " (*.zip)"
+        name = f"{model.name}.zip"
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export the model"), name, filters)
+        if path:
+            self.say(_("Saved: {path}").format(path=self.logic.exportModel(model.path, path)), "ready")
+
+    def _onDelete(self) -> None:
+        model = self._selected()
+        text = _("Delete the model {name} from the disk? It cannot be brought back.")
+        if slicer.util.confirmOkCancelDisplay(text.format(name=model.name)):
+            self.logic.deleteModel(model.path)
+            self.refresh()
+
+
+def _fill(box, entries: list[tuple[str, str]], choose: str | None = None) -> None:
+    """Fills a list with texts and their values; keeps the value that was chosen, if it is still there."""
+    before = choose if choose is not None else box.itemData(box.currentIndex)
+    box.blockSignals(True)
+    box.clear()
+    for text, value in entries:
+        box.addItem(text, value)
+    box.setCurrentIndex(max(0, box.findData(before)) if entries else -1)
+    box.blockSignals(False)
+
+
+def _dice(model) -> str:
+    return words.number(model.about.get("validation_mean_dice"), 2)
+
+
+def _inOneLine(model) -> str:
+    parts = [model.name]
+    if "validation_mean_dice" in model.about:
+        parts.append(_("{value} Dice").format(value=_dice(model)))
+    if "training_seconds" in model.about:
+        parts.append(words.duration(model.about["training_seconds"]))
+    return ", ".join(parts)
+
+
+def _details(model) -> str:
+    if model.problem:
+        return model.problem
+    about = model.about
+    lines = [_("Structures: {names}").format(names=", ".join(model.labels.names))]
+    if "labeled_volumes" in about:
+        text = _("Learned from {labeled} labeled volumes of {patients} patients and {unlabeled} unlabeled ones.")
+        lines.append(text.format(
+            labeled=words.number(about["labeled_volumes"]),
+            patients=words.number(about.get("labeled_patients")),
+            unlabeled=words.number(about.get("unlabeled_volumes")),
+        ))  # fmt: skip
+    if "training_seconds" in about:
+        lines.append(_("Trained for {time}, {steps} steps.").format(
+            time=words.duration(about["training_seconds"]), steps=words.number(about.get("training_steps"))
+        ))  # fmt: skip
+    lines.append(str(model.path))
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""What the sections of the panel share."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+
+import qt
+
+from ..i18n import tr as _
+from .words import richText
+
+
+class Panel:
+    """A section of the panel.
+
+    `setup` connects its controls, once; `update` shows what is; `poll` looks, twice a second, at what runs in the
+    background; `forget` drops what belongs to a scene that closes; `cleanup` ends what would outlive the panel.
+
+    Args:
+        widget: The module's widget, which has the `ui`, the `logic`, the `parameters`, and the other sections.
+    """
+
+    message: str
+    """Name of the label that tells what went wrong in this section."""
+
+    def __init__(self, widget) -> None:
+        self.widget = widget
+        self.ui = widget.ui
+        self.logic = widget.logic
+        self._tips: dict[str, str] = {}
+
+    @property
+    def parameters(self):
+        """The wrapped parameter node; None while the scene closes."""
+        return self.widget.parameters
+
+    @property
+    def dataSet(self):
+        """The case table of the scene."""
+        return self.widget.dataSet
+
+    def setup(self) -> None:
+        pass
+
+    def update(self) -> None:
+        pass
+
+    def poll(self) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+    def cleanup(self) -> None:
+        pass
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Shows a line in this section; an empty one hides it."""
+        showLine(getattr(self.ui, self.message), text, level)
+
+    def onClick(self, button, action) -> None:
+        """Runs `action` when a button is clicked."""
+
+        def onClicked() -> None:
+            with self.attempt():
+                action()
+
+        button.connect("clicked()", onClicked)
+
+    @contextmanager
+    def attempt(self):
+        """For what a control does: what goes wrong is told in a line of this section, not in a dialog."""
+        self.say("")
+        qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
+        try:
+            yield
+        except (ValueError, RuntimeError, OSError) as error:
+            self.say(str(error), "error")
+        except Exception as error:
+            logging.exception("SemiCardiacSeg")
+            text = _("This should not have happened: {error}. The Python console tells more.")
+            self.say(text.format(error=f"{type(error).__name__}: {error}"), "error")
+        finally:
+            qt.QApplication.restoreOverrideCursor()
+        self.widget.update()
+
+    def enable(self, button, why: str = "", line=None) -> None:
+        """Enables a button, or disables it and says why, in its tooltip and in a line."""
+        tip = self._tips.setdefault(button.objectName, button.toolTip)
+        button.setEnabled(not why)
+        button.setToolTip(why or tip)
+        if line is not None:
+            showLine(line, why, "unknown")
+
+
+def showLine(label, text: str, level: str = "info") -> None:
+    """Shows a text with the icon of its level; an empty one hides the label."""
+    label.setText(richText(text, level) if text else "")
+    label.setVisible(bool(text))

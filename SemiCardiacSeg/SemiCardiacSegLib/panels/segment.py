@@ -1,0 +1,92 @@
+"""Section 3: segment."""
+
+from __future__ import annotations
+
+from ..i18n import tr as _
+from . import display
+from .job_view import JobView
+from .panel import Panel
+
+
+class SegmentPanel(Panel):
+    """Starts and follows a segmentation, and puts its results into the scene."""
+
+    message = "segmentMessage"
+
+    def setup(self) -> None:
+        self.view = JobView(self.ui.segmentStatus, self.ui.segmentProgress, self.ui.segmentState)
+        self.onClick(self.ui.segmentButton, self._onSegment)
+        self.ui.manageButton.connect("clicked()", self._onManage)
+        self.ui.modelBox.connect("currentIndexChanged(int)", self.widget.update)
+        self.ui.show3DButton.setEnabled(False)
+
+    def update(self) -> None:
+        running = self.view.running
+        self.ui.segmentButton.setText(_("Stop") if running else _("Segment"))
+        self.enable(self.ui.segmentButton, "" if running else self._whyNot(), self.ui.segmentWhy)
+        self.ui.inputSelector.setEnabled(not (self.parameters and self.parameters.allCases))
+        self.view.show()
+
+    def poll(self) -> None:
+        was = self.view.running
+        self.view.poll()
+        if was and not self.view.running:
+            with self.attempt():
+                self._onEnd()
+
+    def forget(self) -> None:
+        self.ui.show3DButton.setSegmentationNode(None)
+        self.ui.show3DButton.setEnabled(False)
+
+    def _whyNot(self) -> str:
+        if self.widget.training:
+            return _("A training runs; segment when it has ended, or stop it.")
+        if not self.widget.models.chosen():
+            return _("There is no model yet: train one, or import one.")
+        if self.parameters is None:
+            return ""
+        if self.parameters.allCases and not self._unlabeled():
+            return _("The table has no volume of the scene without a segmentation.")
+        if not self.parameters.allCases and self.parameters.inputNode is None:
+            return _("Choose a volume or a sequence.")
+        return ""
+
+    def _unlabeled(self) -> list:
+        """What the table has of the scene that no segmentation belongs to."""
+        rows = [row for row in self.dataSet.rows() if row.segmentationNode is None]
+        return [node for row in rows if (node := row.volumeNode or row.sequenceNode) is not None]
+
+    def _onSegment(self) -> None:
+        if self.view.running:
+            self.view.stop()
+            return
+        parameters = self.parameters
+        job = self.logic.startSegmentation(
+            self.widget.models.chosen(),
+            self._unlabeled() if parameters.allCases else parameters.inputNode,
+            device=parameters.device.value,
+            flips=parameters.flips,
+            confidence=parameters.confidence,
+            entropy=parameters.entropy,
+            thresholdMap=parameters.thresholdMap,
+            pseudoLabels=parameters.pseudoLabels,
+        )
+        self.view.follow(job)
+
+    def _onEnd(self) -> None:
+        if self.view.job.state != "done":
+            return
+        nodes = self.logic.loadResults(self.view.job)
+        self.widget.announce(_("SemiCardiacSeg: {name} is there").format(name=nodes[0].GetName()))
+        if self.parameters is not None:
+            self.parameters.measured = nodes[0]
+        self.ui.measureSection.collapsed = False
+        segmentation = next((node for node in nodes if node.IsA("vtkMRMLSegmentationNode")), None)
+        if segmentation is not None:
+            self.ui.show3DButton.setSegmentationNode(segmentation)
+            self.ui.show3DButton.setEnabled(True)
+            role = segmentation.GetReferenceImageGeometryReferenceRole()
+            display.showVolume(segmentation.GetNodeReference(role), segmentation)
+
+    def _onManage(self) -> None:
+        self.ui.modelsSection.collapsed = False

@@ -1,0 +1,203 @@
+"""Section 2: train."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import qt
+import slicer
+
+from ..i18n import tr as _
+from ..job import Job
+from ..plots import PlotLayout, TrainingCurves
+from . import words
+from .job_view import JobView
+from .panel import Panel, showLine
+
+LAST = "SemiCardiacSeg/lastTraining"
+"""The user's setting with the folder of the last training, which is found again after Slicer was closed."""
+FOLDER = "SemiCardiacSeg/folder"
+"""The user's setting with the folder in which trainings are kept."""
+
+
+class TrainPanel(Panel):
+    """Starts, follows, stops and resumes a training; shows its curves, its pictures and its log."""
+
+    message = "trainMessage"
+
+    def setup(self) -> None:
+        self.view = JobView(self.ui.trainStatus, self.ui.trainProgress, self.ui.trainState)
+        self.curves = TrainingCurves()
+        self.layout = PlotLayout()
+        self._picture: Path | None = None
+        self._stage = ""
+        self.onClick(self.ui.trainButton, self._onTrain)
+        self.onClick(self.ui.resumeButton, self._onResume)
+        self.onClick(self.ui.discardButton, self._onDiscard)
+        self.ui.curvesButton.connect("toggled(bool)", self._onCurves)
+        self.ui.curvesBox.addItems([curves.title for curves in self._charts()])
+        self.ui.curvesBox.connect("currentIndexChanged(int)", lambda: self._onCurves(self.ui.curvesButton.checked))
+        self.ui.previewButton.connect("toggled(bool)", self._showPicture)
+        self.ui.logButton.connect("toggled(bool)", self.ui.logText.setVisible)
+        self.ui.folderEdit.connect("currentPathChanged(QString)", self._onFolder)
+        for widget in (self.ui.logText, self.ui.previewImage, self.ui.curvesBox):
+            widget.setVisible(False)
+        showLine(self.ui.trainDice, "")
+        last = slicer.util.settingsValue(LAST, "")
+        if last and Path(last).is_dir():
+            self._follow(Job(last))
+
+    def update(self) -> None:
+        job, running = self.view.job, self.view.running
+        stopping = running and job.state == "stopping"
+        self.ui.trainButton.setText(_("Stopping…") if stopping else _("Stop") if running else _("Train"))
+        why = _("The checkpoint is being saved.") if stopping else "" if running else self._whyNot()
+        self.enable(self.ui.trainButton, why, self.ui.trainWhy)
+        unfinished = job is not None and not running and job.state not in ("done", "waiting")
+        self.ui.resumeButton.setVisible(unfinished)
+        self.ui.discardButton.setVisible(unfinished)
+        for widget in (self.ui.folderEdit, self.ui.minutesBox, self.ui.presetBox, self.ui.advancedBox):
+            widget.setEnabled(not running)
+        self.ui.minutesBox.setEnabled(not running and not (self.parameters and self.parameters.steps))
+        self.ui.previewButton.setEnabled(self._picture is not None)
+        self.view.show()
+
+    def poll(self) -> None:
+        was = self.view.running
+        events = self.view.poll()
+        self._take(events)
+        if was and not self.view.running:
+            self._onEnd()
+        elif was != self.view.running or any(event["event"] in ("preview", "validation") for event in events):
+            self.widget.update()
+
+    def forget(self) -> None:
+        self.ui.curvesButton.setChecked(False)
+
+    def start(self, startFrom: str = "") -> None:
+        """Starts a training with the settings of the panel.
+
+        Raises:
+            ValueError: What is wrong with the cases, a setting or the folder.
+        """
+        parameters = self.parameters
+        budget = {"steps": parameters.steps} if parameters.steps else {"minutes": float(parameters.minutes)}
+        settings = ["schedule.validate_every=0.2"] + ["deterministic=true"] * parameters.deterministic
+        folder = self.folder() / time.strftime("training-%Y%m%d-%H%M%S")
+        job = self.logic.startTraining(
+            folder,
+            preset=parameters.preset.value,
+            device=parameters.device.value,
+            seed=parameters.seed,
+            startFrom=startFrom or None,
+            settings=settings,
+            **budget,
+        )
+        self._follow(job)
+        qt.QSettings().setValue(LAST, str(folder))
+
+    def folder(self) -> Path:
+        """The folder in which trainings are kept."""
+        chosen = self.parameters.folder
+        if str(chosen) not in ("", "."):
+            return chosen
+        # Not among the documents: on many computers these are sent to a server.
+        return Path(slicer.util.settingsValue(FOLDER, "") or Path.home() / "SemiCardiacSeg")
+
+    def _charts(self):
+        return (self.curves.losses, self.curves.dice, self.curves.thresholds)
+
+    def _whyNot(self) -> str:
+        """Why there can be no training now."""
+        if self.widget.segmenting:
+            return _("A segmentation runs; train when it has ended.")
+        return self.widget.tableError
+
+    def _onTrain(self) -> None:
+        if self.view.running:
+            self.view.stop()
+        else:
+            self.start(self.ui.startFromBox.itemData(self.ui.startFromBox.currentIndex) or "")
+
+    def _onResume(self) -> None:
+        self._follow(self.logic.resumeTraining(self.view.job.folder))
+
+    def _onDiscard(self) -> None:
+        folder = self.view.job.folder
+        text = _("Delete this training with all its checkpoints?\n\n{folder}")
+        if slicer.util.confirmOkCancelDisplay(text.format(folder=folder)):
+            self.logic.discardTraining(folder)
+            qt.QSettings().remove(LAST)
+            self.view.drop()
+            self._clear()
+
+    def _follow(self, job) -> None:
+        self._clear()
+        self._take(self.view.follow(job))
+
+    def _clear(self) -> None:
+        """Forgets what was shown of the last training."""
+        self.ui.curvesButton.setChecked(False)
+        self.ui.previewButton.setChecked(False)
+        self.curves = TrainingCurves(self.dataSet.labelSet() if self.widget.ready else None)
+        self.ui.logText.clear()
+        self._picture, self._stage = None, ""
+        showLine(self.ui.trainDice, "")
+
+    def _take(self, events: list[dict]) -> None:
+        """Shows what events tell."""
+        self.curves.update(events)
+        for event in events:
+            self._log(event)
+            if event["event"] == "preview":
+                self._picture = self.view.job.folder / event["path"]
+            elif event["event"] == "validation":
+                showLine(self.ui.trainDice, words.dice(event), "")
+        if any(event["event"] == "preview" for event in events):
+            self._showPicture(self.ui.previewButton.checked)
+
+    def _log(self, event: dict) -> None:
+        line = words.logLine(event)
+        if event["event"] == "progress" and event["stage"] != self._stage:
+            self._stage = event["stage"]
+            line = words.stage(self._stage)
+        if line:
+            clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+            self.ui.logText.appendPlainText(f"{clock}  {line}")
+
+    def _showPicture(self, on: bool) -> None:
+        picture = qt.QPixmap(str(self._picture)) if on and self._picture else qt.QPixmap()
+        self.ui.previewImage.setVisible(not picture.isNull())
+        if not picture.isNull():
+            width = max(self.ui.trainStatus.width, 200)
+            self.ui.previewImage.setPixmap(picture.scaledToWidth(width, qt.Qt.SmoothTransformation))
+
+    def _onCurves(self, on: bool) -> None:
+        self.ui.curvesBox.setVisible(on)
+        if on:
+            self.layout.show(self._charts()[self.ui.curvesBox.currentIndex].chartNode)
+        else:
+            self.layout.restore()
+
+    def _onFolder(self, path: str) -> None:
+        if path not in ("", "."):
+            qt.QSettings().setValue(FOLDER, path)
+
+    def _onEnd(self) -> None:
+        state = self.view.job.state
+        if state in ("failed", "interrupted"):
+            self._addOutput()
+        if state != "stopped":
+            ends = {"done": _("SemiCardiacSeg: the training has finished")}
+            self.widget.announce(ends.get(state, _("SemiCardiacSeg: the training has failed")))
+        if state == "done":
+            self.widget.models.refresh(choose=self.view.job.folder)
+            self.ui.segmentSection.collapsed = False
+        self.widget.update()
+
+    def _addOutput(self) -> None:
+        """What the engine printed belongs to the log of a failure."""
+        output = self.view.job.folder / "engine-output.txt"
+        if output.is_file():
+            self.ui.logText.appendPlainText(output.read_text(encoding="utf-8", errors="replace")[-20_000:])

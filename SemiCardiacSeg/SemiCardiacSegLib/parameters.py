@@ -1,0 +1,72 @@
+"""The settings of the panel, kept in the module's parameter node and so in the scene; all but the case table."""
+
+import enum
+from pathlib import Path
+from typing import Annotated, Union
+
+from slicer import (
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLSequenceNode,
+)
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from .i18n import tr as _
+
+
+class Preset(enum.Enum):
+    """How to learn. The names are what scenes keep, the values what the engine knows."""
+
+    DEFAULT = "default"
+    SUPERVISED = "supervised"
+    PAPER = "paper"
+
+    def label(self) -> str:
+        labels = {
+            Preset.DEFAULT: _("Labeled and unlabeled cases"),
+            Preset.SUPERVISED: _("Labeled cases alone"),
+            Preset.PAPER: _("As published"),
+        }
+        return labels[self]
+
+
+class Device(enum.Enum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        labels = {
+            Device.AUTO: _("Automatic"),
+            Device.CPU: _("Processor (CPU)"),
+            Device.CUDA: _("NVIDIA graphics card"),
+            Device.MPS: _("Apple graphics"),
+        }
+        return labels[self]
+
+
+@parameterNodeWrapper
+class Parameters:
+    """Each is connected to the widget that names it as its SlicerParameterName."""
+
+    # parameterNodeWrapper knows Union, not "|".
+    folder: Path
+    minutes: Annotated[int, WithinRange(1, 10_000)] = 10
+    preset: Preset = Preset.DEFAULT
+    device: Device = Device.AUTO
+    steps: Annotated[int, WithinRange(0, 10_000_000)] = 0
+    seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
+    deterministic: bool = False
+    inputNode: Union[vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode]  # noqa: UP007
+    allCases: bool = False
+    confidence: bool = False
+    entropy: bool = False
+    thresholdMap: bool = False
+    pseudoLabels: bool = False
+    flips: bool = True
+    measured: Union[vtkMRMLSegmentationNode, vtkMRMLSequenceNode]  # noqa: UP007
+    otherPhase: vtkMRMLSegmentationNode
+    reference: vtkMRMLSegmentationNode

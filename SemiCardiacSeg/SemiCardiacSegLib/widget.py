@@ -1,0 +1,201 @@
+"""The module's panel: its life, its sections, and the clock by which they look at what runs in the background."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from .logic import SemiCardiacSegLogic
+from .panels.data import DataPanel
+from .panels.improve import ImprovePanel
+from .panels.installation import SetupPanel
+from .panels.measure import MeasurePanel
+from .panels.models import ModelsPanel
+from .panels.segment import SegmentPanel
+from .panels.train import TrainPanel
+from .parameters import Parameters
+
+UI = Path(__file__).resolve().parent.parent / "Resources" / "UI" / "SemiCardiacSeg.ui"
+
+SECTIONS = ("data", "train", "segment", "measure", "improve", "models")
+
+POLL_MS = 500
+"""How often a running job is looked at."""
+
+
+class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Holds the sections, and the parameter node that they share.
+
+    A job belongs to its folder, not to the scene or to this widget: it goes on when the user turns to another module,
+    closes the scene or leaves Slicer, and is found again.
+
+    Attributes:
+        ui: All widgets of the panel, by their names.
+        parameters: The settings in the scene's parameter node; None while the user is in another module.
+        problems: Of the case table, as of the last update, errors first.
+    """
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.parameters = None
+        self.problems: list = []
+        self._guiTag: int | None = None
+        self._dataSet = None
+        self._updating = False
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(str(UI))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = SemiCardiacSegLogic()
+
+        self.setupLine = SetupPanel(self)
+        self.data = DataPanel(self)
+        self.train = TrainPanel(self)
+        self.segment = SegmentPanel(self)
+        self.measure = MeasurePanel(self)
+        self.improve = ImprovePanel(self)
+        self.models = ModelsPanel(self)
+        self.panels = (
+            self.setupLine, self.models, self.data, self.train, self.segment, self.measure, self.improve,
+        )  # fmt: skip
+
+        # Many changes of the scene at once are shown once.
+        self._updateTimer = qt.QTimer()
+        self._updateTimer.setSingleShot(True)
+        self._updateTimer.setInterval(50)
+        self._updateTimer.connect("timeout()", self.update)
+        self._pollTimer = qt.QTimer()
+        self._pollTimer.setInterval(POLL_MS)
+        self._pollTimer.connect("timeout()", self.poll)
+
+        for each in self.panels:
+            each.say("")
+            each.setup()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._onStartClose)
+        for event in (scene.EndCloseEvent, scene.EndImportEvent):
+            self.addObserver(scene, event, self._onNewScene)
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, self._onChange)
+        self.connectParameters()
+        self._openNext()
+        self._pollTimer.start()
+
+    def enter(self) -> None:
+        self.setupLine.check()
+        self.connectParameters()
+
+    def exit(self) -> None:
+        self.disconnectParameters()
+
+    def cleanup(self) -> None:
+        """Called when Slicer quits, and on a reload; a running job stops by itself when Slicer has ended."""
+        self._pollTimer.stop()
+        self._updateTimer.stop()
+        self.disconnectParameters()
+        self.removeObservers()
+        for each in self.panels:
+            each.cleanup()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine can run."""
+        return self.setupLine.ready
+
+    @property
+    def training(self) -> bool:
+        return self.train.view.running
+
+    @property
+    def segmenting(self) -> bool:
+        return self.segment.view.running or self.improve.view.running
+
+    @property
+    def tableError(self) -> str:
+        """What keeps a training from starting, in words; empty if nothing does."""
+        return next((problem.text for problem in self.problems if problem.level == "error"), "")
+
+    @property
+    def dataSet(self):
+        """The case table of the scene. It knows which cases it has looked through, and so is kept."""
+        node = self.logic.parameterNode()
+        if self._dataSet is None or self._dataSet.parameterNode is not node:
+            self._dataSet = self.logic.dataSet()
+        return self._dataSet
+
+    def connectParameters(self) -> None:
+        """Connects the controls to the parameter node of the scene."""
+        self.disconnectParameters()
+        node = self.logic.parameterNode()
+        self.parameters = Parameters(node)
+        if str(self.parameters.folder) in ("", "."):
+            self.parameters.folder = self.train.folder()
+        named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+        named.pop(None, None)
+        # Not connectGui: that of some versions does not return the tag by which to disconnect.
+        self._guiTag = self.parameters.connectParametersToGui(named)
+        self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onChange)
+        self.models.refresh()
+        self.update()
+
+    def disconnectParameters(self) -> None:
+        if self.parameters is None:
+            return
+        self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChange)
+        self.parameters.disconnectGui(self._guiTag)
+        self.parameters = self._guiTag = None
+
+    def update(self) -> None:
+        """Shows what is, in all sections; while the user is in another module, nothing."""
+        if self._updating or self.parameters is None:
+            return
+        self._updating = True
+        self._updateTimer.stop()  # what was to be shown is shown now
+        self.problems = self.dataSet.allProblems() if self.ready else []
+        try:
+            for name in SECTIONS:
+                getattr(self.ui, f"{name}Section").setEnabled(self.ready)
+            for each in self.panels:
+                each.update()
+        finally:
+            self._updating = False
+
+    def poll(self) -> None:
+        for each in self.panels:
+            each.poll()
+
+    def announce(self, text: str) -> None:
+        """Tells the end of a long run where it is seen from another program: status bar and task bar."""
+        slicer.util.showStatusMessage(text, 30_000)
+        window = slicer.util.mainWindow()
+        if window is not None:
+            qt.QApplication.alert(window)
+
+    def _openNext(self) -> None:
+        """Opens the section that comes next, and no other."""
+        hasCases = self.ready and bool(self.dataSet.rows())
+        following = "segment" if self.models.chosen() else "train" if hasCases else "data"
+        for name in SECTIONS:
+            getattr(self.ui, f"{name}Section").collapsed = name != following
+
+    def _onChange(self, caller=None, event=None) -> None:
+        if self.parameters is not None:
+            self._updateTimer.start()
+
+    def _onStartClose(self, caller, event) -> None:
+        self.disconnectParameters()
+        for each in self.panels:
+            each.forget()
+
+    def _onNewScene(self, caller, event) -> None:
+        if self.parent.isEntered:
+            self.connectParameters()

@@ -1,0 +1,69 @@
+"""The module's panel on the stand-in for Slicer's Qt side, new for each test."""
+
+from __future__ import annotations
+
+import pytest
+from helpers_panel import settle
+
+
+@pytest.fixture
+def slicerQt(scene, tmp_path):
+    """`slicer` with its Qt side: a main window, settings and documents of the test alone."""
+    pytest.importorskip("PySide6", reason="needs PySide6-Essentials")
+    import qt_standin
+    import slicer
+
+    qt_standin.install()
+    from qt_standin import application, pythonqt
+
+    application.application(tmp_path / "settings")
+    window = application.addMainWindow()
+    pythonqt.slotErrors.clear()
+    yield slicer
+    window.close()
+    assert not pythonqt.slotErrors, pythonqt.slotErrors[0]
+
+
+class KnownDevice:
+    """The answer of `installation.probeDevice` without the process that asks PyTorch, which takes seconds."""
+
+    state = "done"
+    text = "PyTorch 2.13, CPU, 16 cores"
+
+    def poll(self):
+        return []
+
+    def stop(self):
+        pass
+
+
+@pytest.fixture
+def makeWidget(slicerQt, tmp_path, monkeypatch):
+    """Makes the module's widget as Slicer does when the module is first shown; cleans up after the test."""
+    from SemiCardiacSegLib import installation
+    from SemiCardiacSegLib.panels.train import FOLDER
+    from SemiCardiacSegLib.widget import SemiCardiacSegWidget
+
+    monkeypatch.setattr(installation, "probeDevice", KnownDevice)
+    slicerQt.qt.QSettings().setValue(FOLDER, str(tmp_path / "trainings"))
+    made = []
+
+    def make():
+        widget = SemiCardiacSegWidget(slicerQt.ScriptedLoadableModule.makeParent())
+        made.append(widget)
+        widget.setup()
+        widget.enter()
+        settle()
+        return widget
+
+    yield make
+    for widget in made:
+        widget.cleanup()
+        widget.parent.deleteLater()
+    settle()
+
+
+@pytest.fixture
+def widget(makeWidget):
+    """The module's widget."""
+    return makeWidget()

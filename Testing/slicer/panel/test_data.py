@@ -1,0 +1,267 @@
+"""Section 1 of the panel: the case table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers_panel import line, photograph, settle, shown
+
+pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
+
+from helpers_scene import (
+    SHAPE,
+    heartLabels,
+    makeHeartSegmentation,
+    makeSegmentation,
+    makeSequence,
+    makeTransform,
+    makeVolume,
+)
+
+CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
+
+
+def texts(widget, column: int) -> list[str]:
+    table = widget.ui.caseTable
+    return [table.item(row, column).text() for row in range(table.rowCount)]
+
+
+def roles(widget) -> list[str]:
+    table = widget.ui.caseTable
+    return [table.cellWidget(row, ROLE).currentText for row in range(table.rowCount)]
+
+
+def why(widget, row: int) -> str:
+    return widget.ui.caseTable.item(row, STATUS).toolTip()
+
+
+def choose(widget, *rows: int) -> None:
+    import qt
+
+    table = widget.ui.caseTable
+    table.clearSelection()
+    for row in rows:
+        flags = qt.QItemSelectionModel.Select | qt.QItemSelectionModel.Rows
+        table.selectionModel().select(table.model().index(row, 0), flags)
+
+
+def menu(panel) -> dict:
+    """The actions of the menu that is open, by their texts."""
+    return {action.text: action for action in panel._menu.actions()}
+
+
+@pytest.fixture
+def study(widget, scene):
+    """Four volumes, the first two with a segmentation, in the table."""
+    volumes = [makeVolume(f"patient{number:02}_ED", seed=number) for number in range(4)]
+    for volume in volumes[:2]:
+        makeHeartSegmentation(volume, f"{volume.GetName()} heart")
+    widget.ui.addSceneButton.click()
+    settle()
+    return volumes
+
+
+def test_volumes_of_the_scene_become_rows_with_their_segmentations(widget, study):
+    assert texts(widget, CASE) == [f"patient{number:02}_ED" for number in range(4)]
+    assert texts(widget, SEGMENTATION) == ["patient00_ED heart", "patient01_ED heart", "–", "–"]
+    assert roles(widget) == ["labeled", "labeled", "unlabeled", "unlabeled"]
+    assert texts(widget, SPACING) == ["1.25"] * 4
+    assert widget.ui.caseSummary.text == "2 labeled (2 patients), 2 unlabeled"
+    assert not shown(widget, "sampleDataButton")
+    assert why(widget, 0) == "Nothing is wrong with this case."
+    photograph(widget, "data")
+
+
+def test_adding_again_says_that_all_is_there(widget, study):
+    widget.ui.addSceneButton.click()
+    assert "in the table already" in line(widget, "dataMessage")
+    assert widget.ui.caseTable.rowCount == 4
+
+
+def test_a_role_is_set_for_all_selected_rows_and_only_for_them(widget, study):
+    choose(widget, 2, 3)
+    widget.ui.caseTable.cellWidget(2, ROLE).setCurrentIndex(3)
+    assert roles(widget) == ["labeled", "labeled", "ignore", "ignore"]
+    widget.ui.caseTable.cellWidget(1, ROLE).setCurrentIndex(2)
+    assert roles(widget) == ["labeled", "validation", "ignore", "ignore"]
+    assert [row.role for row in widget.dataSet.rows()] == ["labeled", "validation", "ignore", "ignore"]
+
+
+def test_remove_needs_a_selection_and_says_so(widget, study):
+    assert not widget.ui.removeButton.enabled
+    assert "Select" in widget.ui.removeButton.toolTip
+    choose(widget, 0, 2)
+    assert widget.ui.removeButton.enabled
+    assert "Nodes and files stay" in widget.ui.removeButton.toolTip
+    widget.ui.removeButton.click()
+    assert texts(widget, CASE) == ["patient01_ED", "patient03_ED"]
+
+
+def test_a_deleted_volume_leaves_its_row_with_the_reason(widget, study, scene):
+    scene.RemoveNode(study[0])
+    settle()
+    assert "deleted" in why(widget, 0)
+    assert "deleted" in line(widget, "trainWhy")
+    assert not widget.ui.trainButton.enabled
+    widget.ui.trainSection.collapsed = False
+    photograph(widget, "problem")
+
+
+def test_a_click_on_the_status_icon_offers_the_mend(widget, study):
+    study[0].SetAndObserveTransformNodeID(makeTransform().GetID())
+    settle()
+    widget.dataSet.setRole([row.key for row in widget.dataSet.rows()][1:], "unlabeled")
+    widget.update()
+    assert "Click to mend it" in why(widget, 0)
+    widget.ui.caseTable.cellClicked.emit(0, STATUS)
+    (text,) = menu(widget.data)
+    assert text.startswith("Harden a copy: ")
+    menu(widget.data)[text].trigger()
+    settle()
+    assert widget.dataSet.rows()[0].volumeNode is not study[0]
+    assert "transform" not in why(widget, 0)
+
+
+def test_one_button_mends_what_needs_no_answer(widget, study):
+    for volume, row in zip(study[:2], widget.dataSet.rows()[:2], strict=True):
+        transform = makeTransform()
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        row.segmentationNode.SetAndObserveTransformNodeID(transform.GetID())
+    settle()
+    assert shown(widget, "mendButton")
+    widget.ui.mendButton.click()
+    settle()
+    assert not shown(widget, "mendButton")
+    assert why(widget, 0) == why(widget, 1) == "Nothing is wrong with this case."
+
+
+def test_segments_of_unknown_names_are_mapped_in_a_dialog(widget, scene):
+    volume = makeVolume("patient01")
+    labels = heartLabels()
+    node = makeSegmentation(volume, {"one": labels == 1, "two": labels == 2, "three": labels == 3})
+    row = widget.dataSet.addVolume(volume, node)
+    settle()
+    assert "is mapped to a structure" in why(widget, 0)
+    widget.ui.mendButton.click()
+    dialog = widget.data._dialog
+    for segmentId, name in (("S0", "RV cavity"), ("S1", "LV myocardium"), ("S2", "LV cavity")):
+        dialog._boxes[segmentId].setCurrentText(name)
+    dialog.accept()
+    settle()
+    assert widget.dataSet.mapping(row.key) == {"S0": "RV cavity", "S1": "LV myocardium", "S2": "LV cavity"}
+    assert why(widget, 0) == "Nothing is wrong with this case."
+
+
+def openDetails(widget, row: int):
+    """The dialog that the context menu of a row opens."""
+    import qt
+
+    table = widget.ui.caseTable
+    table.customContextMenuRequested.emit(qt.QPoint(5, table.rowViewportPosition(row) + 3))
+    menu(widget.data)["Patient, phase, segmentation…"].trigger()
+    return widget.data._dialog
+
+
+def test_a_case_gets_another_patient_phase_and_segmentation(widget, study):
+    other = makeHeartSegmentation(study[2], "by hand")
+    settle()
+    dialog = openDetails(widget, 2)
+    assert (dialog.patientEdit.text, dialog.phaseBox.currentText) == ("patient02", "end-diastole")
+    dialog.patientEdit.text = "somebody else"
+    dialog.phaseBox.setCurrentIndex(2)
+    dialog.segmentationBox.setCurrentText("by hand")
+    dialog.accept()
+    row = widget.dataSet.rows()[2]
+    assert (row.patient, row.phase, row.segmentationNode) == ("somebody else", "ES", other)
+    assert roles(widget)[2] == "labeled"
+    dialog = openDetails(widget, 2)
+    dialog.segmentationBox.setCurrentIndex(0)
+    dialog.accept()
+    assert roles(widget)[2] == "unlabeled"
+    dialog = openDetails(widget, 2)
+    dialog.patientEdit.text = "nobody"
+    dialog.reject()
+    assert widget.dataSet.rows()[2].patient == "somebody else"
+
+
+def test_the_context_menu_removes_all_selected_rows(widget, study):
+    import qt
+
+    choose(widget, 1, 3)
+    table = widget.ui.caseTable
+    table.customContextMenuRequested.emit(qt.QPoint(5, table.rowViewportPosition(3) + 3))
+    menu(widget.data)["Remove from the table (2)"].trigger()
+    assert texts(widget, CASE) == ["patient00_ED", "patient02_ED"]
+
+
+def test_a_double_click_shows_the_case_with_its_own_segmentation_alone(widget, study):
+    widget.ui.caseTable.cellDoubleClicked.emit(1, CASE)
+    rows = widget.dataSet.rows()
+    visible = [row.segmentationNode.GetDisplayNode().GetVisibility() for row in rows[:2]]
+    assert visible == [0, 1]
+    assert line(widget, "dataMessage") == ""
+
+
+def test_a_sequence_becomes_one_row_of_unlabeled_frames(widget, scene):
+    widget.ui.addSequenceButton.click()
+    assert "no sequence" in line(widget, "dataMessage")
+    frames = [np.full(SHAPE, value, np.int16) for value in range(3)]
+    makeSequence(frames, name="cine A")
+    widget.ui.addSequenceButton.click()
+    assert texts(widget, CASE) == ["cine A"]
+    assert widget.ui.caseSummary.text == "0 labeled, 3 unlabeled"
+    makeSequence(frames, name="cine B")
+    widget.ui.addSequenceButton.click()
+    menu(widget.data)["cine B"].trigger()
+    assert texts(widget, CASE) == ["cine A", "cine B"]
+
+
+def test_files_and_folders_are_added_from_dialogs(widget, scene, tmp_path, monkeypatch, slicerQt):
+    import qt
+
+    volume = makeVolume("patient05")
+    assert slicerQt.util.saveNode(volume, str(tmp_path / "patient05.nrrd"), {})
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileNames", lambda *arguments: [str(tmp_path / "patient05.nrrd")])
+    widget.ui.addFilesButton.click()
+    assert texts(widget, CASE) == ["patient05"]
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: str(tmp_path / "nowhere"))
+    widget.ui.addFolderButton.click()
+    assert "nowhere" in line(widget, "dataMessage")
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: "")
+    widget.ui.addFolderButton.click()
+    assert line(widget, "dataMessage") == ""
+
+
+def test_structures_are_chosen_from_ready_made_sets(widget, study):
+    widget.ui.labelSetBox.setCurrentIndex(1)
+    widget.ui.labelSetBox.activated.emit(1)
+    assert widget.dataSet.labelSet().name == "mmwhs"
+    settle()
+    assert widget.ui.labelSetBox.currentText.startswith("MM-WHS")
+
+
+def test_structures_can_be_defined(widget, scene):
+    widget.ui.labelSetButton.click()
+    dialog = widget.data._dialog
+    dialog.addButton.click()
+    dialog.table.item(3, 0).setText("LA cavity")
+    dialog.table.item(3, 1).setText("4, 14")
+    dialog.accept()
+    labelSet = widget.dataSet.labelSet()
+    assert labelSet.names == ["RV cavity", "LV myocardium", "LV cavity", "LA cavity"]
+    assert labelSet.structures[3].source_values == (4, 14)
+    assert labelSet.structures[0].type.value == "53085002"  # codes of the old ones are kept
+    assert labelSet.name != "acdc"
+    settle()
+    assert "LA cavity" in widget.ui.labelSetBox.currentText
+
+
+def test_wrong_structures_keep_the_dialog_open_with_the_reason(widget, scene):
+    widget.ui.labelSetButton.click()
+    dialog = widget.data._dialog
+    dialog.table.item(1, 0).setText("RV cavity")
+    dialog.accept()
+    assert "RV_cavity" in dialog.line.text.replace("rv_cavity", "RV_cavity")
+    assert dialog.dialog.isVisible()
+    assert widget.dataSet.labelSet().name == "acdc"
+    dialog.reject()

@@ -1,0 +1,291 @@
+"""Section 2 of the panel: a training is started, followed, stopped, resumed and found again."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+
+import pytest
+from helpers import QUICK
+from helpers_panel import follow, line, photograph, settle, shown
+from PIL import Image
+from semicardiac.cases import Case
+from semicardiac.jobs import TrainJob, write_job
+from semicardiac.labels import get_label_set
+from semicardiac.processes import exclusive
+
+pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
+
+from helpers_scene import makeHeartSegmentation, makeVolume
+
+NOW = time.time()
+STARTED = {"event": "started", "kind": "train", "version": "0.1.0", "pid": 1234}
+DEVICE = {
+    "event": "device", "device": "cuda", "name": "NVIDIA X", "dtype": "bfloat16", "channels_last": True, "threads": 4,
+}  # fmt: skip
+STOPPED = {"event": "stopped", "step": 3720}
+FAILED = {"event": "error", "what": "the disk is full", "where": "/data/job", "hint": "Make room on the disk"}
+DONE = {"event": "done", "seconds": 600.0, "cpu_seconds": 590.0, "summary": {}}
+
+
+def progress(step=3720, **fields) -> dict:
+    told = {
+        "event": "progress", "stage": "semi-supervised", "step": step, "total": 6000, "eta_s": 245.0, "loss": 0.31,
+        "loss_supervised": 0.2, "loss_unsupervised": 0.1, "loss_contrast": 0.7, "threshold_mean": 0.9,
+        "pass_rate": {"LV cavity": 0.9, "RV cavity": 0.8}, "gpu_memory_mb": 2150.0,
+    }  # fmt: skip
+    return told | fields
+
+
+def validation(step=3000) -> dict:
+    dice = {"RV cavity": 0.84, "LV myocardium": 0.83, "LV cavity": None}
+    return {"event": "validation", "step": step, "dice": dice, "mean_dice": 0.838}
+
+
+class Training:
+    """The folder of a training whose engine is played by the test: it writes the events and holds the lock."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        (folder / "previews").mkdir(parents=True)
+        self._lock = ExitStack()
+        case = Case(name="a", patient="a", image=folder / "a.nii.gz", labels=folder / "a_gt.nii.gz", role="labeled")
+        write_job(folder, TrainJob(cases=(case,), labels=get_label_set("acdc")))
+
+    def begin(self) -> None:
+        self._lock.enter_context(exclusive(self.folder / "lock"))
+
+    def tell(self, *events: dict) -> None:
+        with open(self.folder / "events.jsonl", "a", encoding="ascii") as file:
+            file.writelines(json.dumps({"time": NOW} | event) + "\n" for event in events)
+
+    def preview(self, name="step003000.png") -> dict:
+        Image.new("RGB", (896, 470), (60, 80, 120)).save(self.folder / "previews" / name)
+        return {"event": "preview", "step": 3000, "path": f"previews/{name}"}
+
+    def end(self, *events: dict) -> None:
+        if events:
+            self.tell(*events)
+        self._lock.close()
+
+
+@pytest.fixture
+def training(slicerQt, tmp_path):
+    """A training that the user started last, in an earlier Slicer."""
+    from SemiCardiacSegLib.panels.train import LAST
+
+    made = Training(tmp_path / "trainings" / "training-1")
+    slicerQt.qt.QSettings().setValue(LAST, str(made.folder))
+    yield made
+    made.end()
+
+
+def test_a_running_training_is_found_again_with_all_that_it_has_told(training, makeWidget):
+    training.begin()
+    training.tell(STARTED, DEVICE, progress(100, stage="supervised"), validation(), training.preview(), progress())
+    widget = makeWidget()
+    state = line(widget, "trainState")
+    assert state == "Training on labeled and unlabeled cases: step 3,720 of 6,000, GPU memory 2.1 GB"
+    assert widget.ui.trainProgress.format == "%p %, 4 min left"
+    assert (widget.ui.trainProgress.value, widget.ui.trainProgress.maximum) == (3720, 6000)
+    assert line(widget, "trainDice") == "Validation Dice 0.84: RV cavity 0.84, LV myocardium 0.83, LV cavity –"
+    assert widget.ui.trainButton.text == "Stop"
+    assert widget.ui.trainButton.enabled
+    assert not shown(widget, "resumeButton")
+    assert not widget.ui.folderEdit.enabled
+    log = widget.ui.logText.plainText
+    assert "computing on NVIDIA X (cuda, bfloat16)" in log
+    assert log.count("Training on") == 2  # each stage once
+    widget.ui.dataSection.collapsed = True
+    widget.ui.trainSection.collapsed = False
+    widget.parent.resize(400, 800)
+    widget.parent.show()
+    widget.ui.previewButton.setChecked(True)
+    assert shown(widget, "previewImage")
+    photograph(widget, "training")
+
+
+def test_a_segmentation_waits_for_the_training(training, makeWidget):
+    training.begin()
+    training.tell(STARTED, progress())
+    widget = makeWidget()
+    assert "A training runs" in line(widget, "segmentWhy")
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("checking inputs", "Checking inputs"),
+        ("preparing slices", "Building the slice bank"),
+        ("finding the heart", "Learning to find the heart"),
+    ],
+)
+def test_stages_have_words(training, makeWidget, stage, words):
+    training.begin()
+    training.tell(STARTED, {"event": "progress", "stage": stage, "step": 3, "total": 14, "case": "patient002 ED"})
+    assert line(makeWidget(), "trainState") == f"{words}: 3 of 14, patient002 ED"
+
+
+def test_stop_asks_the_engine_and_the_stopped_training_can_be_resumed(training, makeWidget):
+    training.begin()
+    training.tell(STARTED, progress())
+    widget = makeWidget()
+    widget.ui.trainButton.click()
+    assert (training.folder / "STOP").exists()
+    assert line(widget, "trainState").startswith("Stopping")
+    assert not widget.ui.trainButton.enabled
+    training.end(STOPPED)
+    follow(widget, lambda: not widget.training)
+    assert line(widget, "trainState") == "Stopped; nothing is lost. It can be resumed."
+    assert shown(widget, "resumeButton")
+    assert shown(widget, "discardButton")
+    assert widget.ui.trainButton.text == "Train"
+
+
+def test_resume_runs_the_engine_on_the_same_folder(training, makeWidget):
+    training.tell(STARTED, progress(), STOPPED)
+    widget = makeWidget()
+    widget.ui.resumeButton.click()
+    assert widget.ui.trainButton.text == "Stop"
+    follow(widget, lambda: not widget.training)
+    assert "a.nii.gz" in line(widget, "trainState")  # the job names a file that is not there
+    assert shown(widget, "resumeButton")
+
+
+def test_an_interrupted_training_is_offered_for_resuming(training, makeWidget):
+    training.tell(STARTED, progress())
+    widget = makeWidget()
+    assert "interrupted" in line(widget, "trainState")
+    assert shown(widget, "resumeButton")
+
+
+def test_a_failure_is_told_with_what_to_do_and_the_log_has_the_engines_words(training, makeWidget):
+    training.begin()
+    training.tell(STARTED, progress())
+    widget = makeWidget()
+    (training.folder / "engine-output.txt").write_text("Traceback: no space left", encoding="utf-8")
+    training.end(FAILED)
+    follow(widget, lambda: not widget.training)
+    assert line(widget, "trainState") == "The disk is full.\nMake room on the disk.\n/data/job"
+    assert "no space left" in widget.ui.logText.plainText
+    widget.ui.logButton.setChecked(True)
+    assert shown(widget, "logText")
+    widget.ui.dataSection.collapsed = True
+    widget.ui.trainSection.collapsed = False
+    photograph(widget, "failed")
+
+
+def test_the_end_is_announced_outside_of_the_panel(training, makeWidget, slicerQt):
+    training.begin()
+    training.tell(STARTED, progress())
+    widget = makeWidget()
+    widget.exit()  # also while the user is in another module
+    training.end(DONE)
+    follow(widget, lambda: not widget.training)
+    assert "has finished" in slicerQt.util.mainWindow().statusBar().currentMessage()
+    widget.enter()
+    assert line(widget, "trainState") == "Finished in 10 min"
+    assert not shown(widget, "resumeButton")
+
+
+def test_curves_grow_and_the_users_layout_comes_back(training, makeWidget, slicerQt):
+    from qt_standin.application import addLayout
+
+    layout = addLayout()
+    before = layout.GetViewArrangement()
+    training.begin()
+    training.tell(STARTED, progress(100))
+    widget = makeWidget()
+    widget.ui.curvesButton.setChecked(True)
+    assert layout.GetViewArrangement() != before
+    training.tell(progress(200), progress(300))
+    follow(widget, lambda: len(widget.train.curves.losses.rows) == 3)
+    tables = [node for node in slicerQt.util.getNodesByClass("vtkMRMLTableNode") if node.GetNumberOfRows() == 3]
+    assert len(tables) == 1
+    widget.ui.curvesBox.setCurrentIndex(2)
+    assert [node.GetTitle() for node in slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode")] == [
+        "Losses", "Thresholds and pass rates",
+    ]  # fmt: skip
+    widget.ui.curvesButton.setChecked(False)
+    assert layout.GetViewArrangement() == before
+
+
+def test_the_training_survives_a_closed_scene(training, makeWidget, scene):
+    training.begin()
+    training.tell(STARTED, progress(100))
+    widget = makeWidget()
+    widget.ui.curvesButton.setChecked(True)
+    scene.Clear(False)
+    training.tell(progress(200))
+    follow(widget, lambda: "step 200" in line(widget, "trainState"))
+    assert len(widget.train.curves.losses.rows) == 2
+
+
+def test_discard_deletes_only_after_a_question(training, makeWidget, monkeypatch, slicerQt):
+    training.tell(STARTED, progress())
+    widget = makeWidget()
+    asked = []
+    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: asked.append(text))
+    widget.ui.discardButton.click()
+    assert str(training.folder) in asked[0]
+    assert training.folder.exists()
+    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: True)
+    widget.ui.discardButton.click()
+    assert not training.folder.exists()
+    assert not shown(widget, "trainStatus")
+    assert not makeWidget().training
+
+
+def test_train_passes_the_settings_and_shows_what_is_wrong(widget, monkeypatch, tmp_path):
+    volume = makeVolume("patient01")
+    widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
+    settle()
+    assert widget.ui.trainButton.enabled
+    assert line(widget, "trainWhy") == ""
+    widget.ui.minutesBox.value = 7
+    widget.ui.presetBox.setCurrentIndex(2)
+    widget.ui.deviceBox.setCurrentIndex(1)
+    widget.ui.seedBox.value = 5
+    widget.ui.deterministicBox.checked = True
+    given = {}
+
+    def start(folder, **options):
+        given.update(options, folder=folder)
+        raise ValueError("The folder is read-only.")
+
+    monkeypatch.setattr(widget.logic, "startTraining", start)
+    widget.ui.trainButton.click()
+    assert given["folder"].parent == tmp_path / "trainings"
+    assert (given["minutes"], given["preset"], given["device"], given["seed"]) == (7, "paper", "cpu", 5)
+    assert "deterministic=true" in given["settings"]
+    assert given["startFrom"] is None
+    assert line(widget, "trainMessage") == "The folder is read-only."
+    widget.ui.stepsBox.value = 40
+    settle()
+    assert not widget.ui.minutesBox.enabled
+    widget.ui.trainButton.click()
+    assert given["steps"] == 40
+
+
+@pytest.mark.slow
+def test_a_real_training_ends_as_a_model_that_is_chosen(widget, scene, monkeypatch):
+    """The sample data and the real engine, with a tiny network and four steps."""
+    widget.ui.sampleDataButton.click()
+    assert widget.ui.caseTable.rowCount > 2
+    assert not widget.ui.trainSection.collapsed
+    widget.ui.stepsBox.value = 4
+    widget.ui.deviceBox.setCurrentIndex(1)
+    settle()
+    start = widget.logic.startTraining
+    tiny = lambda folder, *, settings, **options: start(folder, settings=[*settings, *QUICK], **options)  # noqa: E731
+    monkeypatch.setattr(widget.logic, "startTraining", tiny)
+    widget.ui.trainButton.click()
+    assert line(widget, "trainMessage") == ""
+    assert widget.ui.trainButton.text == "Stop"
+    follow(widget, lambda: not widget.training, 240)
+    assert line(widget, "trainState").startswith("Finished in"), widget.ui.logText.plainText
+    assert widget.ui.modelBox.count == 1
+    assert widget.models.chosen() == widget.train.view.job.folder
+    assert line(widget, "segmentWhy") == "Choose a volume or a sequence."
+    assert not widget.ui.segmentSection.collapsed

@@ -1,0 +1,90 @@
+"""The life of the panel: made, entered and left; scenes closed and opened; settings kept."""
+
+from __future__ import annotations
+
+import pytest
+from helpers_panel import line, photograph, settle, shown
+
+pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
+
+from helpers_scene import makeHeartSegmentation, makeVolume, saveAndReload
+
+SECTIONS = ("data", "train", "segment", "measure", "improve", "models")
+
+
+def test_a_new_panel_is_ready_and_says_how_to_begin(widget):
+    assert line(widget, "setupText").startswith("Ready: PyTorch")
+    assert not shown(widget, "setupButton")
+    assert "No cases yet" in widget.ui.caseSummary.text
+    assert shown(widget, "sampleDataButton")
+    assert not shown(widget, "caseTable")
+    assert [name for name in SECTIONS if not getattr(widget.ui, f"{name}Section").collapsed] == ["data"]
+    assert not widget.ui.trainButton.enabled
+    assert "No cases yet" in line(widget, "trainWhy")
+    assert "No cases yet" in widget.ui.trainButton.toolTip
+    assert "no model yet" in line(widget, "segmentWhy")
+    assert all(not shown(widget, f"{name}Status") for name in ("train", "segment", "improve"))
+    photograph(widget, "empty")
+
+
+def test_settings_are_kept_in_the_scene(widget, scene, tmp_path):
+    widget.ui.minutesBox.value = 25
+    widget.ui.presetBox.currentIndex = 1
+    widget.ui.flipsBox.checked = False
+    widget.ui.inputSelector.setCurrentNode(makeVolume("patient01"))
+    saveAndReload(tmp_path / "scene.mrb")
+    settle()
+    assert widget.ui.minutesBox.value == 25
+    assert widget.ui.presetBox.currentText == "Labeled cases alone"
+    assert not widget.ui.flipsBox.checked
+    assert widget.ui.inputSelector.currentNode().GetName() == "patient01"
+
+
+def test_closing_the_scene_empties_the_panel(widget, scene):
+    volume = makeVolume("patient01")
+    widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
+    widget.ui.minutesBox.value = 25
+    settle()
+    assert widget.ui.caseTable.rowCount == 1
+    scene.Clear(False)
+    settle()
+    assert widget.ui.caseTable.rowCount == 0
+    assert widget.ui.minutesBox.value == 10
+    widget.ui.minutesBox.value = 7
+    assert widget.parameters.minutes == 7
+
+
+def test_controls_are_disconnected_while_the_user_is_in_another_module(widget):
+    node = widget.parameters.parameterNode
+    widget.exit()
+    widget.ui.minutesBox.value = 33
+    assert node.GetParameter("minutes") != "33"
+    widget.enter()
+    assert widget.ui.minutesBox.value == 10
+
+
+def test_the_clock_goes_on_after_exit_and_stops_at_the_end(widget):
+    widget.exit()
+    assert widget._pollTimer.active
+    widget.cleanup()
+    assert not widget._pollTimer.active
+
+
+def test_the_folder_for_trainings_is_the_users_last_one(widget, tmp_path):
+    assert widget.ui.folderEdit.currentPath == str(tmp_path / "trainings")
+    widget.ui.folderEdit.setCurrentPath(str(tmp_path / "elsewhere"))
+    assert widget.train.folder() == tmp_path / "elsewhere"
+    widget.parameters.parameterNode.GetScene().Clear(False)
+    assert widget.ui.folderEdit.currentPath == str(tmp_path / "elsewhere")
+
+
+def test_what_goes_wrong_in_a_slot_is_a_line_of_its_section(widget, monkeypatch):
+    def fail():
+        raise ValueError("The volume <b> is no volume.")
+
+    monkeypatch.setattr(widget.logic, "addSampleData", fail)
+    widget.ui.sampleDataButton.click()
+    assert line(widget, "dataMessage") == "The volume <b> is no volume."
+    monkeypatch.setattr(widget.logic, "addSampleData", lambda: 1 / 0)
+    widget.ui.sampleDataButton.click()
+    assert "should not have happened: ZeroDivisionError" in line(widget, "dataMessage")
