@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ PARENT_PID = "SEMICARDIAC_PARENT_PID"
 """Environment variable: when the process of this number ends, the engine stops by itself, with a checkpoint."""
 
 
+@cache
 def packageFolder() -> Path:
     """The folder `semicardiac`: beside SemiCardiacSeg.py where the extension is installed, else in the source tree.
 

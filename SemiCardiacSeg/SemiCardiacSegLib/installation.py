@@ -33,15 +33,16 @@ if TYPE_CHECKING:
 HELD = ("numpy", "SimpleITK", "vtk")
 """Packages that Slicer itself is built on: no installation may change their versions."""
 
-_PROBE = """
-import json, os, torch
-device = None
-if torch.cuda.is_available():
-    device = [torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory]
-cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-print(json.dumps({"torch": torch.__version__, "device": device, "cores": cores}))
-"""
-"""What the child process does: it may import PyTorch."""
+_PROBE = "; ".join(
+    (
+        "import json, os, torch",
+        "name, size = torch.cuda.get_device_name, torch.cuda.get_device_properties",
+        "device = [name(0), size(0).total_memory] if torch.cuda.is_available() else None",
+        "cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()",
+        "print(json.dumps({'torch': torch.__version__, 'device': device, 'cores': cores}))",
+    )
+)
+"""What the child process does, which may import PyTorch. One line: launchers of Windows pass no others on."""
 
 _PROBE_SECONDS = 180.0
 
@@ -277,7 +278,7 @@ class Installer(Polled):
             ) from None
         try:
             if importlib.util.find_spec("light_the_torch") is None:
-                PyTorchUtilsLogic._installLightTheTorch()
+                PyTorchUtilsLogic._installLightTheTorch()  # waits: which version it wants is for that extension to say
             arguments = PyTorchUtilsLogic._getPipInstallArguments(None, str(requirement.specifier))
         except AttributeError:  # another version of it
             raise ValueError(_("Install PyTorch in the module PyTorch Utils, then set up again.")) from None
@@ -288,10 +289,8 @@ class Installer(Polled):
     def _pipInstall(self, texts: list[str], constraints: Path) -> Generator[None, None, None]:
         try:
             from slicer.packaging import isPipInstallInProgress, pip_install
-        except ImportError:  # Slicer 5.10: the window waits
-            from slicer.util import pip_install
-
-            pip_install([*texts, "-c", str(constraints)])
+        except ImportError:  # Slicer 5.10, whose own pip_install would freeze the window
+            yield from self._run([engine.pythonExecutable(), "-m", "pip", "install", *texts, "-c", str(constraints)])
             return
         lines: list[str] = []
         statuses: list[int] = []

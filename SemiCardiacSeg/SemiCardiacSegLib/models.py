@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -42,7 +43,10 @@ class Model:
 def findModels(folder: Path | str) -> list[Model]:
     """The packages and the finished jobs in a folder, damaged ones too, newest first; none if there is no folder."""
     folder = Path(folder)
-    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    try:
+        places = sorted(folder.iterdir())
+    except OSError:  # there is none, or it is another user's
+        places = []
     models = [describeModel(place) for place in places if _packageFolder(place) is not None]
     return sorted(models, key=lambda model: model.created, reverse=True)
 
@@ -64,6 +68,22 @@ def describeModel(path: Path | str) -> Model:
         created=datetime.fromtimestamp(max(stamp.st_mtime for stamp in stamps)),
         problem=problem,
     )
+
+
+def requireModel(path: Path | str, labelSet: LabelSet) -> None:
+    """Makes sure that a model can be used for the structures of a label set.
+
+    Raises:
+        ValueError: If there is no model at the path, it is damaged, or it is for other structures.
+    """
+    engine.addToPath()
+    from semicardiac.package import open_package
+
+    package = open_package(Path(path))
+    package.verify()
+    if package.labels.names != labelSet.names:
+        message = _("The model segments {known}, and the table is about {wanted}. Choose another model.")
+        raise ValueError(message.format(known=", ".join(package.labels.names), wanted=", ".join(labelSet.names)))
 
 
 def exportModel(path: Path | str, file: Path | str) -> Path:
@@ -133,8 +153,9 @@ def _packageFolder(path: Path) -> Path | None:
     from semicardiac.package import CHECKSUMS, MODEL, SETTINGS, WEIGHTS
 
     # A damaged package lacks some of its files, and a file config.json or README.md alone may be anybody's.
+    # os.path raises no error where something is locked.
     for folder in (path / MODEL, path):
-        found = [name for name in (WEIGHTS, CHECKSUMS, SETTINGS) if (folder / name).is_file()]
+        found = [name for name in (WEIGHTS, CHECKSUMS, SETTINGS) if os.path.isfile(folder / name)]
         if WEIGHTS in found or (CHECKSUMS in found and SETTINGS in found):
             return folder
     return None

@@ -36,14 +36,12 @@ class Device(enum.Enum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
-    MPS = "mps"
 
     def label(self) -> str:
         labels = {
             Device.AUTO: _("Automatic"),
             Device.CPU: _("Processor (CPU)"),
             Device.CUDA: _("NVIDIA graphics card"),
-            Device.MPS: _("Apple graphics"),
         }
         return labels[self]
 
@@ -52,7 +50,7 @@ class Device(enum.Enum):
 class Parameters:
     """Each is connected to the widget that names it as its SlicerParameterName."""
 
-    # parameterNodeWrapper knows Union, not "|".
+    # parameterNodeWrapper knows Union, not "|"; of several classes, none must be named to be allowed.
     folder: Path
     minutes: Annotated[int, WithinRange(1, 10_000)] = 10
     preset: Preset = Preset.DEFAULT
@@ -60,13 +58,13 @@ class Parameters:
     steps: Annotated[int, WithinRange(0, 10_000_000)] = 0
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     deterministic: bool = False
-    inputNode: Union[vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode]  # noqa: UP007
+    inputNode: Union[vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode, None]  # noqa: UP007
     allCases: bool = False
     confidence: bool = False
     entropy: bool = False
     thresholdMap: bool = False
     pseudoLabels: bool = False
     flips: bool = True
-    measured: Union[vtkMRMLSegmentationNode, vtkMRMLSequenceNode]  # noqa: UP007
+    measured: Union[vtkMRMLSegmentationNode, vtkMRMLSequenceNode, None]  # noqa: UP007
     otherPhase: vtkMRMLSegmentationNode
     reference: vtkMRMLSegmentationNode

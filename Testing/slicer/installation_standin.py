@@ -34,6 +34,20 @@ for name in ("torch", "torch-2.9.0+cpu.dist-info"):
 """
 """Slicer runs `PythonSlicer -m light_the_torch`."""
 
+PIP = """
+import json, sys
+from pathlib import Path
+site = Path(__file__).parent
+arguments = sys.argv[1:]
+constraints = Path(arguments[-1]).read_text(encoding="utf-8")
+(site / "pip.json").write_text(json.dumps([arguments, constraints]), encoding="utf-8")
+(site / "nibabel").mkdir()
+(site / "nibabel" / "__init__.py").touch()
+(site / "nibabel-99.dist-info").mkdir()
+(site / "nibabel-99.dist-info" / "METADATA").write_text("Name: nibabel\\nVersion: 99\\n", encoding="utf-8")
+"""
+"""Slicer 5.10 has no `slicer.packaging`: there `PythonSlicer -m pip` is run."""
+
 
 def installed(site: Path, name: str, version: str, *, module: bool = True, metadata: bool = True) -> None:
     """Puts a package into a folder of packages, in the place of another version of it."""

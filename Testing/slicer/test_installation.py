@@ -14,7 +14,7 @@ from types import ModuleType
 import packaging.requirements
 import pytest
 from helpers_engine_jobs import ROOT, exists, launcher, until
-from installation_standin import Packaging, installed, pytorchUtils
+from installation_standin import PIP, Packaging, installed, pytorchUtils
 from SemiCardiacSegLib import engine, installation
 
 NEEDED = [requirement.name for requirement in installation.requirements()]
@@ -234,22 +234,19 @@ class TestInstall:
         assert "nibabel" in installer.text
 
     def test_before_slicer_5_12(self, site: Path, application: Packaging, monkeypatch):
+        """pip runs in a process of its own there too; a stand-in for it is found first."""
         allBut(site, "nibabel")
-        asked = []
-        util = ModuleType("slicer.util")
-
-        def pipInstall(arguments: list[str]) -> None:
-            asked.append(arguments[:-1])
-            asked.append(Path(arguments[-1]).read_text(encoding="utf-8").splitlines())
-            application.install(arguments[:-2])
-
-        util.pip_install = pipInstall
+        (site / "pip.py").write_text(PIP, encoding="utf-8")
         monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-        monkeypatch.setitem(sys.modules, "slicer.util", util)
-        assert installation.install().wait() == "done"
-        assert asked[0][1:] == ["-c"]
-        assert asked[0][0].startswith("nibabel>=")
-        assert {"numpy==2.4.6", "SimpleITK==2.5.5", "vtk==9.6.2", "torch==2.5"} == set(asked[1])
+        installer = installation.install()
+        installer.poll()
+        assert installer.state == "running"
+        assert installer.wait() == "done", installer.text
+        arguments, constraints = json.loads((site / "pip.json").read_text(encoding="utf-8"))
+        assert arguments[0] == "install"
+        assert arguments[1].startswith("nibabel>=")
+        assert arguments[2] == "-c"
+        assert {"numpy==2.4.6", "SimpleITK==2.5.5", "vtk==9.6.2", "torch==2.5"} == set(constraints.split())
 
     def test_a_package_in_use_was_replaced(self, site: Path, application: Packaging, monkeypatch):
         allBut(site)

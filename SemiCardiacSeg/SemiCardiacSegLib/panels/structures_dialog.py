@@ -80,7 +80,7 @@ class StructuresDialog:
             fields = before.model_dump() if before else {}
             color = self.table.item(index, COLOR).data(qt.Qt.UserRole)
             found = [int(value) for value in re.findall(r"\d+", values)]
-            structures.append({**fields, "name": name, "source_values": found, "color": color})
+            structures.append({**fields, "name": name, "source_values": tuple(found), "color": tuple(color)})
         fields = {"name": self.nameEdit.text.strip(), "structures": structures, "plane": self._labelSet.plane}
         if fields["name"] == self._labelSet.name and structures != [
             each.model_dump() for each in self._before.values()

@@ -35,7 +35,9 @@ class _Parameter:
         self.name = name
         self.checks = getattr(hint, "__metadata__", ())
         hint = typing.get_args(hint)[0] if self.checks else hint
-        self.nodeClasses = tuple(one for one in typing.get_args(hint) or (hint,) if issubclass(one, slicer.vtkMRMLNode))
+        options = typing.get_args(hint) or (hint,)
+        self.nodeClasses = tuple(one for one in options if issubclass(one, slicer.vtkMRMLNode))
+        self.takesNone = len(options) == 1 or type(None) in options
         self.type = self.nodeClasses or hint
         self.default = default if default is not None or self.nodeClasses else hint()
 
@@ -54,6 +56,8 @@ class _Parameter:
 
     def __set__(self, wrapper, value):
         kind = pathlib.PurePath if self.type is pathlib.Path else self.type
+        if value is None and self.nodeClasses and not self.takesNone:
+            raise TypeError("Unable to write value 'None' of type '<class 'NoneType'>'")
         if not (isinstance(value, kind) or (self.nodeClasses and value is None)):
             raise TypeError(f"Value must be of type '{self.type}', is type '{type(value)}' value '{value}'")
         for check in self.checks:
@@ -101,6 +105,10 @@ class _Wrapper:
     def __init__(self, parameterNode):
         self.parameterNode = parameterNode
         self._guis, self._updating = {}, False
+        names = parameterNode.GetParameterNames() or ()
+        for name, parameter in self.allParameters.items():  # Slicer writes every default
+            if name not in names and not parameterNode.GetNodeReference(name):
+                setattr(self, name, parameter.default)
         parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._updateGui())
 
     def connectParametersToGui(self, mapping) -> int:
