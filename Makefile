@@ -12,7 +12,7 @@ demo: .venv/.demo
 	$(BIN)/semicardiac demo --out demo
 
 test: .venv/.test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.test
 	$(BIN)/ruff check SemiCardiacSeg training Testing
