@@ -10,6 +10,7 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from .dataset import DataSet
 from .logic import SemiCardiacSegLogic
 from .panels.data import DataPanel
 from .panels.improve import ImprovePanel
@@ -19,6 +20,7 @@ from .panels.models import ModelsPanel
 from .panels.segment import SegmentPanel
 from .panels.train import TrainPanel
 from .parameters import Parameters
+from .problems import Problem
 
 UI = Path(__file__).resolve().parent.parent / "Resources" / "UI" / "SemiCardiacSeg.ui"
 
@@ -38,13 +40,15 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui: All widgets of the panel, by their names.
         parameters: The settings in the scene's parameter node; None while the user is in another module.
         problems: Of the case table, as of the last update, errors first.
+        unreadable: Why the case table cannot be read, as of the last update; empty if it can.
     """
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.parameters = None
-        self.problems: list = []
+        self.problems: list[Problem] = []
+        self.unreadable = ""
         self._guiTag: int | None = None
         self._dataSet = None
         self._updating = False
@@ -84,6 +88,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self._onStartClose)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
             self.addObserver(scene, event, self._onNewScene)
+        self.addObserver(scene, scene.EndImportEvent, self.segment.onSceneOpened)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onChange)
         self.connectParameters()
@@ -126,10 +131,13 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @property
     def dataSet(self):
-        """The case table of the scene. It knows which cases it has looked through, and so is kept."""
-        node = self.logic.parameterNode()
+        """The case table of the scene, an empty one if that cannot be read.
+
+        It knows which cases it has looked through, and so is kept.
+        """
+        node = slicer.vtkMRMLScriptedModuleNode() if self.unreadable else self.logic.parameterNode()
         if self._dataSet is None or self._dataSet.parameterNode is not node:
-            self._dataSet = self.logic.dataSet()
+            self._dataSet = DataSet(node)
         return self._dataSet
 
     def connectParameters(self) -> None:
@@ -159,9 +167,9 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._updating or self.parameters is None:
             return
         self._updating = True
-        self._updateTimer.stop()  # what was to be shown is shown now
-        self.problems = self.dataSet.allProblems() if self.ready else []
         try:
+            self._updateTimer.stop()  # what was to be shown is shown now
+            self._lookThrough()
             for name in SECTIONS:
                 getattr(self.ui, f"{name}Section").setEnabled(self.ready)
             for each in self.panels:
@@ -179,6 +187,15 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         window = slicer.util.mainWindow()
         if window is not None:
             qt.QApplication.alert(window)
+
+    def _lookThrough(self) -> None:
+        """Takes note of what is wrong with the cases, or with the table as a whole."""
+        self.problems, self.unreadable = [], ""
+        try:
+            self.problems = self.dataSet.allProblems() if self.ready else []
+        except ValueError as error:  # a newer version has saved the scene
+            self.unreadable = str(error)
+            self.problems = [Problem("error", self.unreadable)]
 
     def _openNext(self) -> None:
         """Opens the section that comes next, and no other."""

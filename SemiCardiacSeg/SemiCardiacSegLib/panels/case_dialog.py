@@ -6,9 +6,9 @@ import qt
 import slicer
 
 from ..i18n import tr as _
+from ..rows import PHASES
+from . import words
 from .panel import showLine
-
-PHASES = ("", "ED", "ES")
 
 
 class CaseDialog:
@@ -30,8 +30,9 @@ class CaseDialog:
         self.patientEdit.setToolTip(_("Cases of one patient must not be in both the labeled and the validation cases."))
         layout.addRow(_("Patient"), self.patientEdit)
         self.phaseBox = qt.QComboBox()
-        self.phaseBox.addItems([_("none"), _("end-diastole"), _("end-systole")])
-        self.phaseBox.setCurrentIndex(PHASES.index(row.phase))
+        for phase in PHASES:
+            self.phaseBox.addItem(words.phase(phase), phase)
+        self.phaseBox.setCurrentIndex(self.phaseBox.findData(row.phase))
         self.phaseBox.setToolTip(_("The phase of the heart cycle."))
         layout.addRow(_("Phase"), self.phaseBox)
         self.segmentationBox = None
@@ -73,7 +74,7 @@ class CaseDialog:
     def _change(self) -> None:
         key = self._row.key
         self._dataSet.setPatient(key, self.patientEdit.text.strip())
-        self._dataSet.setPhase(key, PHASES[self.phaseBox.currentIndex])
+        self._dataSet.setPhase(key, self.phaseBox.itemData(self.phaseBox.currentIndex))
         if self.segmentationBox is not None:
             nodeId = self.segmentationBox.itemData(self.segmentationBox.currentIndex)
             node = slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None

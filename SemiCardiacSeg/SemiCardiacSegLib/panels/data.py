@@ -6,6 +6,8 @@ import qt
 import slicer
 
 from ..i18n import tr as _
+from ..rows import ROLES
+from ..scene_cases import findSequences
 from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
@@ -14,7 +16,6 @@ from .structures_dialog import StructuresDialog
 
 CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
 """Columns of the table."""
-ROLES = ("labeled", "unlabeled", "validation", "ignore")
 
 
 class DataPanel(Panel):
@@ -29,6 +30,7 @@ class DataPanel(Panel):
         self._problems: dict[str, list] = {}
         self._menu = None
         self._dialog = None
+        self._unreadable = ""
         for button in (ui.addSceneButton, ui.addFilesButton, ui.addFolderButton, ui.addSequenceButton):
             button.setIcon(qt.QIcon(str(words.ICONS / "add.svg")))
         self.onClick(ui.addSceneButton, self._onAddScene)
@@ -70,11 +72,24 @@ class DataPanel(Panel):
         self.ui.mendButton.setVisible(bool(self._mendable()))
         self.ui.caseSummary.setText(dataSet.summary() if dataSet else "")
         self._fillLabelSets(dataSet)
+        self._showUnreadable()
         self._onSelection()
 
     def forget(self) -> None:
         if self._dialog is not None:
             self._dialog.reject()
+
+    def _showUnreadable(self) -> None:
+        """Closes the section to the user while the table of the scene cannot be read."""
+        ui, why = self.ui, self.widget.unreadable
+        for control in (
+            ui.addSceneButton, ui.addFilesButton, ui.addFolderButton, ui.addSequenceButton, ui.sampleDataButton,
+            ui.labelSetBox, ui.labelSetButton,
+        ):  # fmt: skip
+            self.enable(control, why)
+        if why != self._unreadable:
+            self._unreadable = why
+            self.say(why, "error")
 
     # ----- the table
 
@@ -114,7 +129,7 @@ class DataPanel(Panel):
     def _roleBox(self, key: str):
         box = qt.QComboBox()
         box.setFrame(False)
-        box.addItems([_("labeled"), _("unlabeled"), _("validation"), _("ignore")])
+        box.addItems([words.role(role) for role in ROLES])
         box.setToolTip(_("What the case is for. With several rows selected, all of them change."))
         box.connect("currentIndexChanged(int)", lambda index, key=key: self._onRole(key, ROLES[index]))
         return box
@@ -285,14 +300,13 @@ class DataPanel(Panel):
             self._tell(self.dataSet.addPaths(list(paths)), _("These are in the table already."))
 
     def _onAddSequence(self) -> None:
-        nodes = [
-            node
-            for node in slicer.util.getNodesByClass("vtkMRMLSequenceNode")
-            if node.GetNthDataNode(0) is not None and node.GetNthDataNode(0).IsA("vtkMRMLScalarVolumeNode")
-        ]
-        if not nodes:
+        found, known = findSequences(), {row.sequenceNode for row in self.dataSet.rows()}
+        nodes = [node for node in found if node not in known]
+        if not found:
             raise ValueError(_("There is no sequence of volumes in the scene. Load a cine first."))
-        if len(nodes) == 1:
+        if not nodes:
+            self.say(_("All sequences of the scene are in the table already."))
+        elif len(nodes) == 1:
             self.dataSet.addSequence(nodes[0])
         else:
             self._popup([(node.GetName(), lambda node=node: self.dataSet.addSequence(node)) for node in nodes])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import slicer
 
+from .. import sequences
+
 
 def showVolume(volumeNode, segmentationNode=None) -> None:
     """Shows a volume in the slice views, with one segmentation and no other; does nothing without views."""
@@ -14,12 +16,15 @@ def showVolume(volumeNode, segmentationNode=None) -> None:
         slicer.util.setSliceViewerLayers(background=volumeNode, label=None, foreground=None, fit=True)
 
 
+def volumeOf(segmentationNode):
+    """The volume that a segmentation was drawn on, or None."""
+    return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
 def showSequence(sequenceNode) -> None:
     """Shows the current frame of a sequence."""
-    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequenceNode)
-    proxy = browser.GetProxyNode(sequenceNode) if browser is not None else None
-    if proxy is not None and proxy.IsA("vtkMRMLScalarVolumeNode"):
-        showVolume(proxy)
+    if (shownNode := sequences.shownBy(sequenceNode)) is not None:
+        showVolume(shownNode)
 
 
 def showTable(tableNode) -> None:

@@ -57,7 +57,12 @@ class ImprovePanel(Panel):
                     self._fill(self.logic.uncertainties(self.view.job))
 
     def forget(self) -> None:
+        self.cleanup()
+        self.view.drop()
         self._fill([])
+
+    def cleanup(self) -> None:
+        self.discard(self.view)
 
     def _fill(self, found: list) -> None:
         self._found = list(found)
@@ -79,7 +84,10 @@ class ImprovePanel(Panel):
             self.view.stop()
         else:
             device = self.parameters.device.value
-            self.view.follow(self.logic.startUncertainty(self.widget.models.chosen(), device=device))
+            job = self.logic.startUncertainty(self.widget.models.chosen(), device=device)
+            self.discard(self.view)
+            self._fill([])  # what was listed has no files any more
+            self.view.follow(job)
 
     def _onDoubleClick(self, index: int, column: int) -> None:
         with self.attempt():
@@ -88,8 +96,7 @@ class ImprovePanel(Panel):
     def _segmentation(self):
         """The segmentation node of the chosen case, which is then shown; loaded where it was not yet."""
         segmentation = self.logic.reviewSegmentation(self.view.job, self._chosen().key)
-        role = segmentation.GetReferenceImageGeometryReferenceRole()
-        display.showVolume(segmentation.GetNodeReference(role), segmentation)
+        display.showVolume(display.volumeOf(segmentation), segmentation)
         return segmentation
 
     def _onCorrect(self) -> None:
@@ -97,7 +104,7 @@ class ImprovePanel(Panel):
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(segmentation)
-        editor.setSourceVolumeNode(segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole()))
+        editor.setSourceVolumeNode(display.volumeOf(segmentation))
 
     def _onAccept(self) -> None:
         chosen = self._chosen()

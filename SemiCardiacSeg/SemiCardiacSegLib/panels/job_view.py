@@ -31,6 +31,7 @@ class JobView:
         self._status, self._bar, self._line = status, bar, line
         self.job = None
         self._running = False
+        self._released = False
         self._took: float | None = None
         self.show()
 
@@ -41,12 +42,12 @@ class JobView:
 
     def follow(self, job) -> list[dict]:
         """Takes up a job, new or old; returns the events of its past."""
-        self.job, self._took = job, None
+        self.job, self._took, self._released = job, None, False
         return self.poll()
 
     def poll(self) -> list[dict]:
         """Looks at the job; returns its new events."""
-        if self.job is None:
+        if self.job is None or self._released:
             self._running = False
             return []
         events = self.job.poll()
@@ -61,6 +62,19 @@ class JobView:
     def stop(self) -> None:
         self.job.stop()
         self.show()
+
+    def release(self):
+        """Ends the job if it runs, and looks at it no more, so that its folder can go; what came of it stays shown.
+
+        Returns:
+            The job; None if there is none, or it was released before.
+        """
+        if self.job is None or self._released:
+            return None
+        if self._running:
+            self.job.kill()
+        self._running, self._released = False, True
+        return self.job
 
     def drop(self) -> None:
         """Shows no job any more."""

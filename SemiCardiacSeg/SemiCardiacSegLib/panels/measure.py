@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from html import escape
 
 import qt
@@ -10,6 +11,7 @@ import slicer
 
 from ..i18n import tr as _
 from ..plots import PlotLayout, volumeTimeChart
+from ..problems import contentState
 from . import display, words
 from .panel import Panel, showLine
 
@@ -20,7 +22,9 @@ class MeasurePanel(Panel):
     message = "measureMessage"
 
     def setup(self) -> None:
-        self._tableId = ""
+        self._selection: tuple = ()
+        self._made: dict[str, tuple[str, list]] = {}
+        self._last = ""
         self.layout = PlotLayout()
         self.onClick(self.ui.measureButton, self._onMeasure)
         self.onClick(self.ui.tableButton, self._onTable)
@@ -31,13 +35,18 @@ class MeasurePanel(Panel):
 
     def update(self) -> None:
         parameters = self.parameters
+        selection = (parameters.measured, parameters.otherPhase, parameters.reference) if parameters else ()
+        if selection != self._selection:
+            self._clear()
+            self._selection = selection
         measured = parameters.measured if parameters else None
         sequence = measured is not None and measured.IsA("vtkMRMLSequenceNode")
         why = "" if measured is not None else _("Choose a segmentation, or segment a volume first.")
         self.enable(self.ui.measureButton, why, self.ui.measureWhy)
         self.enable(self.ui.curveButton, why or ("" if sequence else _("A curve needs the segmentations of a cine.")))
         self.enable(self.ui.tableButton, why)
-        self.enable(self.ui.csvButton, "" if self._table() else _("Measure or compare first: there is no table yet."))
+        none = _("Measure or compare first: there is no table yet.")
+        self.enable(self.ui.csvButton, "" if self._node(self._last) else none)
         self.ui.otherPhaseSelector.setEnabled(measured is not None and not sequence)
         if sequence:
             why = _("A cine cannot be compared as a whole: choose the segmentation of one frame.")
@@ -47,9 +56,13 @@ class MeasurePanel(Panel):
         showLine(self.ui.compareWhy, why if measured is not None else "", "unknown")
 
     def forget(self) -> None:
-        self._tableId = ""
-        showLine(self.ui.numbersText, "")
+        self._clear()
         self.layout.restore()
+
+    def _clear(self) -> None:
+        """Forgets what was measured; its nodes stay in the scene."""
+        self._selection, self._made, self._last = (), {}, ""
+        showLine(self.ui.numbersText, "")
 
     def _inputs(self):
         """A sequence, or the list of one or two segmentations."""
@@ -58,39 +71,65 @@ class MeasurePanel(Panel):
             return parameters.measured
         return [node for node in (parameters.measured, parameters.otherPhase) if node is not None]
 
-    def _table(self):
-        return slicer.mrmlScene.GetNodeByID(self._tableId) if self._tableId else None
+    def _node(self, kind: str):
+        """What was made of the selection last, if it is still there: `volumes`, `comparison` or `chart`."""
+        nodeId, _state = self._made.get(kind, ("", []))
+        return slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None
 
-    def _newTable(self):
-        """The volumes as a new table node, the one that is then shown and saved."""
-        table = self.logic.volumesTable(self._inputs())
-        self._tableId = table.GetID()
+    def _once(self, kind: str, inputs: Iterable, make: Callable):
+        """What there is of a kind already, or `make()` if there is none or the inputs have changed since."""
+        state = [self.dataSet.labelSet(), *contentState(*inputs)]
+        if self._node(kind) is None or self._made[kind][1] != state:
+            self._made[kind] = (make().GetID(), state)
+        return self._node(kind)
+
+    def _volumes(self):
+        """The table with the volumes of the selection."""
+        inputs = self._inputs()
+        nodes = inputs if isinstance(inputs, list) else map(inputs.GetNthDataNode, range(inputs.GetNumberOfDataNodes()))
+        table = self._once("volumes", nodes, lambda: self.logic.volumesTable(inputs))
+        self._last = "volumes"
         return table
 
     def _onMeasure(self) -> None:
-        table = self._newTable()
+        table = self._volumes()
         inputs = self._inputs()
-        two = not isinstance(inputs, list) or len(inputs) > 1
-        numbers = self.logic.clinicalNumbers(inputs) if two else {}
-        self.ui.numbersText.setText(_numbers(numbers, inputs) if numbers else _htmlTable(table))
-        self.ui.numbersText.setVisible(True)
+        isCine = not isinstance(inputs, list)
+        numbers = {}
+        if isCine or len(inputs) > 1:
+            try:
+                numbers = self.logic.clinicalNumbers(inputs)
+            except ValueError as error:  # the volumes are there all the same
+                more = _("The table has the volumes of all frames.") if isCine else ""
+                self.say(f"{error} {more}".strip())
+        if isCine and not numbers:
+            showLine(self.ui.numbersText, "")
+        else:
+            self._show(_numbers(numbers, inputs) if numbers else _htmlTable(table))
 
     def _onTable(self) -> None:
-        display.showTable(self._table() or self._newTable())
+        display.showTable(self._volumes())
 
     def _onCurve(self) -> None:
-        self.layout.show(volumeTimeChart(self._newTable(), self.dataSet.labelSet()))
+        table = self._volumes()
+        self.layout.show(self._once("chart", [table], lambda: volumeTimeChart(table, self.dataSet.labelSet())))
 
     def _onCompare(self) -> None:
-        measured = self.parameters.measured
-        volume = measured.GetNodeReference(measured.GetReferenceImageGeometryReferenceRole())
-        table = self.logic.compare(measured, self.parameters.reference, volume)
-        self._tableId = table.GetID()
-        self.ui.numbersText.setText(_htmlTable(table))
+        measured, reference = self.parameters.measured, self.parameters.reference
+        volume = display.volumeOf(measured) or display.volumeOf(reference)
+        if volume is None:
+            raise ValueError(_("Set the source volume of '{name}' in Segment Editor.").format(name=measured.GetName()))
+        nodes = (measured, reference, volume)
+        table = self._once("comparison", nodes, lambda: self.logic.compare(*nodes))
+        self._last = "comparison"
+        self._show(_htmlTable(table))
+
+    def _show(self, html: str) -> None:
+        self.ui.numbersText.setText(html)
         self.ui.numbersText.setVisible(True)
 
     def _onSave(self) -> None:
-        table = self._table()
+        table = self._node(self._last)
         name = f"{table.GetName()}.csv"
         path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save table"), name, "CSV (*.csv)")
         if path:
@@ -149,7 +188,7 @@ def _htmlTable(tableNode) -> str:
         ]
     lines = [head, *body]
     cells = [
-        "".join(f'<td align="{"left" if at == 0 else "right"}">{text}</td>' for at, text in enumerate(line))
+        "".join(f'<td align="{"left" if at == 0 else "right"}">{escape(text)}</td>' for at, text in enumerate(line))
         for line in lines
     ]
     return f'<table width="100%" cellspacing="2">{"".join(f"<tr>{line}</tr>" for line in cells)}</table>'

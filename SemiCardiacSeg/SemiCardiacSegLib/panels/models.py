@@ -63,6 +63,12 @@ class ModelsPanel(Panel):
         path = self.ui.modelBox.itemData(self.ui.modelBox.currentIndex)
         return Path(path) if path else None
 
+    def whyKept(self) -> str:
+        """Why no model can be deleted now: it may be the one that is at work."""
+        if self.widget.training:
+            return _("A training runs; delete when it has ended.")
+        return _("A segmentation runs; delete when it has ended.") if self.widget.segmenting else ""
+
     def _selected(self):
         rows = self.ui.modelTable.selectionModel().selectedRows()
         return self._models[rows[0].row()] if rows and rows[0].row() < len(self._models) else None
@@ -71,7 +77,7 @@ class ModelsPanel(Panel):
         model = self._selected()
         why = "" if model else _("Select a model of the list.")
         self.enable(self.ui.exportButton, why or model.problem)
-        self.enable(self.ui.deleteButton, why)
+        self.enable(self.ui.deleteButton, why or self.whyKept())
         showLine(self.ui.modelDetails, _details(model) if model else "", "error" if model and model.problem else "")
         self.ui.modelTable.setVisible(bool(self._models))
 

@@ -85,6 +85,11 @@ class Panel:
             qt.QApplication.restoreOverrideCursor()
         self.widget.update()
 
+    def discard(self, view) -> None:
+        """Deletes the files of a view's job if they are temporary: copies of patients' images are among them."""
+        if (job := view.release()) is not None:
+            self.logic.discardResults(job)
+
     def enable(self, button, why: str = "", line=None) -> None:
         """Enables a button, or disables it and says why, in its tooltip and in a line."""
         tip = self._tips.setdefault(button.objectName, button.toolTip)

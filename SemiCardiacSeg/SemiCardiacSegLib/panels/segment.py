@@ -19,6 +19,7 @@ class SegmentPanel(Panel):
         self.ui.manageButton.connect("clicked()", self._onManage)
         self.ui.modelBox.connect("currentIndexChanged(int)", self.widget.update)
         self.ui.show3DButton.setEnabled(False)
+        self._unloaded = self._loadNow = False
 
     def update(self) -> None:
         running = self.view.running
@@ -30,13 +31,25 @@ class SegmentPanel(Panel):
     def poll(self) -> None:
         was = self.view.running
         self.view.poll()
-        if was and not self.view.running:
+        ended = was and not self.view.running
+        if ended:
+            self._unloaded = self.view.job.state == "done"
+        if ended or self._loadNow:
+            self._loadNow = False
             with self.attempt():
-                self._onEnd()
+                if self._unloaded:
+                    self._load()
 
     def forget(self) -> None:
         self.ui.show3DButton.setSegmentationNode(None)
         self.ui.show3DButton.setEnabled(False)
+
+    def cleanup(self) -> None:
+        self.discard(self.view)
+
+    def onSceneOpened(self, caller=None, event=None) -> None:
+        """Has the next poll load results whose scene was closed; by then all that is opened is there."""
+        self._loadNow = self._unloaded
 
     def _whyNot(self) -> str:
         if self.widget.training:
@@ -45,16 +58,11 @@ class SegmentPanel(Panel):
             return _("There is no model yet: train one, or import one.")
         if self.parameters is None:
             return ""
-        if self.parameters.allCases and not self._unlabeled():
+        if self.parameters.allCases and not self.dataSet.unsegmentedNodes():
             return _("The table has no volume of the scene without a segmentation.")
         if not self.parameters.allCases and self.parameters.inputNode is None:
             return _("Choose a volume or a sequence.")
         return ""
-
-    def _unlabeled(self) -> list:
-        """What the table has of the scene that no segmentation belongs to."""
-        rows = [row for row in self.dataSet.rows() if row.segmentationNode is None]
-        return [node for row in rows if (node := row.volumeNode or row.sequenceNode) is not None]
 
     def _onSegment(self) -> None:
         if self.view.running:
@@ -63,7 +71,7 @@ class SegmentPanel(Panel):
         parameters = self.parameters
         job = self.logic.startSegmentation(
             self.widget.models.chosen(),
-            self._unlabeled() if parameters.allCases else parameters.inputNode,
+            self.dataSet.unsegmentedNodes() if parameters.allCases else parameters.inputNode,
             device=parameters.device.value,
             flips=parameters.flips,
             confidence=parameters.confidence,
@@ -71,12 +79,19 @@ class SegmentPanel(Panel):
             thresholdMap=parameters.thresholdMap,
             pseudoLabels=parameters.pseudoLabels,
         )
+        self.discard(self.view)  # the last one, whose results may not have been loaded
+        self._unloaded = False
         self.view.follow(job)
 
-    def _onEnd(self) -> None:
-        if self.view.job.state != "done":
-            return
-        nodes = self.logic.loadResults(self.view.job)
+    def _load(self) -> None:
+        """Puts the results into the scene, if it is that of the segmentation."""
+        try:
+            nodes = self.logic.loadResults(self.view.job)
+        except ValueError as error:
+            kept = _("The results are kept until the next segmentation, and come when that scene is opened.")
+            raise ValueError(f"{error}\n{kept}") from error
+        self._unloaded = False
+        self.discard(self.view)
         self.widget.announce(_("SemiCardiacSeg: {name} is there").format(name=nodes[0].GetName()))
         if self.parameters is not None:
             self.parameters.measured = nodes[0]
@@ -85,8 +100,7 @@ class SegmentPanel(Panel):
         if segmentation is not None:
             self.ui.show3DButton.setSegmentationNode(segmentation)
             self.ui.show3DButton.setEnabled(True)
-            role = segmentation.GetReferenceImageGeometryReferenceRole()
-            display.showVolume(segmentation.GetNodeReference(role), segmentation)
+            display.showVolume(display.volumeOf(segmentation), segmentation)
 
     def _onManage(self) -> None:
         self.ui.modelsSection.collapsed = False

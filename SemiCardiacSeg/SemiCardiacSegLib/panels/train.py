@@ -40,7 +40,6 @@ class TrainPanel(Panel):
         self.ui.curvesBox.connect("currentIndexChanged(int)", lambda: self._onCurves(self.ui.curvesButton.checked))
         self.ui.previewButton.connect("toggled(bool)", self._showPicture)
         self.ui.logButton.connect("toggled(bool)", self.ui.logText.setVisible)
-        self.ui.folderEdit.connect("currentPathChanged(QString)", self._onFolder)
         for widget in (self.ui.logText, self.ui.previewImage, self.ui.curvesBox):
             widget.setVisible(False)
         showLine(self.ui.trainDice, "")
@@ -54,9 +53,10 @@ class TrainPanel(Panel):
         self.ui.trainButton.setText(_("Stopping…") if stopping else _("Stop") if running else _("Train"))
         why = _("The checkpoint is being saved.") if stopping else "" if running else self._whyNot()
         self.enable(self.ui.trainButton, why, self.ui.trainWhy)
-        unfinished = job is not None and not running and job.state not in ("done", "waiting")
-        self.ui.resumeButton.setVisible(unfinished)
-        self.ui.discardButton.setVisible(unfinished)
+        ended = job is not None and not running
+        self.ui.resumeButton.setVisible(ended and job.state not in ("done", "waiting"))
+        self.ui.discardButton.setVisible(ended)
+        self.enable(self.ui.discardButton, self.widget.models.whyKept())
         for widget in (self.ui.folderEdit, self.ui.minutesBox, self.ui.presetBox, self.ui.advancedBox):
             widget.setEnabled(not running)
         self.ui.minutesBox.setEnabled(not running and not (self.parameters and self.parameters.steps))
@@ -75,6 +75,10 @@ class TrainPanel(Panel):
     def forget(self) -> None:
         self.ui.curvesButton.setChecked(False)
 
+    def cleanup(self) -> None:
+        self.ui.curvesButton.setChecked(False)
+        self.curves.remove()
+
     def start(self, startFrom: str = "") -> None:
         """Starts a training with the settings of the panel.
 
@@ -83,7 +87,6 @@ class TrainPanel(Panel):
         """
         parameters = self.parameters
         budget = {"steps": parameters.steps} if parameters.steps else {"minutes": float(parameters.minutes)}
-        settings = ["schedule.validate_every=0.2"] + ["deterministic=true"] * parameters.deterministic
         folder = self.folder() / time.strftime("training-%Y%m%d-%H%M%S")
         job = self.logic.startTraining(
             folder,
@@ -91,11 +94,12 @@ class TrainPanel(Panel):
             device=parameters.device.value,
             seed=parameters.seed,
             startFrom=startFrom or None,
-            settings=settings,
+            settings=["deterministic=true"] * parameters.deterministic,
             **budget,
         )
         self._follow(job)
         qt.QSettings().setValue(LAST, str(folder))
+        qt.QSettings().setValue(FOLDER, str(folder.parent))
 
     def folder(self) -> Path:
         """The folder in which trainings are kept."""
@@ -125,12 +129,16 @@ class TrainPanel(Panel):
 
     def _onDiscard(self) -> None:
         folder = self.view.job.folder
-        text = _("Delete this training with all its checkpoints?\n\n{folder}")
+        text = _(
+            "Delete this training? The images that were copied into it, its checkpoints and its model go with it."
+            "\n\n{folder}"
+        )
         if slicer.util.confirmOkCancelDisplay(text.format(folder=folder)):
             self.logic.discardTraining(folder)
             qt.QSettings().remove(LAST)
             self.view.drop()
             self._clear()
+            self.widget.models.refresh()
 
     def _follow(self, job) -> None:
         self._clear()
@@ -140,6 +148,7 @@ class TrainPanel(Panel):
         """Forgets what was shown of the last training."""
         self.ui.curvesButton.setChecked(False)
         self.ui.previewButton.setChecked(False)
+        self.curves.remove()
         self.curves = TrainingCurves(self.dataSet.labelSet() if self.widget.ready else None)
         self.ui.logText.clear()
         self._picture, self._stage = None, ""
@@ -179,10 +188,6 @@ class TrainPanel(Panel):
             self.layout.show(self._charts()[self.ui.curvesBox.currentIndex].chartNode)
         else:
             self.layout.restore()
-
-    def _onFolder(self, path: str) -> None:
-        if path not in ("", "."):
-            qt.QSettings().setValue(FOLDER, path)
 
     def _onEnd(self) -> None:
         state = self.view.job.state

@@ -57,6 +57,22 @@ def stage(name: str) -> str:
     return stages.get(name) or name[:1].upper() + name[1:]
 
 
+def role(name: str) -> str:
+    """What a case is for."""
+    roles = {
+        "labeled": _("labeled"),
+        "unlabeled": _("unlabeled"),
+        "validation": _("validation"),
+        "ignore": _("ignore"),
+    }
+    return roles[name]
+
+
+def phase(name: str) -> str:
+    """A phase of the heart cycle."""
+    return {"ED": _("end-diastole"), "ES": _("end-systole"), "": _("none")}[name]
+
+
 TRAINING_STAGES = ("supervised", "semi-supervised")
 
 

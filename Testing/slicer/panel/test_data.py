@@ -19,6 +19,7 @@ from helpers_scene import (
 )
 
 CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
+RESULT_ATTRIBUTE = "SemiCardiacSeg.Result"
 
 
 def texts(widget, column: int) -> list[str]:
@@ -168,7 +169,7 @@ def test_a_case_gets_another_patient_phase_and_segmentation(widget, study):
     dialog = openDetails(widget, 2)
     assert (dialog.patientEdit.text, dialog.phaseBox.currentText) == ("patient02", "end-diastole")
     dialog.patientEdit.text = "somebody else"
-    dialog.phaseBox.setCurrentIndex(2)
+    dialog.phaseBox.setCurrentText("end-systole")
     dialog.segmentationBox.setCurrentText("by hand")
     dialog.accept()
     row = widget.dataSet.rows()[2]
@@ -210,10 +211,16 @@ def test_a_sequence_becomes_one_row_of_unlabeled_frames(widget, scene):
     widget.ui.addSequenceButton.click()
     assert texts(widget, CASE) == ["cine A"]
     assert widget.ui.caseSummary.text == "0 labeled, 3 unlabeled"
-    makeSequence(frames, name="cine B")
     widget.ui.addSequenceButton.click()
-    menu(widget.data)["cine B"].trigger()
-    assert texts(widget, CASE) == ["cine A", "cine B"]
+    assert "in the table already" in line(widget, "dataMessage")
+    for name in ("cine B", "cine C", "map of ours"):
+        sequence = makeSequence(frames, name=name)
+    sequence.SetAttribute(RESULT_ATTRIBUTE, "confidence")
+    widget.ui.addSequenceButton.click()
+    assert list(menu(widget.data)) == ["cine B", "cine C"]
+    menu(widget.data)["cine C"].trigger()
+    assert texts(widget, CASE) == ["cine A", "cine C"]
+    assert line(widget, "dataMessage") == ""
 
 
 def test_files_and_folders_are_added_from_dialogs(widget, scene, tmp_path, monkeypatch, slicerQt):

@@ -15,7 +15,7 @@ from semicardiac.network import build_network
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_scene import heartLabels, makeSegmentation, makeVolume, obliqueMatrix
+from helpers_scene import heartLabels, makeSegmentation, makeVolume, obliqueMatrix, saveAndReload
 
 MATRIX = obliqueMatrix(1, (2.0, 2.0, 8.0))
 ABOUT = {
@@ -75,8 +75,14 @@ class TestSegment:
         assert widget.ui.segmentButton.text == "Stop"
         settle()
         assert "segmentation runs" in line(widget, "trainWhy")
+        select(widget.ui.modelTable, 0)
+        assert "segmentation runs" in widget.ui.deleteButton.toolTip
+        folder = widget.segment.view.job.folder
         follow(widget, lambda: not widget.segmenting)
         assert line(widget, "segmentMessage") == ""
+        assert not folder.exists()  # it held a copy of the patient's image
+        widget.poll()
+        assert line(widget, "segmentState").startswith("Finished in")
         result = slicerQt.util.getNode("scan SemiCardiacSeg")
         assert widget.ui.measuredSelector.currentNode() is result
         assert widget.ui.show3DButton.enabled
@@ -98,6 +104,36 @@ class TestSegment:
         follow(widget, lambda: not widget.segmenting)
         assert "scan" in line(widget, "segmentMessage")
         assert slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+        folder = widget.segment.view.job.folder
+        assert folder.exists()
+        widget.cleanup()
+        assert not folder.exists()
+
+    def test_results_of_a_closed_scene_come_when_it_is_opened_again(self, withModel, slicerQt, scene, tmp_path):
+        widget = withModel
+        volume, byHand = heart("scan")
+        scene.RemoveNode(byHand)
+        widget.ui.inputSelector.setCurrentNode(volume)
+        widget.ui.flipsBox.checked = False
+        settle()
+        widget.ui.segmentButton.click()
+        saveAndReload(tmp_path / "scene.mrb")
+        scene.Clear(False)
+        follow(widget, lambda: not widget.segmenting)
+        assert "come when that scene is opened" in line(widget, "segmentMessage")
+        other, _byHand = heart("another scan", 2)
+        nodes = scene.GetNumberOfNodes()
+        widget.segment.onSceneOpened()
+        follow(widget, lambda: not widget.segment._loadNow)
+        assert other.GetID() == "vtkMRMLScalarVolumeNode1"  # as the segmented one has
+        assert "come when that scene is opened" in line(widget, "segmentMessage")
+        assert scene.GetNumberOfNodes() == nodes
+        folder = widget.segment.view.job.folder
+        scene.Clear(False)
+        slicerQt.util.loadScene(str(tmp_path / "scene.mrb"), {})
+        follow(widget, lambda: line(widget, "segmentMessage") == "")
+        assert slicerQt.util.getNode("scan SemiCardiacSeg") is widget.ui.measuredSelector.currentNode()
+        assert not folder.exists()
 
     def test_all_cases_of_the_table_need_some_without_a_segmentation(self, withModel):
         widget = withModel
@@ -105,9 +141,16 @@ class TestSegment:
         settle()
         assert "no volume of the scene without a segmentation" in line(widget, "segmentWhy")
         assert not widget.ui.inputSelector.enabled
-        widget.dataSet.addVolume(makeVolume("scan"))
+        row = widget.dataSet.addVolume(makeVolume("scan"))
         settle()
         assert line(widget, "segmentWhy") == ""
+        widget.dataSet.setRole([row.key], "ignore")
+        settle()
+        assert not widget.ui.segmentButton.enabled
+
+    def test_manage_opens_the_models(self, widget):
+        widget.ui.manageButton.click()
+        assert not widget.ui.modelsSection.collapsed
 
 
 class TestMeasure:
@@ -144,6 +187,81 @@ class TestMeasure:
         widget.ui.csvButton.click()
         assert "is there already" in line(widget, "measureMessage")
 
+    def test_numbers_and_tables_belong_to_the_selection(self, widget, slicerQt, monkeypatch, tmp_path):
+        from SemiCardiacSegLib.panels import display
+
+        (volume, a), (_other, b) = heart("A"), heart("B", 2)
+        tables = lambda: [node.GetName() for node in slicerQt.util.getNodesByClass("vtkMRMLTableNode")]  # noqa: E731
+        opened = []
+        monkeypatch.setattr(display, "showTable", lambda table: opened.append(table.GetName()))
+        widget.ui.measuredSelector.setCurrentNode(a)
+        settle()
+        widget.ui.measureButton.click()
+        widget.ui.measureButton.click()
+        widget.ui.tableButton.click()
+        assert tables() == opened == ["A by hand volumes"]
+        widget.ui.referenceSelector.setCurrentNode(a)
+        settle()
+        assert line(widget, "numbersText") == ""
+        widget.ui.compareButton.click()
+        widget.ui.tableButton.click()  # shows volumes after a comparison, too
+        assert len(tables()) == 3
+        assert opened[1].startswith("A by hand volumes")
+        widget.ui.measuredSelector.setCurrentNode(b)
+        settle()
+        assert line(widget, "numbersText") == ""
+        assert not widget.ui.csvButton.enabled
+        widget.ui.tableButton.click()
+        assert opened[2] == "B by hand volumes"
+        monkeypatch.setattr(slicerQt.qt.QFileDialog, "getSaveFileName", lambda *arguments: str(tmp_path / "b.csv"))
+        widget.ui.csvButton.click()
+        assert "B by hand" in (tmp_path / "b.csv").read_text(encoding="utf-8")
+        draw(b, volume)
+        widget.ui.measureButton.click()  # what was edited since is measured anew
+        assert tables()[-1] != "B by hand volumes"
+
+    def test_two_phases_without_a_left_ventricle_show_their_volumes(self, widget):
+        volume = makeVolume("scan", matrix=np.diag([2.0, 2.0, 10.0, 1.0]))  # 0.04 ml a voxel
+        cavity = heartLabels() == 1
+        ed, es = (makeSegmentation(volume, {"RV cavity": cavity}, name) for name in ("<b>ED</b> & more", "ES"))
+        widget.ui.measuredSelector.setCurrentNode(ed)
+        widget.ui.otherPhaseSelector.setCurrentNode(es)
+        settle()
+        widget.ui.measureButton.click()
+        assert "LV cavity is segmented in 0 of 2 frames" in line(widget, "measureMessage")
+        assert f"{cavity.sum() * 0.04:.2f}" in line(widget, "numbersText")
+        assert "<b>ED</b> & more" in line(widget, "numbersText")
+
+    def test_a_cine_without_a_left_ventricle_still_has_its_table(self, widget, slicerQt):
+        volume = makeVolume("scan")
+        node = makeSegmentation(volume, {"RV cavity": heartLabels() == 1})
+        sequence = slicerQt.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "cine")
+        for index in range(3):
+            sequence.SetDataNodeAtValue(node, str(index))
+        widget.ui.measuredSelector.setCurrentNode(sequence)
+        settle()
+        widget.ui.measureButton.click()
+        assert "The table has the volumes of all frames." in line(widget, "measureMessage")
+        assert line(widget, "numbersText") == ""
+        assert widget.ui.csvButton.enabled
+
+    def test_the_volume_of_the_reference_serves_for_a_comparison(self, widget):
+        from SemiCardiacSegLib.panels.display import volumeOf
+
+        (_volume, ours), (_volume, other) = heart("scan"), heart("scan")
+        role = ours.GetReferenceImageGeometryReferenceRole()
+        ours.SetNodeReferenceID(role, None)
+        assert volumeOf(ours) is None
+        widget.ui.measuredSelector.setCurrentNode(ours)
+        widget.ui.referenceSelector.setCurrentNode(other)
+        settle()
+        widget.ui.compareButton.click()
+        assert line(widget, "measureMessage") == ""
+        assert line(widget, "numbersText").count("1.00") == 3  # Dice
+        other.SetNodeReferenceID(role, None)
+        widget.ui.compareButton.click()
+        assert line(widget, "measureMessage") == "Set the source volume of 'scan by hand' in Segment Editor."
+
     def test_agreement_with_a_reference(self, widget):
         volume, byHand = heart("scan")
         _volume, other = heart("scan")
@@ -165,13 +283,16 @@ class TestMeasure:
         widget.ui.measuredSelector.setCurrentNode(sequence)
         settle()
         widget.ui.curveButton.click()
+        widget.ui.measureButton.click()
+        widget.ui.curveButton.click()
         assert line(widget, "measureMessage") == ""
+        assert len(slicerQt.util.getNodesByClass("vtkMRMLTableNode")) == 1
         (chart,) = slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode")
         assert chart.GetNumberOfPlotSeriesNodes() == 3
 
 
 class TestImprove:
-    def test_uncertain_cases_are_listed_corrected_and_accepted(self, withModel, slicerQt, monkeypatch):
+    def test_uncertain_cases_are_listed_corrected_and_accepted(self, withModel, slicerQt, scene, monkeypatch):
         widget = withModel
         labeled, byHand = heart("labeled", 1)
         widget.dataSet.addVolume(labeled, byHand)
@@ -180,6 +301,8 @@ class TestImprove:
         settle()
         widget.ui.rankButton.click()
         follow(widget, lambda: not widget.segmenting)
+        folder = widget.improve.view.job.folder
+        assert folder.exists()
         assert line(widget, "improveMessage") == ""
         table = widget.ui.reviewTable
         assert {table.item(row, 0).text() for row in range(2)} == {"scan2", "scan3"}
@@ -206,6 +329,24 @@ class TestImprove:
         assert table.rowCount == 1
         (row,) = [row for row in widget.dataSet.rows() if row.name == name]
         assert (row.role, row.segmentationNode) == ("labeled", editor.segmentation)
+        scene.Clear(False)
+        assert not folder.exists()  # it held copies of patients' images
+        assert table.rowCount == 0
+
+    def test_a_new_search_deletes_the_files_of_the_last_one(self, withModel):
+        widget = withModel
+        widget.dataSet.addVolume(makeVolume("scan", draw_heart(2)[0], MATRIX))
+        settle()
+        widget.ui.rankButton.click()
+        first = widget.improve.view.job
+        widget.ui.rankButton.click()  # Stop
+        follow(widget, lambda: not widget.segmenting)
+        widget.ui.rankButton.click()
+        second = widget.improve.view.job
+        assert not first.folder.exists()
+        widget.cleanup()  # also of one that runs
+        assert not second.folder.exists()
+        assert not second.isAlive()
 
     def test_continue_starts_from_the_chosen_model(self, withModel, monkeypatch):
         widget = withModel

@@ -7,7 +7,6 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from helpers import QUICK
 from helpers_panel import follow, line, photograph, settle, shown
 from PIL import Image
 from semicardiac.cases import Case
@@ -113,6 +112,49 @@ def test_a_segmentation_waits_for_the_training(training, makeWidget):
     assert "A training runs" in line(widget, "segmentWhy")
 
 
+def test_a_started_training_makes_its_folder_the_users(widget, monkeypatch, tmp_path, slicerQt):
+    from SemiCardiacSegLib.job import Job
+    from SemiCardiacSegLib.panels.train import FOLDER
+
+    volume = makeVolume("patient01")
+    widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
+    widget.ui.folderEdit.setCurrentPath(str(tmp_path / "mine"))
+    settle()
+    monkeypatch.setattr(widget.logic, "startTraining", lambda folder, **options: Job(folder))
+    widget.ui.trainButton.click()
+    assert slicerQt.util.settingsValue(FOLDER, "") == str(tmp_path / "mine")
+
+
+def test_a_model_cannot_be_deleted_while_a_training_runs(training, makeWidget):
+    from helpers_engine_jobs import modelPackage
+
+    modelPackage(training.folder.parent / "model")
+    training.begin()
+    training.tell(STARTED, progress())
+    widget = makeWidget()
+    widget.ui.modelTable.selectRow(0)
+    settle()
+    assert widget.ui.exportButton.enabled
+    assert not widget.ui.deleteButton.enabled
+    assert "training runs" in widget.ui.deleteButton.toolTip
+    training.end(STOPPED)
+    follow(widget, lambda: not widget.training)
+    assert widget.ui.deleteButton.enabled
+
+
+def test_discarding_a_finished_training_takes_its_model_from_the_lists(training, makeWidget, monkeypatch, slicerQt):
+    from helpers_engine_jobs import modelPackage
+
+    modelPackage(training.folder / "model")
+    training.tell(STARTED, DONE)
+    widget = makeWidget()
+    assert widget.ui.modelBox.count == 1
+    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: True)
+    widget.ui.discardButton.click()
+    assert not training.folder.exists()
+    assert widget.ui.modelBox.count == widget.ui.modelTable.rowCount == 0
+
+
 @pytest.mark.parametrize(
     ("stage", "words"),
     [
@@ -187,6 +229,7 @@ def test_the_end_is_announced_outside_of_the_panel(training, makeWidget, slicerQ
     widget.enter()
     assert line(widget, "trainState") == "Finished in 10 min"
     assert not shown(widget, "resumeButton")
+    assert shown(widget, "discardButton")
 
 
 def test_curves_grow_and_the_users_layout_comes_back(training, makeWidget, slicerQt):
@@ -209,6 +252,16 @@ def test_curves_grow_and_the_users_layout_comes_back(training, makeWidget, slice
     ]  # fmt: skip
     widget.ui.curvesButton.setChecked(False)
     assert layout.GetViewArrangement() == before
+    widget.ui.curvesButton.setChecked(True)
+    training.end(STOPPED)
+    follow(widget, lambda: not widget.training)
+    widget.ui.resumeButton.click()  # the charts of the run before go
+    assert slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode") == []
+    assert slicerQt.util.getNodesByClass("vtkMRMLTableNode") == []
+    widget.ui.curvesButton.setChecked(True)
+    widget.cleanup()
+    assert slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode") == []
+    assert layout.GetViewArrangement() == before
 
 
 def test_the_training_survives_a_closed_scene(training, makeWidget, scene):
@@ -229,6 +282,8 @@ def test_discard_deletes_only_after_a_question(training, makeWidget, monkeypatch
     monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: asked.append(text))
     widget.ui.discardButton.click()
     assert str(training.folder) in asked[0]
+    for what in ("images", "checkpoints", "model"):
+        assert what in asked[0]
     assert training.folder.exists()
     monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: True)
     widget.ui.discardButton.click()
@@ -258,7 +313,7 @@ def test_train_passes_the_settings_and_shows_what_is_wrong(widget, monkeypatch, 
     widget.ui.trainButton.click()
     assert given["folder"].parent == tmp_path / "trainings"
     assert (given["minutes"], given["preset"], given["device"], given["seed"]) == (7, "paper", "cpu", 5)
-    assert "deterministic=true" in given["settings"]
+    assert given["settings"] == ["deterministic=true"]
     assert given["startFrom"] is None
     assert line(widget, "trainMessage") == "The folder is read-only."
     widget.ui.stepsBox.value = 40
@@ -266,26 +321,3 @@ def test_train_passes_the_settings_and_shows_what_is_wrong(widget, monkeypatch, 
     assert not widget.ui.minutesBox.enabled
     widget.ui.trainButton.click()
     assert given["steps"] == 40
-
-
-@pytest.mark.slow
-def test_a_real_training_ends_as_a_model_that_is_chosen(widget, scene, monkeypatch):
-    """The sample data and the real engine, with a tiny network and four steps."""
-    widget.ui.sampleDataButton.click()
-    assert widget.ui.caseTable.rowCount > 2
-    assert not widget.ui.trainSection.collapsed
-    widget.ui.stepsBox.value = 4
-    widget.ui.deviceBox.setCurrentIndex(1)
-    settle()
-    start = widget.logic.startTraining
-    tiny = lambda folder, *, settings, **options: start(folder, settings=[*settings, *QUICK], **options)  # noqa: E731
-    monkeypatch.setattr(widget.logic, "startTraining", tiny)
-    widget.ui.trainButton.click()
-    assert line(widget, "trainMessage") == ""
-    assert widget.ui.trainButton.text == "Stop"
-    follow(widget, lambda: not widget.training, 240)
-    assert line(widget, "trainState").startswith("Finished in"), widget.ui.logText.plainText
-    assert widget.ui.modelBox.count == 1
-    assert widget.models.chosen() == widget.train.view.job.folder
-    assert line(widget, "segmentWhy") == "Choose a volume or a sequence."
-    assert not widget.ui.segmentSection.collapsed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 from helpers_panel import MODULE, UI
@@ -64,6 +65,12 @@ def test_nothing_advanced_is_open():
         and properties(widget)["collapsed"] == "false"
     ]
     assert open_ == ["dataSection"]
+
+
+def test_every_button_is_pressed_in_a_test():
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    buttons = [name for name, widget in WIDGETS.items() if widget.get("class") == "QPushButton"]
+    assert [name for name in buttons if not re.search(rf"{name}\.(click|setChecked)\(", tests)] == []
 
 
 def test_custom_widgets_are_declared():

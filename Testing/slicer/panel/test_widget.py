@@ -70,12 +70,45 @@ def test_the_clock_goes_on_after_exit_and_stops_at_the_end(widget):
     assert not widget._pollTimer.active
 
 
-def test_the_folder_for_trainings_is_the_users_last_one(widget, tmp_path):
+def test_the_folder_of_a_scene_is_not_taken_for_the_users(widget, scene, tmp_path):
     assert widget.ui.folderEdit.currentPath == str(tmp_path / "trainings")
-    widget.ui.folderEdit.setCurrentPath(str(tmp_path / "elsewhere"))
-    assert widget.train.folder() == tmp_path / "elsewhere"
-    widget.parameters.parameterNode.GetScene().Clear(False)
-    assert widget.ui.folderEdit.currentPath == str(tmp_path / "elsewhere")
+    widget.ui.folderEdit.setCurrentPath(str(tmp_path / "a colleague's"))
+    assert widget.train.folder() == tmp_path / "a colleague's"
+    scene.Clear(False)
+    assert widget.ui.folderEdit.currentPath == str(tmp_path / "trainings")
+
+
+def test_a_scene_of_a_newer_version_is_said_and_the_next_scene_is_shown_again(widget, scene):
+    widget.dataSet.addVolume(makeVolume("patient01"))
+    settle()
+    node = widget.parameters.parameterNode
+    node.SetParameter("dataSet", node.GetParameter("dataSet").replace('"format": 1', '"format": 99'))
+    settle()
+    assert "newer version" in line(widget, "dataMessage")
+    assert widget.ui.caseTable.rowCount == 0
+    assert not widget.ui.addSceneButton.enabled
+    assert "newer version" in widget.ui.addSceneButton.toolTip
+    assert not widget.ui.trainButton.enabled
+    assert "newer version" in line(widget, "trainWhy")
+    assert widget.dataSet.unsegmentedNodes() == []
+    assert '"format": 99' in node.GetParameter("dataSet")
+    scene.Clear(False)
+    settle()
+    assert line(widget, "dataMessage") == ""
+    assert widget.ui.addSceneButton.enabled
+    widget.dataSet.addVolume(makeVolume("patient02"))
+    settle()
+    assert widget.ui.caseTable.rowCount == 1
+
+
+def test_an_update_that_fails_does_not_keep_the_next_one_from_happening(widget, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(widget.dataSet, "allProblems", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            widget.update()
+    widget.dataSet.addVolume(makeVolume("patient01"))
+    settle()
+    assert widget.ui.caseTable.rowCount == 1
 
 
 def test_what_goes_wrong_in_a_slot_is_a_line_of_its_section(widget, monkeypatch):
