@@ -104,6 +104,32 @@ def clinicalNumbers(segmentations, labelSet, edFrame: int | None = None, esFrame
     return {"edFrame": edFrame, "esFrame": esFrame, **measures}
 
 
+def clinicalTable(segmentations, labelSet):
+    """What `clinicalNumbers` finds, as a table to save.
+
+    Args:
+        segmentations: As for `volumesTable`.
+        labelSet: The engine's LabelSet.
+
+    Returns:
+        A new vtkMRMLTableNode with the columns `measure`, `value` and `unit`; frames are counted from 1.
+
+    Raises:
+        ValueError: As `clinicalNumbers`.
+    """
+    found = clinicalNumbers(segmentations, labelSet)
+    from semicardiac.clinical import MEASURES
+
+    rows = [
+        (_("end-diastolic frame"), found.pop("edFrame") + 1.0, ""),
+        (_("end-systolic frame"), found.pop("esFrame") + 1.0, ""),
+    ]
+    rows += [(MEASURES[key][0], value, MEASURES[key][1]) for key, value in found.items()]
+    node = segmentations if _isSequence(segmentations) else _nodeList(segmentations)[0]
+    columns = dict(zip((_("measure"), _("value"), _("unit")), map(list, zip(*rows, strict=True)), strict=True))
+    return _newTable(_("{name} clinical numbers").format(name=node.GetName()), columns)
+
+
 def compare(segmentation, reference, volume, labelSet):
     """How well a segmentation agrees with a reference segmentation of the same volume.
 

@@ -156,6 +156,15 @@ class TestClinicalNumbers:
         assert numbers["lv_mass_g"] == pytest.approx(6 * VOXEL_ML * 1.05)
         assert numbers["rv_ef_percent"] == pytest.approx(0.0)
 
+    def test_they_come_as_a_table_with_units(self):
+        table = measure.clinicalTable(segmentedCine(20, 30, 25, 12, 18), ACDC)
+        found = dict(zip(column(table, "measure"), zip(column(table, "value"), column(table, "unit"), strict=True), strict=True))
+        assert found["end-diastolic frame"] == (2.0, "")
+        assert found["end-systolic frame"] == (4.0, "")
+        assert found["LV end-diastolic volume"] == (pytest.approx(30 * VOXEL_ML), "ml")
+        assert found["LV ejection fraction"] == (pytest.approx(60.0), "%")
+        assert found["LV mass"] == (pytest.approx(6 * VOXEL_ML * 1.05), "g")
+
     def test_frames_without_a_cavity_are_not_end_systole(self):
         numbers = measure.clinicalNumbers(segmentedCine(0, 30, 12, 0), ACDC)
         assert (numbers["edFrame"], numbers["esFrame"]) == (1, 2)
