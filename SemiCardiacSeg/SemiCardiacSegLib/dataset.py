@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os.path
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,16 +18,16 @@ from .entries import addEntry, addFile, addPool, emptyTable, entryOf, filesOf, p
 from .i18n import tr as _
 from .nodes import checkKind, hardenedCopy, isTransformed
 from .problems import Problem, contentState, noCases, problemsOfAll, problemsOfRow
-from .rows import PARTS, Row, rowOf
+from .rows import PARTS, PHASES, ROLES, Row, rowOf
 from .scene_cases import findSequences, findVolumes, isCine, matchSegmentations, patientAndPhase, sequenceOf
 from .segmentations import isLabelMap, resampledCopy
 from .structures import guessMapping
 
 _PARAMETER = "dataSet"
+_REFERENCE = "SemiCardiacSeg."
+"""The roles of node references begin so."""
 _POOL_SIZE = 20
 """More unlabeled cases of one folder than these take one row together."""
-_ROLES = ("labeled", "unlabeled", "validation", "ignore")
-_PHASES = ("ED", "ES", "")
 
 
 class DataSet:
@@ -40,6 +41,7 @@ class DataSet:
         self.parameterNode = parameterNode
         self._text = ""
         self._state = emptyTable()
+        self._unsaved: dict | None = None
         self._found: dict[str, tuple[tuple, list[Problem]]] = {}
 
     # ----- reading
@@ -55,6 +57,11 @@ class DataSet:
             ValueError: If there is none.
         """
         return self._row(entryOf(self._read(), key))
+
+    def unsegmentedNodes(self) -> list:
+        """The volumes and sequences of the scene in the table that no segmentation belongs to, but for ignored ones."""
+        rows = [row for row in self.rows() if row.segmentationNode is None and row.role != "ignore"]
+        return [node for row in rows if (node := row.volumeNode or row.sequenceNode) is not None]
 
     def labelSet(self):
         """What the labels mean: a `semicardiac.labels.LabelSet`, `acdc` unless another one was set."""
@@ -83,7 +90,7 @@ class DataSet:
         """What is wrong with a row. Labels are read again only if something has changed."""
         mapping = self.mapping(row.key)
         labelSet = self.labelSet()
-        paths = [path is None or path.exists() for path in (row.imagePath, row.labelsPath)]
+        paths = [path is None or os.path.exists(path) for path in (row.imagePath, row.labelsPath)]
         nodes = (row.volumeNode, row.segmentationNode, row.sequenceNode)
         nodeless = replace(row, volumeNode=None, segmentationNode=None, sequenceNode=None)  # they may be deleted
         state = (nodeless, labelSet, mapping, *paths, *contentState(*nodes))
@@ -99,6 +106,18 @@ class DataSet:
         for row in rows:
             problems += [replace(each, text=f"{row.name}: {each.text}") for each in self.problems(row)]
         return sorted(problems, key=lambda problem: problem.level != "error")
+
+    def requireSound(self) -> None:
+        """Makes sure that one can train on the table.
+
+        Raises:
+            ValueError: If it has an error: the first one, and how many more there are.
+        """
+        errors = [problem.text for problem in self.allProblems() if problem.level == "error"]
+        if len(errors) > 1:
+            errors[0] += " " + _("(More errors in the table: {count})").format(count=len(errors) - 1)
+        if errors:
+            raise ValueError(errors[0])
 
     def summary(self) -> str:
         """How many cases there are: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`."""
@@ -140,8 +159,8 @@ class DataSet:
             raise ValueError(message.format(name=volumeNode.GetName(), sequence=sequence.GetName()))
         if segmentationNode is not None:
             _checkSegmentation(segmentationNode)
-        _checkOneOf(role or "unlabeled", _ROLES)
-        _checkOneOf(phase or "", _PHASES)
+        _checkOneOf(role or "unlabeled", ROLES)
+        _checkOneOf(phase or "", PHASES)
         key = self._keyOf("volume", volumeNode)
         guessed = patientAndPhase(volumeNode)
         with self._changed() as state:
@@ -167,8 +186,10 @@ class DataSet:
         known = {row.volumeNode for row in rows} | {row.sequenceNode for row in rows}
         volumes = [node for node in findVolumes() if node not in known]
         matches = matchSegmentations(volumes, self.labelSet(), taken={row.segmentationNode for row in rows})
-        added = [self.addVolume(node, matches.get(node)) for node in volumes]
-        return added + [self.addSequence(node) for node in findSequences() if node not in known]
+        with self.atOnce():
+            added = [self.addVolume(node, matches.get(node)) for node in volumes]
+            added += [self.addSequence(node) for node in findSequences() if node not in known]
+        return added
 
     def addSequence(self, sequenceNode) -> Row:
         """Adds the frames of a sequence as unlabeled cases; a sequence is in the table once.
@@ -230,13 +251,19 @@ class DataSet:
 
     # ----- changing
 
+    @contextmanager
+    def atOnce(self) -> Iterator[None]:
+        """What is changed inside is saved together; if something in it fails, the table stays as it was."""
+        with self._changed():
+            yield
+
     def setRole(self, keys: Iterable[str], role: str) -> None:
         """Gives rows a role.
 
         Raises:
             ValueError: If there is no such role.
         """
-        _checkOneOf(role, _ROLES)
+        _checkOneOf(role, ROLES)
         with self._changed() as state:
             for key in keys:
                 entryOf(state, key)["role"] = role
@@ -252,7 +279,7 @@ class DataSet:
         Raises:
             ValueError: For anything else.
         """
-        _checkOneOf(phase, _PHASES)
+        _checkOneOf(phase, PHASES)
         with self._changed() as state:
             entryOf(state, key)["phase"] = phase
 
@@ -379,8 +406,16 @@ class DataSet:
     def _refer(self, part: str, key: str, node) -> None:
         self.parameterNode.SetNodeReferenceID(_reference(part, key), node.GetID() if node is not None else None)
 
+    def _references(self) -> dict[str, str]:
+        """The IDs of the nodes that rows refer to, by the role of the reference."""
+        roles: list[str] = []
+        self.parameterNode.GetNodeReferenceRoles(roles)
+        return {role: self.parameterNode.GetNodeReferenceID(role) for role in roles if role.startswith(_REFERENCE)}
+
     def _read(self) -> dict:
         """The state of the table; not to be changed."""
+        if self._unsaved is not None:
+            return self._unsaved
         text = self.parameterNode.GetParameter(_PARAMETER) or ""
         if text != self._text:
             self._state = parseTable(text)
@@ -390,9 +425,20 @@ class DataSet:
     @contextmanager
     def _changed(self) -> Iterator[dict]:
         """Gives the state to change, and saves it if all goes well; observers of the node hear of it once."""
-        state = parseTable(self.parameterNode.GetParameter(_PARAMETER) or "")
+        if self._unsaved is not None:  # a part of a larger change
+            yield self._unsaved
+            return
+        state = self._unsaved = parseTable(self.parameterNode.GetParameter(_PARAMETER) or "")
+        references = self._references()
         with slicer.util.NodeModify(self.parameterNode):
-            yield state
+            try:
+                yield state
+            except BaseException:
+                for role in self._references() | references:
+                    self.parameterNode.SetNodeReferenceID(role, references.get(role))
+                raise
+            finally:
+                self._unsaved = None
             for entry in state["rows"]:  # a node that is deleted later is told by its last name
                 node = self._node("volume", entry["key"]) or self._node("sequence", entry["key"])
                 entry["name"] = node.GetName() if node is not None else entry["name"]
@@ -412,4 +458,4 @@ def _checkOneOf(value: str, known: Sequence[str]) -> None:
 
 
 def _reference(part: str, key: str) -> str:
-    return f"SemiCardiacSeg.{part}.{key}"
+    return f"{_REFERENCE}{part}.{key}"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from . import engine
 from .dataset import DataSet, Row
-from .i18n import tr as _
 from .nodes import arrayAndMatrix
 from .segmentations import getLabels
 
@@ -35,10 +34,7 @@ def writeCases(dataSet: DataSet, jobFolder: Path) -> tuple:
     Raises:
         ValueError: If the data set has an error, or the folder cannot be written; then nothing stays in it.
     """
-    errors = [problem.text for problem in dataSet.allProblems() if problem.level == "error"]
-    if errors:
-        more = " " + _("There are {count} more errors.").format(count=len(errors) - 1) if len(errors) > 1 else ""
-        raise ValueError(errors[0] + more)
+    dataSet.requireSound()
     writer = _Writer(dataSet, Path(jobFolder).absolute() / FOLDER)
     try:
         return tuple(case for row in dataSet.rows() if row.role != "ignore" for case in writer.cases(row))

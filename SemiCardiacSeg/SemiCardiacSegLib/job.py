@@ -108,7 +108,8 @@ class Job:
                 return True
             engine.killTree(self._process)  # what it may have left behind
             self._exitStatus = self._process.returncode
-            _started.pop(self.folder, None)
+            if _started.get(self.folder, (None,))[0] is self._process:  # else the job was started anew
+                del _started[self.folder]
             self._process = None
         return self._lockIsHeld()
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import slicer
 
-from . import engine, measure, models, review, sample_data, segment
+from . import engine, measure, models, review, sample_data, segment, sequences
 from .dataset import DataSet
 from .export import writeCases
+from .folders import newFolder
 from .i18n import tr as _
 from .job import Job
 from .rows import Row
@@ -69,41 +70,37 @@ class SemiCardiacSegLogic:
 
         Args:
             folder: New or empty folder for the training; the model is in it when it has ended.
-            minutes: Time to train; 10 if neither time nor steps are given.
-            steps: Steps to train, instead of a time.
+            minutes: Time to train; 10 if neither minutes nor steps are given.
+            steps: Steps to train, instead of minutes.
             preset: `default`, `supervised` (the labeled cases alone) or `paper`.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
             seed: Of everything random.
             startFrom: A model to go on from (job folder or package).
-            settings: Any other setting, such as `loss.lambda_u=0.5`.
+            settings: Any other setting, such as `loss.lambda_u=0.5`; `schedule.validate_every` is 0.2 without it.
 
         Raises:
-            ValueError: If the table has an error, a setting is wrong, or the folder cannot be used.
+            ValueError: If the table has an error, a setting is wrong, there is no such model to go on from or it is for
+                other structures, or the folder cannot be used; nothing is written then.
         """
-        folder = Path(folder).absolute()
+        if minutes is not None and steps is not None:
+            raise ValueError(_("A training takes either minutes or steps. Leave one of them out."))
         dataSet = self.dataSet()
-        errors = [problem for problem in dataSet.allProblems() if problem.level == "error"]
-        if errors:
-            more = _(" ({count} more errors in the table)").format(count=len(errors) - 1) if len(errors) > 1 else ""
-            raise ValueError(errors[0].text + more)
+        dataSet.requireSound()
         engine.addToPath()
         from semicardiac.config import make_config, parse, parse_assignments
-        from semicardiac.files import output_folder
         from semicardiac.jobs import TrainJob, write_job
 
-        budget = f"schedule.steps={steps}" if steps else f"schedule.minutes={minutes or 10.0}"
-        chosen = [f"seed={seed}", f"preprocess.plane={dataSet.labelSet().plane}", budget, *settings]
-        config = make_config(preset, parse_assignments(chosen))
-        new = not folder.exists()
-        output_folder(folder, empty=True)
-        try:
+        minutes = 10.0 if minutes is None else minutes
+        budget = f"schedule.minutes={minutes}" if steps is None else f"schedule.steps={steps}"
+        chosen = [f"seed={seed}", f"preprocess.plane={dataSet.labelSet().plane}", budget]
+        config = make_config(preset, parse_assignments([*chosen, "schedule.validate_every=0.2", *settings]))
+        if startFrom is not None:
+            startFrom = Path(startFrom).absolute()
+            models.requireModel(startFrom, dataSet.labelSet())
+        with newFolder(folder) as folder:
             fields = {"cases": writeCases(dataSet, folder), "labels": dataSet.labelSet(), "config": config}
-            fields |= {"device": device, "start_from": startFrom and Path(startFrom).absolute()}
+            fields |= {"device": device, "start_from": startFrom}
             write_job(folder, parse(TrainJob, fields, where=folder))
-        except BaseException:
-            for path in [folder] if new else folder.iterdir():  # it was empty: all that is in it is ours
-                shutil.rmtree(path, ignore_errors=True)
-            raise
         return Job.start(folder)
 
     def resumeTraining(self, folder: Path | str, minutes: float | None = None) -> Job:
@@ -126,8 +123,7 @@ class SemiCardiacSegLogic:
             ValueError: If the folder holds no training, or it is at work.
         """
         job = Job(_trainingFolder(folder))
-        if job.isAlive():
-            raise ValueError(_("The training in {folder} is at work. Stop it first.").format(folder=folder))
+        _requireEnded(job)
         shutil.rmtree(job.folder)
 
     def train(self, folder: Path | str, *, onEvent: Callable[[dict], None] | None = None, **options) -> Path:
@@ -159,7 +155,7 @@ class SemiCardiacSegLogic:
         Args:
             model: A finished training's folder, or a model package (folder or zip).
             inputs: A volume node, a list of them, or a vtkMRMLSequenceNode of volumes.
-            folder: For the files in between; a temporary one without it.
+            folder: For the files in between; a temporary one without it, which stays until `discardResults`.
             device: `auto`, `cpu`, `cuda`, ...
             flips: Average over flipped slices: a little better, four times as slow.
             confidence: Also a volume with the probability of each voxel's class.
@@ -178,8 +174,19 @@ class SemiCardiacSegLogic:
         loadTerminology()
         return segment.loadResults(job.folder)
 
+    def discardResults(self, job: Job) -> None:
+        """Deletes the files of a segmentation or review in a temporary folder, copies of the volumes among them.
+
+        To be called when all that is wanted of them is in the scene. A folder that somebody chose stays as it is.
+
+        Raises:
+            ValueError: If the job is at work.
+        """
+        _requireEnded(job)
+        segment.discard(job.folder)
+
     def segment(self, model: Path | str, inputs, *, onEvent: Callable[[dict], None] | None = None, **options):
-        """Segments and waits for it.
+        """Segments and waits for it; files in a temporary folder are deleted when the results are in the scene.
 
         Args:
             model: As `startSegmentation`, and so are `inputs` and the `options`.
@@ -190,6 +197,7 @@ class SemiCardiacSegLogic:
         """
         job = _finished(self.startSegmentation(model, inputs, **options), onEvent)
         nodes = self.loadResults(job)
+        self.discardResults(job)
         single = not isinstance(inputs, list | tuple) and not inputs.IsA("vtkMRMLSequenceNode")
         return nodes[0] if single else nodes
 
@@ -200,8 +208,28 @@ class SemiCardiacSegLogic:
         return measure.volumesTable(segmentations, labelSet or self.dataSet().labelSet())
 
     def clinicalNumbers(self, segmentations, labelSet=None, **phases) -> dict:
-        """ED and ES, ventricular volumes (ml), stroke volume (ml), ejection fraction (%), and LV mass (g)."""
+        """ED and ES, ventricular volumes (ml), stroke volume (ml), ejection fraction (%), and LV mass (g).
+
+        ED and ES are found, unless `setPhases` or the arguments `edFrame` and `esFrame` (from 0) say which they are.
+        """
         return measure.clinicalNumbers(segmentations, labelSet or self.dataSet().labelSet(), **phases)
+
+    def setPhases(self, sequence, ed: int | None, es: int | None) -> None:
+        """Corrects which frames of a sequence of segmentations are ED and ES; saved with the scene.
+
+        Args:
+            sequence: The vtkMRMLSequenceNode that `clinicalNumbers` measures.
+            ed: The frame at end diastole, counted from 0; None lets it be found.
+            es: The one at end systole.
+
+        Raises:
+            ValueError: If there is no such frame, or both are the same.
+        """
+        sequences.setPhases(sequence, ed, es)
+
+    def clinicalTable(self, segmentations, labelSet=None):
+        """A vtkMRMLTableNode of the clinical numbers: `measure`, `value` and `unit`."""
+        return measure.clinicalTable(segmentations, labelSet or self.dataSet().labelSet())
 
     def compare(self, segmentation, reference, volume, labelSet=None):
         """A vtkMRMLTableNode with Dice, HD95 (mm) and ASD (mm) of each structure against a reference segmentation."""
@@ -257,6 +285,11 @@ def _trainingFolder(folder: Path | str) -> Path:
     if not isinstance(load_job(Path(folder)), TrainJob):
         raise ValueError(_("{folder} holds no training. Choose the folder of one.").format(folder=folder))
     return Path(folder)
+
+
+def _requireEnded(job: Job) -> None:
+    if job.isAlive():
+        raise ValueError(_("The job in {folder} is at work. Stop it first.").format(folder=job.folder))
 
 
 def _finished(job: Job, onEvent: Callable[[dict], None] | None) -> Job:

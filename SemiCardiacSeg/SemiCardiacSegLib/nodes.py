@@ -107,17 +107,11 @@ def gridOf(volumeNode) -> Grid:
     return Grid(volumeNode.GetImageData().GetDimensions()[::-1], slicer.util.arrayFromVTKMatrix(matrix))
 
 
-def sameGeometry(volumeNode, otherNode) -> str | None:
-    """None if the voxels of two volumes coincide, else how they differ, in mm.
-
-    The order of the voxels does not count: Slicer turns the slices of a left-handed volume around when it reads it from
-    a file, so that a volume comes back so from a saved scene, while its segmentation does not.
-    """
-    return gridDifference(gridOf(volumeNode), gridOf(otherNode))
-
-
 def gridDifference(grid: Grid, other: Grid, *, cropped: bool = False) -> str | None:
     """None if voxels coincide, in whatever order, else how they differ, in mm.
+
+    The order does not count because Slicer turns the slices of a left-handed volume around when it reads it from a
+    file, so that a volume comes back so from a saved scene, while its segmentation does not.
 
     Args:
         grid: One grid.

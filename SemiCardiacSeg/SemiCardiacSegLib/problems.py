@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -107,7 +108,6 @@ def _ofVolume(row) -> Iterator[Problem]:
         yield Problem("error", text.format(name=row.name))
         return
     try:
-        checkKind(node)
         checkVolume(node)
     except ValueError as error:
         yield Problem("error", str(error), "harden" if isTransformed(node) else None)
@@ -136,12 +136,12 @@ def _ofSequence(row) -> Iterator[Problem]:
 
 def _ofFile(row) -> Iterator[Problem]:
     for path in (row.imagePath, row.labelsPath):
-        if path is not None and not path.exists():
+        if path is not None and not os.path.exists(path):  # also where it is locked: an error would stop all checks
             yield Problem("error", _("{path} is missing. Bring it back, or remove this case.").format(path=path))
 
 
 def _ofPool(row) -> Iterator[Problem]:
-    if not row.imagePath.exists():
+    if not os.path.exists(row.imagePath):
         text = _("The folder {path} is missing. Bring it back, or remove these cases.")
         yield Problem("error", text.format(path=row.imagePath))
 
@@ -182,11 +182,11 @@ def _ofNode(node, volumeNode, mapping: Mapping[str, str], labelSet) -> Iterator[
     if difference := placeDifference(node, volumeNode):
         yield Problem("error", difference, "harden")
         return
-    if difference := labelsDifference(node, volumeNode):
-        text = _("'{name}' lies on another grid than the volume: {difference}. Resample the labels.")
-        yield Problem("error", text.format(name=name, difference=difference), "resample")
-        return
     try:
+        if difference := labelsDifference(node, volumeNode):
+            text = _("'{name}' lies on another grid than the volume: {difference}. Resample the labels.")
+            yield Problem("error", text.format(name=name, difference=difference), "resample")
+            return
         labels = readLabels(node, volumeNode, mapping, labelSet)
     except ValueError as error:
         yield Problem("error", str(error))

@@ -12,6 +12,7 @@ import slicer.util
 from . import engine, segment
 from .dataset import DataSet, Row
 from .i18n import tr as _
+from .models import requireModel
 from .nodes import RESULT_ATTRIBUTE, addVolume, placeBeside, uniqueName
 from .segmentations import getLabels, newSegmentation
 from .structures import guessMapping
@@ -43,7 +44,7 @@ def createReviewJob(
     Args:
         dataSet: The table of cases.
         model: A finished training's folder, or a model package.
-        folder: New or empty folder for the job; a temporary one without it.
+        folder: New or empty folder for the job; a temporary one without it, see `segment.discard`.
         device: `auto`, `cpu`, `cuda`, ...
         flips: Average over flipped slices: a little better, four times as slow.
 
@@ -56,7 +57,6 @@ def createReviewJob(
     """
     engine.addToPath()
     from semicardiac.cases import Case
-    from semicardiac.package import open_package
 
     inputs = {}
     for row in dataSet.rows():
@@ -74,10 +74,7 @@ def createReviewJob(
     inputs = {key: each for key, each in inputs.items() if key not in done}
     if not inputs:
         raise ValueError(_("There are no unlabeled cases to look at. Add some to the table."))
-    known, wanted = open_package(model).labels, dataSet.labelSet()
-    if known.names != wanted.names:
-        message = _("The model segments {known}, and the table is about {wanted}. Choose another model.")
-        raise ValueError(message.format(known=", ".join(known.names), wanted=", ".join(wanted.names)))
+    requireModel(model, dataSet.labelSet())
     options = segment.Options(device=device, flips=flips, entropy=True)
     return segment.createSegmentJob(folder, model, list(inputs.values()), options, keys=list(inputs))
 
@@ -175,11 +172,15 @@ def accept(dataSet: DataSet, key: str, segmentationNode) -> Row:
         The row of the labeled case.
 
     Raises:
-        ValueError: If there is no such case, the segmentation is empty, has no structure of the table, or lies on
-            another grid than the volume.
+        ValueError: If there is no such case, it is not unlabeled, the segmentation is empty, has no structure of the
+            table, or lies on another grid than the volume.
     """
     engine.addToPath()
     row = dataSet.row(_rowKey(key))
+    if row.role != "unlabeled":
+        message = _("The role of '{name}' is {role}, and only an unlabeled case is made a labeled one. "
+                    "Change its role in the table first.")  # fmt: skip
+        raise ValueError(message.format(name=row.name, role=row.role))
     if segmentationNode is None:
         raise ValueError(_("There is no segmentation to accept. Choose one."))
     volumeNode = row.volumeNode if row.kind == "volume" else _volumeOf(segmentationNode)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .nodes import gridOf, timesText
 
+ROLES = ("labeled", "unlabeled", "validation", "ignore")
+PHASES = ("ED", "ES", "")
 PARTS = ("volume", "segmentation", "sequence")
 """What of a row can be a node."""
 
@@ -20,9 +22,9 @@ class Row:
     name: str
     patient: str
     role: str
-    """labeled, unlabeled, validation or ignore."""
+    """One of `ROLES`."""
     phase: str
-    """ED, ES, or nothing."""
+    """One of `PHASES`."""
     kind: str
     """volume, sequence, file or pool."""
     volumeNode: object = None

@@ -25,8 +25,8 @@ LABELED, UNLABELED, VALIDATION, TEST = 2, 12, 1, 1
 """Patients of the study, each at end diastole and end systole."""
 CINE_FRAMES = 20
 
-_CASES, _POOL, _CINE, _CINE_LABELS = "cases.csv", "unlabeled.csv", "cine.nii.gz", "reference/cine.nii.gz"
-"""Files of the study; the first and the last two as the engine names them."""
+_CASES, _POOL, _CINE = "cases.csv", "unlabeled.csv", "cine.nii.gz"
+"""Files of the study; the first and the last as the engine names them."""
 _drawing = False
 
 
@@ -149,10 +149,10 @@ def fillDataSet(dataSet: DataSet, folder: Path | str | None = None) -> list[Row]
         The new rows.
 
     Raises:
-        ValueError, RuntimeError: As `drawStudy`.
+        ValueError, RuntimeError: As `drawStudy`; scene and table stay as they were.
     """
     folder = drawStudy(folder, slicer.app.processEvents)
-    with nothingHalfMade():
+    with nothingHalfMade(), dataSet.atOnce():
         samples = addStudyToScene(folder)
         addCineToScene(folder)
         dataSet.setLabelSet("acdc")

@@ -6,8 +6,8 @@ be loaded after the scene was saved and opened again, or Slicer was started anew
 
 from __future__ import annotations
 
+import logging
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,15 +19,9 @@ import slicer
 
 from . import engine, sequences
 from .export import SafeNames
+from .folders import newFolder
 from .i18n import tr as _
-from .nodes import (
-    RESULT_ATTRIBUTE,
-    Grid,
-    arrayAndMatrix,
-    checkKind,
-    gridDifference,
-    gridOf,
-)
+from .nodes import RESULT_ATTRIBUTE, Grid, arrayAndMatrix, checkKind, gridDifference, gridOf
 from .segmentations import newSegmentation
 
 MANIFEST = "scene.json"
@@ -58,7 +52,7 @@ def createSegmentJob(
     """Writes a job that segments volumes and sequences.
 
     Args:
-        folder: New or empty folder; a temporary one without it.
+        folder: New or empty folder; a temporary one without it, see `discard`.
         model: A finished training's folder, or a model package (folder or zip).
         inputs: A volume node, a sequence node of volumes, a case of the engine (semicardiac.cases.Case), which is a
             file, or a list of these. Parent transforms do not count: results lie under the same.
@@ -85,7 +79,8 @@ def createSegmentJob(
         _check(each)
     package = open_package(model)
     package.verify()
-    with _newFolder(folder) as folder:
+    isTemporary = folder is None
+    with newFolder(folder) as folder:
         safeName = SafeNames()
         names = [safeName(_titleOf(each).replace(".", "_")) for each in inputs]  # a suffix would be cut off
         files = [_export(each, name, folder / "data") for each, name in zip(inputs, names, strict=True)]
@@ -94,12 +89,27 @@ def createSegmentJob(
             for each, name, key in zip(inputs, names, keys or [None] * len(inputs), strict=True)
         ]
         labels = package.labels.model_dump(mode="json")
-        write_json(folder / MANIFEST, {"format": _FORMAT, "labels": labels, "inputs": entries})
+        temporary = str(folder) if isTemporary else None  # its place, so that a copy elsewhere is not taken for it
+        manifest = {"format": _FORMAT, "temporary": temporary, "labels": labels, "inputs": entries}
+        write_json(folder / MANIFEST, manifest)
         fields = {"model": Path(model).absolute(), "inputs": files, "out": folder / "results", "suffix": ".nrrd"}
         fields |= {name: getattr(options, name) for name in ("device", "flips", "confidence", "entropy")}
         fields |= {"threshold": options.thresholdMap, "pseudo_labels": options.pseudoLabels}
         write_job(folder, parse(SegmentJob, fields, where=folder))
     return folder
+
+
+def discard(folder: Path | str) -> None:
+    """Deletes a job in a temporary folder, with its copies of the volumes; a folder that somebody chose stays."""
+    engine.addToPath()
+    from semicardiac.files import read_json
+
+    folder = Path(folder).absolute()
+    if (folder / MANIFEST).is_file() and read_json(folder / MANIFEST).get("temporary") == str(folder):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:  # what is in the scene is of use all the same
+            logging.warning(_("These files of a segmentation could not be deleted: {error}").format(error=error))
 
 
 def loadResults(folder: Path | str, names: Sequence[str] | None = None, kinds: Sequence[str] | None = None) -> list:
@@ -249,22 +259,6 @@ def _volumesOf(node) -> list:
     frames, matrix = sequences.readFrames(node)
     times = sequences.timesOf(node) or [None] * len(frames)
     return [Volume(frame, matrix, time) for frame, time in zip(frames, times, strict=True)]
-
-
-@contextmanager
-def _newFolder(folder: Path | str | None) -> Iterator[Path]:
-    """A new or empty folder, which is left as it was if what happens in it fails."""
-    from semicardiac.files import output_folder
-
-    isNew = folder is None or not Path(folder).exists()
-    folder = Path(folder or tempfile.mkdtemp(prefix="SemiCardiacSeg-", dir=slicer.app.temporaryPath)).absolute()
-    output_folder(folder, empty=True)
-    try:
-        yield folder
-    except BaseException:
-        for path in [folder] if isNew else list(folder.iterdir()):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        raise
 
 
 def _requireUnchanged(result: SegmentedInput) -> None:

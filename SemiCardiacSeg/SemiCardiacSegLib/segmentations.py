@@ -109,12 +109,12 @@ def setLabels(segmentationNode, array: np.ndarray, place, labelSet) -> None:
         segmentation.AddSegment(segment, structure.key)
 
 
-def getLabels(node, volumeNode, mapping: Mapping[str, str], labelSet, *, resample: bool = False) -> np.ndarray:
+def getLabels(node, volumeNode, mapping: Mapping[str, str], labelSet) -> np.ndarray:
     """The training labels of a volume, as `readLabels`."""
-    return readLabels(node, volumeNode, mapping, labelSet, resample=resample).array
+    return readLabels(node, volumeNode, mapping, labelSet).array
 
 
-def readLabels(node, volumeNode, mapping: Mapping[str, str], labelSet, *, resample: bool = False) -> Labels:
+def readLabels(node, volumeNode, mapping: Mapping[str, str], labelSet) -> Labels:
     """Reads the training labels of a volume. The scene stays as it is.
 
     Several segments may make one structure. Where segments of different structures overlap, the structure that comes
@@ -125,16 +125,15 @@ def readLabels(node, volumeNode, mapping: Mapping[str, str], labelSet, *, resamp
         volumeNode: The volume on whose grid they are wanted.
         mapping: Names of structures by segment ID; segments that are not in it are left out. Label maps need none.
         labelSet: What the labels mean.
-        resample: Whether labels on another grid are resampled by nearest neighbor.
 
     Raises:
-        ValueError: If there are no segments, none is mapped, the node lies under another transform than the volume or,
-            without `resample`, on another grid; for unknown structures and label values.
+        ValueError: If there are no segments, none is mapped, or the node lies under another transform than the volume
+            or on another grid; for unknown structures and label values.
     """
     if difference := placeDifference(node, volumeNode):
         raise ValueError(difference)
     grid = gridOf(volumeNode)
-    if not resample and (difference := labelsDifference(node, volumeNode)):
+    if difference := labelsDifference(node, volumeNode):
         message = _("'{name}' lies on another grid than the volume '{volume}': {difference}. Resample it.")
         raise ValueError(message.format(name=node.GetName(), volume=volumeNode.GetName(), difference=difference))
     if isLabelMap(node):

@@ -26,14 +26,14 @@ from .nodes import (
 )
 from .segmentations import newSegmentation, setLabels
 
-_PHASES = {"ED": "SemiCardiacSeg.ED", "ES": "SemiCardiacSeg.ES"}
+_PHASE_ATTRIBUTES = {"ED": "SemiCardiacSeg.ED", "ES": "SemiCardiacSeg.ES"}
 """Attributes of a sequence node. Those of the nodes that a browser shows for it would be lost with the next frame."""
 _SECONDS = {"s": 1.0, "ms": 1e-3}
 
 
 def phases(sequenceNode) -> tuple[int | None, int | None]:
     """The frames at end diastole and end systole, as far as somebody said which these are."""
-    values = [sequenceNode.GetAttribute(name) for name in _PHASES.values()]
+    values = [sequenceNode.GetAttribute(name) for name in _PHASE_ATTRIBUTES.values()]
     return tuple(int(value) if value else None for value in values)
 
 
@@ -51,7 +51,7 @@ def setPhases(sequenceNode, ed: int | None, es: int | None) -> None:
     if ed is not None and ed == es:
         message = _("Frame {frame} of '{name}' cannot be both ED and ES. Choose another frame for one of them.")
         raise ValueError(message.format(frame=ed + 1, name=sequenceNode.GetName()))
-    for name, frame in zip(_PHASES.values(), (ed, es), strict=True):
+    for name, frame in zip(_PHASE_ATTRIBUTES.values(), (ed, es), strict=True):
         if frame is None:
             sequenceNode.RemoveAttribute(name)
         else:

@@ -38,13 +38,13 @@ class TestAddVolume:
         assert (row.sizeText, row.spacingText) == ("10 × 12 × 5", "1.25 × 1.5 × 8")
         assert dataSet.rows() == [row]
 
-    def test_withSegmentationItIsLabeled(self, dataSet):
+    def test_with_segmentation_it_is_labeled(self, dataSet):
         volume = makeVolume()
         row = dataSet.addVolume(volume, makeHeartSegmentation(volume))
         assert row.role == "labeled"
         assert dataSet.addVolume(makeVolume("b"), makeHeartSegmentation(volume), role="validation").role == "validation"
 
-    def test_sameVolumeTwice(self, dataSet):
+    def test_same_volume_twice(self, dataSet):
         volume = makeVolume()
         first = dataSet.addVolume(volume, phase="ED")
         second = dataSet.addVolume(volume, makeHeartSegmentation(volume), patient="somebody")
@@ -52,17 +52,17 @@ class TestAddVolume:
         assert len(dataSet.rows()) == 1
         assert (second.role, second.patient, second.phase) == ("labeled", "somebody", "ED")
 
-    def test_keysAreNotGivenTwice(self, dataSet):
+    def test_keys_are_not_given_twice(self, dataSet):
         first = dataSet.addVolume(makeVolume("a"))
         dataSet.remove([first.key])
         assert dataSet.addVolume(makeVolume("b")).key != first.key
 
-    def test_nameFollowsTheNode(self, dataSet):
+    def test_name_follows_the_node(self, dataSet):
         row = dataSet.addVolume(makeVolume("before"))
         row.volumeNode.SetName("after")
         assert dataSet.row(row.key).name == "after"
 
-    def test_whatIsNoImage(self, dataSet, scene):
+    def test_what_is_no_image(self, dataSet, scene):
         vector = slicer.util.addVolumeFromArray(
             np.zeros((2, 3, 4, 7)), nodeClassName="vtkMRMLVectorVolumeNode", name="v"
         )
@@ -71,18 +71,18 @@ class TestAddVolume:
                 dataSet.addVolume(node)
         assert dataSet.rows() == []
 
-    def test_frameThatASequenceShows(self, dataSet):
+    def test_frame_that_a_sequence_shows(self, dataSet):
         _sequence, proxy = addCine("cine")
         with pytest.raises(ValueError, match=r"'cine' shows a frame of 'cine'\. Add that sequence"):
             dataSet.addVolume(proxy)
 
     @pytest.mark.parametrize("wrong", [{"role": "test"}, {"phase": "systole"}])
-    def test_unknownRoleOrPhase(self, dataSet, wrong):
+    def test_unknown_role_or_phase(self, dataSet, wrong):
         with pytest.raises(ValueError, match=r"There is no '(test|systole)'\. Choose one of"):
             dataSet.addVolume(makeVolume(), **wrong)
         assert dataSet.rows() == []
 
-    def test_noSegmentation(self, dataSet):
+    def test_no_segmentation(self, dataSet):
         with pytest.raises(ValueError, match="'transform' is no segmentation"):
             dataSet.addVolume(makeVolume(), makeTransform())
         assert dataSet.rows() == []
@@ -98,14 +98,14 @@ class TestSequences:
         assert len(dataSet.rows()) == 1
 
     @pytest.mark.parametrize("nodeClass", ["vtkMRMLSequenceNode", "vtkMRMLScalarVolumeNode", None])
-    def test_whatIsNoCine(self, dataSet, scene, nodeClass):
+    def test_what_is_no_cine(self, dataSet, scene, nodeClass):
         node = nodeClass and scene.AddNewNodeByClass(nodeClass, "x")
         with pytest.raises(ValueError, match=r"is no sequence of volumes\. Choose one"):
             dataSet.addSequence(node)
 
 
 class TestAddPaths:
-    def test_labeledCasesTakeARowEach(self, dataSet, tmp_path):
+    def test_labeled_cases_take_a_row_each(self, dataSet, tmp_path):
         for name in ("patient001_frame01", "patient001_frame12"):
             writeImage(tmp_path / f"{name}.nii.gz")
             writeImage(tmp_path / f"{name}_gt.nii.gz", heartLabels())
@@ -121,7 +121,7 @@ class TestAddPaths:
         assert rows[0].labelsPath == tmp_path / "patient001_frame01_gt.nii.gz"
         assert (rows[0].sizeText, rows[0].spacingText) == ("10 × 12 × 5", "1.5 × 1.5 × 8")
 
-    def test_manyUnlabeledCasesTakeOneRow(self, dataSet, tmp_path):
+    def test_many_unlabeled_cases_take_one_row(self, dataSet, tmp_path):
         writeImage(tmp_path / "pool" / "patient000.nrrd")
         for index in range(1, 3000):
             (tmp_path / "pool" / f"patient{index:04d}.nrrd").hardlink_to(tmp_path / "pool" / "patient000.nrrd")
@@ -132,14 +132,14 @@ class TestAddPaths:
         assert len({file["patient"] for file in files}) == len({file["image"] for file in files}) == 3000
         assert dataSet.summary() == "0 labeled, 3,000 unlabeled"
 
-    def test_labeledAndUnlabeledOfOneFolder(self, dataSet, tmp_path):
+    def test_labeled_and_unlabeled_of_one_folder(self, dataSet, tmp_path):
         for index in range(22):
             writeImage(tmp_path / f"p{index:02d}.nrrd")
         writeImage(tmp_path / "p00_gt.nrrd", heartLabels())
         rows = dataSet.addPaths([tmp_path])
         assert sorted((row.kind, row.count) for row in rows) == [("file", 1), ("pool", 21)]
 
-    def test_nothingTwice(self, dataSet, tmp_path):
+    def test_nothing_twice(self, dataSet, tmp_path):
         for index in range(25):
             writeImage(tmp_path / f"p{index:02d}.nrrd")
         dataSet.addPaths([tmp_path])
@@ -147,14 +147,14 @@ class TestAddPaths:
         writeImage(tmp_path / "new.nrrd")
         assert [row.name for row in dataSet.addPaths([tmp_path])] == ["new"]
 
-    def test_caseList(self, dataSet, tmp_path):
+    def test_case_list(self, dataSet, tmp_path):
         writeImage(tmp_path / "a.nrrd")
         writeImage(tmp_path / "a_gt.nrrd", heartLabels())
         (tmp_path / "cases.csv").write_text("image,labels,role,patient\na.nrrd,a_gt.nrrd,validation,Müller\n", "utf-8")
         (row,) = dataSet.addPaths([tmp_path / "cases.csv"])
         assert (row.role, row.patient) == ("validation", "Müller")
 
-    def test_missingPathChangesNothing(self, dataSet, tmp_path):
+    def test_missing_path_changes_nothing(self, dataSet, tmp_path):
         writeImage(tmp_path / "a.nrrd")
         with pytest.raises(ValueError, match="there is no such file or folder"):
             dataSet.addPaths([tmp_path / "a.nrrd", tmp_path / "nowhere"])
@@ -162,14 +162,14 @@ class TestAddPaths:
 
 
 class TestChanging:
-    def test_roleOfMany(self, dataSet):
+    def test_role_of_many(self, dataSet):
         keys = [dataSet.addVolume(makeVolume(name)).key for name in "abc"]
         dataSet.setRole(keys[:2], "ignore")
         assert [row.role for row in dataSet.rows()] == ["ignore", "ignore", "unlabeled"]
         with pytest.raises(ValueError, match="There is no 'train'"):
             dataSet.setRole(keys, "train")
 
-    def test_patientAndPhase(self, dataSet):
+    def test_patient_and_phase(self, dataSet):
         key = dataSet.addVolume(makeVolume()).key
         dataSet.setPatient(key, "Müller, Jörg")
         dataSet.setPhase(key, "ES")
@@ -177,7 +177,7 @@ class TestChanging:
         with pytest.raises(ValueError, match=r"There is no 'es'\. Choose one of 'ED', 'ES', ''"):
             dataSet.setPhase(key, "es")
 
-    def test_firstSegmentationMakesItLabeled(self, dataSet):
+    def test_first_segmentation_makes_it_labeled(self, dataSet):
         volume = makeVolume()
         key = dataSet.addVolume(volume).key
         dataSet.setSegmentation(key, makeHeartSegmentation(volume))
@@ -190,7 +190,7 @@ class TestChanging:
         assert dataSet.row(key).role == "unlabeled"
         assert dataSet.row(key).segmentationName == ""
 
-    def test_segmentationOfAFile(self, dataSet, tmp_path):
+    def test_segmentation_of_a_file(self, dataSet, tmp_path):
         writeImage(tmp_path / "a.nrrd")
         (row,) = dataSet.addPaths([tmp_path / "a.nrrd"])
         with pytest.raises(ValueError, match="'a' is no volume of the scene"):
@@ -207,7 +207,7 @@ class TestChanging:
         dataSet.setMapping(row.key, None)
         assert len(dataSet.mapping(row.key)) == 3
 
-    def test_mappingOfAnotherSegmentationIsForgotten(self, dataSet):
+    def test_mapping_of_another_segmentation_is_forgotten(self, dataSet):
         volume = makeVolume()
         row = dataSet.addVolume(volume, makeHeartSegmentation(volume))
         dataSet.setMapping(row.key, {"S0": "RV cavity"})
@@ -225,11 +225,11 @@ class TestChanging:
             f"SemiCardiacSeg.volume.{rows[1].key}"
         ]
 
-    def test_unknownKey(self, dataSet):
+    def test_unknown_key(self, dataSet):
         with pytest.raises(ValueError, match="There is no case 'nothing' in the table"):
             dataSet.setPatient("nothing", "x")
 
-    def test_observersHearOfAChangeOnce(self, dataSet):
+    def test_observers_hear_of_a_change_once(self, dataSet):
         volume = makeVolume()
         segmentation = makeHeartSegmentation(volume)
         heard = []
@@ -237,7 +237,7 @@ class TestChanging:
         dataSet.addVolume(volume, segmentation)
         assert len(heard) == 1
 
-    def test_labelSets(self, dataSet):
+    def test_label_sets(self, dataSet):
         assert dataSet.labelSet() == get_label_set("acdc")
         dataSet.setLabelSet("mmwhs")
         assert dataSet.labelSet() == get_label_set("mmwhs")
@@ -249,8 +249,39 @@ class TestChanging:
         assert dataSet.labelSet() == mine
 
 
+class TestAtOnce:
+    def test_observers_hear_of_all_changes_once(self, dataSet):
+        heard = []
+        dataSet.parameterNode.AddObserver("ModifiedEvent", lambda caller, event: heard.append(event))
+        with dataSet.atOnce():
+            dataSet.setRole([dataSet.addVolume(makeVolume("a")).key], "ignore")
+            dataSet.addVolume(makeVolume("b"))
+        assert len(heard) == 1
+        assert [row.role for row in dataSet.rows()] == ["ignore", "unlabeled"]
+
+    def test_a_failure_takes_everything_back(self, dataSet):
+        volume, other = makeVolume("a"), makeVolume("b")
+        segmentation = makeHeartSegmentation(volume)
+        before = dataSet.addVolume(volume, segmentation)
+
+        def changeMuch() -> None:
+            with dataSet.atOnce():
+                dataSet.setLabelSet("mmwhs")
+                dataSet.addVolume(other, makeHeartSegmentation(other))
+                dataSet.setSegmentation(before.key, makeHeartSegmentation(volume))
+                dataSet.setLabelSet("amdc")
+
+        for _again in range(2):
+            with pytest.raises(ValueError, match="no label set 'amdc'"):
+                changeMuch()
+            assert dataSet.rows() == [before]
+            assert dataSet.labelSet() == get_label_set("acdc")
+        row = dataSet.addVolume(makeVolume("c"))
+        assert row.segmentationNode is None
+
+
 class TestSavedScene:
-    def test_wholeTableComesBack(self, dataSet, tmp_path):
+    def test_whole_table_comes_back(self, dataSet, tmp_path):
         volume = makeVolume('Jörg\'s "ED" <1>')
         segmentation = makeHeartSegmentation(volume, "by hand")
         labeled = dataSet.addVolume(volume, segmentation, role="validation", patient="Jörg & Söhne; 1:2|3", phase="ED")
@@ -280,7 +311,7 @@ class TestSavedScene:
             assert again.row(again.rows()[1].key).sequenceNode.GetNumberOfDataNodes() == 3
             assert [problem for problem in again.problems(row) if problem.level == "error"] == []
 
-    def test_closedSceneHasAnEmptyTable(self, dataSet, scene):
+    def test_closed_scene_has_an_empty_table(self, dataSet, scene):
         dataSet.addVolume(makeVolume())
         scene.Clear(False)
         assert dataSet.rows() == []
@@ -288,7 +319,7 @@ class TestSavedScene:
         dataSet.addVolume(makeVolume("next"))
         assert [row.name for row in dataSet.rows()] == ["next"]
 
-    def test_sceneOfANewerVersion(self, dataSet):
+    def test_scene_of_a_newer_version(self, dataSet):
         dataSet.parameterNode.SetParameter("dataSet", '{"format": 2}')
         with pytest.raises(ValueError, match=r"newer version of SemiCardiacSeg\. Update"):
             dataSet.rows()
@@ -319,7 +350,7 @@ class TestDeletedNodes:
         (problem,) = dataSet.problems(dataSet.row(row.key))
         assert problem.text.startswith("The sequence 'cine' was deleted from the scene")
 
-    def test_theyAreToldAfterTheSceneWasSaved(self, dataSet, scene, tmp_path):
+    def test_they_are_told_after_the_scene_was_saved(self, dataSet, scene, tmp_path):
         row = dataSet.addVolume(makeVolume("gone"))
         scene.RemoveNode(row.volumeNode)
         saveAndReload(tmp_path / "scene.mrb")
@@ -327,7 +358,7 @@ class TestDeletedNodes:
         assert dataSet.row(row.key).volumeNode is None
         assert "'gone' was deleted" in dataSet.problems(dataSet.row(row.key))[0].text
 
-    def test_theTableKeepsNoNodeAlive(self, dataSet, scene):
+    def test_the_table_keeps_no_node_alive(self, dataSet, scene):
         row = dataSet.addVolume(makeVolume())
         dataSet.problems(row)
         node = vtk.vtkWeakReference()

@@ -65,7 +65,7 @@ def matrixBySimpleITK(path) -> np.ndarray:
 class TestVolumes:
     @_manySeeds
     @given(seed=st.integers(0, 10_000), leftHanded=st.booleans(), dtype=st.sampled_from(["uint8", "int16", "float32"]))
-    def test_geometryAndVoxelsAreThoseOfTheNode(self, dataSet, tmp_path, seed, leftHanded, dtype):
+    def test_geometry_and_voxels_are_those_of_the_node(self, dataSet, tmp_path, seed, leftHanded, dtype):
         array = np.random.default_rng(seed).integers(0, 200, SHAPE).astype(dtype)
         matrix = obliqueMatrix(seed, leftHanded=leftHanded)
         dataSet.remove([row.key for row in dataSet.rows()])
@@ -77,7 +77,7 @@ class TestVolumes:
         np.testing.assert_allclose(matrixBySimpleITK(case.labels), matrixOf(node), atol=1e-6)
         np.testing.assert_array_equal(load_labels(case, ACDC).array, heartLabels())
 
-    def test_geometryByNibabel(self, dataSet, tmp_path):
+    def test_geometry_by_nibabel(self, dataSet, tmp_path):
         """The engine reads what was written; nibabel then sees the same as the node."""
         addLabeled(dataSet, matrix=obliqueMatrix(7))
         (case,) = writeCases(dataSet, tmp_path)
@@ -87,7 +87,7 @@ class TestVolumes:
         node = dataSet.rows()[0].volumeNode
         np.testing.assert_array_equal(np.asarray(image.dataobj), slicer.util.arrayFromVolume(node).T)
 
-    def test_gantryTilt(self, dataSet, tmp_path):
+    def test_gantry_tilt(self, dataSet, tmp_path):
         """Axes that are not at right angles are kept, too."""
         matrix = obliqueMatrix(3)
         matrix[:3, 2] += 0.3 * matrix[:3, 1]
@@ -96,7 +96,7 @@ class TestVolumes:
         np.testing.assert_allclose(matrixOf(dataSet.rows()[0].volumeNode), matrix, atol=1e-9)
         np.testing.assert_allclose(read_volume(case.image).ijk_to_ras, matrix, atol=1e-6)
 
-    def test_slicerReadsItToTheSamePlace(self, dataSet, tmp_path):
+    def test_slicer_reads_it_to_the_same_place(self, dataSet, tmp_path):
         addLabeled(dataSet, matrix=obliqueMatrix(5))
         (case,) = writeCases(dataSet, tmp_path)
         node = slicer.util.loadVolume(str(case.image), {})
@@ -105,7 +105,7 @@ class TestVolumes:
         dataSet.rows()[0].volumeNode.GetRASBounds(expected)
         np.testing.assert_allclose(bounds, expected, atol=1e-6)
 
-    def test_afterTheSceneWasSaved(self, dataSet, tmp_path):
+    def test_after_the_scene_was_saved(self, dataSet, tmp_path):
         addLabeled(dataSet)
         saveAndReload(tmp_path / "scene.mrb")
         (case,) = writeCases(dataSet, tmp_path / "job")
@@ -116,7 +116,7 @@ class TestVolumes:
 
 
 class TestLabels:
-    def test_filesHoldSourceValues(self, dataSet, tmp_path):
+    def test_files_hold_source_values(self, dataSet, tmp_path):
         labels = np.random.default_rng(0).integers(0, MMWHS.classes, SHAPE).astype(np.uint8)
         dataSet.setLabelSet("mmwhs")
         volume = makeVolume()
@@ -126,13 +126,13 @@ class TestLabels:
         np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(case.labels))), MMWHS.to_source(labels))
         np.testing.assert_array_equal(load_labels(case, MMWHS).array, labels)
 
-    def test_mappingOfTheUser(self, dataSet, tmp_path):
+    def test_mapping_of_the_user(self, dataSet, tmp_path):
         row = addLabeled(dataSet)
         dataSet.setMapping(row.key, {"S1": "LV cavity"})
         (case,) = writeCases(dataSet, tmp_path)
         np.testing.assert_array_equal(load_labels(case, ACDC).array == 3, heartLabels() == 1)
 
-    def test_unlabeledCasesHaveNone(self, dataSet, tmp_path):
+    def test_unlabeled_cases_have_none(self, dataSet, tmp_path):
         addLabeled(dataSet, "a")
         dataSet.setRole([addLabeled(dataSet, "b").key], "unlabeled")
         labeled, unlabeled = writeCases(dataSet, tmp_path)
@@ -142,7 +142,7 @@ class TestLabels:
 
 
 class TestCases:
-    def test_whatTheTableSays(self, dataSet, tmp_path):
+    def test_what_the_table_says(self, dataSet, tmp_path):
         row = addLabeled(dataSet, "patient001 ED")
         dataSet.setPatient(row.key, "Müller")
         dataSet.setRole([row.key], "validation")
@@ -155,12 +155,12 @@ class TestCases:
             ("patient002_frame01", "patient002", "labeled", None)
         )
 
-    def test_ignoredCasesAreLeftOut(self, dataSet, tmp_path):
+    def test_ignored_cases_are_left_out(self, dataSet, tmp_path):
         addLabeled(dataSet, "a")
         dataSet.setRole([addLabeled(dataSet, "b").key], "ignore")
         assert [case.name for case in writeCases(dataSet, tmp_path)] == ["a"]
 
-    def test_framesOfASequence(self, dataSet, tmp_path):
+    def test_frames_of_a_sequence(self, dataSet, tmp_path):
         addLabeled(dataSet, "other")
         frames = [np.full(SHAPE, index, np.int16) for index in range(3)]
         dataSet.addSequence(makeSequence(frames, obliqueMatrix(9), "patient007_4d"))
@@ -173,7 +173,7 @@ class TestCases:
             np.testing.assert_array_equal(load_image(case).array, frame)
             np.testing.assert_allclose(load_image(case).ijk_to_ras, obliqueMatrix(9), atol=1e-6)
 
-    def test_filesStayWhereTheyAre(self, dataSet, tmp_path):
+    def test_files_stay_where_they_are(self, dataSet, tmp_path):
         writeImage(tmp_path / "study" / "patient001_frame01.nrrd")
         writeImage(tmp_path / "study" / "patient001_frame01_gt.nrrd", heartLabels())
         for index in range(30):
@@ -186,7 +186,7 @@ class TestCases:
         assert {case.role for case in cases[1:]} == {"unlabeled"}
         assert not (tmp_path / "job").exists()
 
-    def test_framesOfA4DFile(self, dataSet, tmp_path):
+    def test_frames_of_a_4d_file(self, dataSet, tmp_path):
         addLabeled(dataSet, "other")
         array = np.arange(3 * np.prod(SHAPE), dtype=np.int16).reshape(3, *SHAPE)
         nib.save(nib.Nifti1Image(array.T, np.eye(4)), tmp_path / "patient009_4d.nii.gz")
@@ -195,7 +195,7 @@ class TestCases:
         assert [case.frame for case in cases] == [0, 1, 2]
         np.testing.assert_array_equal(load_image(cases[1]).array, array[1])
 
-    def test_sceneStaysAsItIs(self, dataSet, scene, tmp_path):
+    def test_scene_stays_as_it_is(self, dataSet, scene, tmp_path):
         addLabeled(dataSet)
         dataSet.addSequence(makeSequence([np.zeros(SHAPE)]))
         dataSet.allProblems()
@@ -209,7 +209,7 @@ class TestCases:
 
 
 class TestNames:
-    def test_sameNamesAndStrangeOnes(self, dataSet, tmp_path):
+    def test_same_names_and_strange_ones(self, dataSet, tmp_path):
         names = [
             "Jörg Müller/ED",
             "Jorg Muller ED",
@@ -232,11 +232,11 @@ class TestNames:
         assert len(os.listdir(tmp_path / "data")) == 2 * len(names)
         assert cases[0].name == "Jorg_Muller_ED"
 
-    def test_longNamesEndInALetter(self):
+    def test_long_names_end_in_a_letter(self):
         assert SafeNames()("a" * 59 + ". b") == "a" * 59
 
     @given(st.lists(st.text(max_size=80), max_size=30))
-    def test_anyNames(self, names):
+    def test_any_names(self, names):
         safe = SafeNames()
         made = [safe(name) for name in names]
         assert len({name.lower() for name in made}) == len(names)
@@ -245,28 +245,28 @@ class TestNames:
             assert name.split(".")[0].upper() not in ("CON", "NUL", "COM1")
             assert not name.endswith(".")
 
-    def test_filesAndNodesOfOneName(self, dataSet, tmp_path):
+    def test_files_and_nodes_of_one_name(self, dataSet, tmp_path):
         addLabeled(dataSet, "patient001_ED")
         writeImage(tmp_path / "study" / "patient001_ED.nrrd")
         dataSet.addPaths([tmp_path / "study"])
         assert [case.name for case in writeCases(dataSet, tmp_path)] == ["patient001_ED", "patient001_ED_2"]
 
-    def test_folderWithSpacesAndOtherLetters(self, dataSet, tmp_path):
+    def test_folder_with_spaces_and_other_letters(self, dataSet, tmp_path):
         addLabeled(dataSet)
         (case,) = writeCases(dataSet, tmp_path / "Ergebnisse für Jörg 心")
         assert load_labels(case, ACDC).array.any()
 
 
 class TestFailure:
-    def test_errorsOfTheTable(self, dataSet, tmp_path):
+    def test_errors_of_the_table(self, dataSet, tmp_path):
         row = addLabeled(dataSet, "moved")
         row.volumeNode.SetAndObserveTransformNodeID(makeTransform().GetID())
         dataSet.addVolume(makeVolume("bare"), role="labeled")
-        with pytest.raises(ValueError, match=r"moved: The volume 'moved' lies under .* There are 1 more errors\."):
+        with pytest.raises(ValueError, match=r"moved: The volume 'moved' lies .* \(More errors in the table: 1\)"):
             writeCases(dataSet, tmp_path / "job")
         assert not (tmp_path / "job").exists()
 
-    def test_nothingHalfMadeStays(self, dataSet, tmp_path):
+    def test_nothing_half_made_stays(self, dataSet, tmp_path):
         addLabeled(dataSet, "a")
         addLabeled(dataSet, "b")
         (tmp_path / "data" / "b.nrrd").mkdir(parents=True)  # in the way
@@ -274,7 +274,7 @@ class TestFailure:
             writeCases(dataSet, tmp_path)
         assert os.listdir(tmp_path / "data") == ["b.nrrd"]
 
-    def test_folderThatIsAFile(self, dataSet, tmp_path):
+    def test_folder_that_is_a_file(self, dataSet, tmp_path):
         addLabeled(dataSet)
         (tmp_path / "job").write_text("mine", encoding="utf-8")
         with pytest.raises((ValueError, OSError)):

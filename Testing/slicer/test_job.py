@@ -386,6 +386,17 @@ class TestStop:
         assert again.wait() == "interrupted"
         assert not exists(int(deaf.read_text()))
 
+    def test_a_run_that_ended_unseen_does_not_hide_the_next_one(self, folder: Path, asLauncher):
+        asLauncher("exit 0")
+        first = Job.start(folder)
+        until(lambda: first._process.poll() is not None)
+        asLauncher("sleep 300")
+        second = Job.start(folder)
+        first.poll()
+        assert Job(folder).isAlive()
+        second.kill()
+        assert not Job(folder).isAlive()
+
 
 class TestRealEngine:
     def test_done_with_its_events_one_by_one(self, tmp_path: Path, monkeypatch):
@@ -435,3 +446,36 @@ class TestRealEngine:
         assert [each["resumed"] for each in later if each["event"] == "started"] == [False, True]
         assert (folder / "model" / "model.safetensors").exists()
         assert not again.isAlive()
+
+    @posix
+    @pytest.mark.slow
+    def test_nothing_is_lost_when_the_starter_ends(self, tmp_path: Path):
+        """As when Slicer is closed during a training: the next one finds it, and goes on where it was."""
+        folder = trainingJob(tmp_path / "job", steps=400, warmup=1.0)
+        code = (
+            "import os, sys, time; from SemiCardiacSegLib.job import Job\n"
+            "job = Job.start(sys.argv[1])\n"
+            "while 'learning_rate' not in (job.progress or {}):\n"
+            "    job.poll(); assert job.state in ('waiting', 'running'), job.failure; time.sleep(0.05)\n"
+            "os._exit(0)"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "SemiCardiacSeg")}
+        subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=True, timeout=120)
+        found, before = Job(folder), []
+
+        def ended() -> bool:
+            before.extend(found.poll())
+            return found.state in job.ENDED
+
+        until(ended, seconds=20)
+        assert found.state == "stopped"
+        pid = next(each["pid"] for each in before if each["event"] == "started")
+        until(lambda: not exists(pid), seconds=30)  # Python takes its time to end on a busy machine
+        steps = [each["step"] for each in before if "learning_rate" in each]
+        assert (folder / "checkpoint.pt").exists()
+
+        later = []
+        assert Job.start(folder).wait(later.append) == "done"
+        more = [each["step"] for each in later if "learning_rate" in each and not each.get("earlier")]
+        assert more[-1] > more[0] >= steps[-1] > 0
+        assert (folder / "model" / "model.safetensors").exists()

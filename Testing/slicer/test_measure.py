@@ -158,7 +158,8 @@ class TestClinicalNumbers:
 
     def test_they_come_as_a_table_with_units(self):
         table = measure.clinicalTable(segmentedCine(20, 30, 25, 12, 18), ACDC)
-        found = dict(zip(column(table, "measure"), zip(column(table, "value"), column(table, "unit"), strict=True), strict=True))
+        rows = zip(*(column(table, name) for name in ("measure", "value", "unit")), strict=True)
+        found = {name: (value, unit) for name, value, unit in rows}
         assert found["end-diastolic frame"] == (2.0, "")
         assert found["end-systolic frame"] == (4.0, "")
         assert found["LV end-diastolic volume"] == (pytest.approx(30 * VOXEL_ML), "ml")

@@ -31,54 +31,54 @@ _seeds = st.integers(0, 10_000)
 
 
 class TestCheckVolume:
-    def test_acceptsAScalarVolume(self, scene):
+    def test_accepts_a_scalar_volume(self, scene):
         nodes.checkVolume(makeVolume())
 
     def test_none(self, scene):
         with pytest.raises(ValueError, match=r"There is no volume\. Choose one"):
             nodes.checkVolume(None)
 
-    def test_anotherKindOfNode(self, scene):
+    def test_another_kind_of_node(self, scene):
         with pytest.raises(ValueError, match="'shift' is no volume"):
             nodes.checkVolume(makeTransform(name="shift"))
 
-    def test_labelMap(self, scene):
+    def test_label_map(self, scene):
         node = slicer.util.addVolumeFromArray(heartLabels(), name="labels", nodeClassName="vtkMRMLLabelMapVolumeNode")
         with pytest.raises(ValueError, match=r"'labels' is a label map\. Choose it as the segmentation"):
             nodes.checkVolume(node)
 
-    def test_withoutImageData(self, scene):
+    def test_without_image_data(self, scene):
         node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
         with pytest.raises(ValueError, match=r"'empty' has no image data\. Load it again"):
             nodes.checkVolume(node)
 
-    def test_vectorVolume(self, scene):
+    def test_vector_volume(self, scene):
         node = slicer.util.addVolumeFromArray(
             np.zeros((2, 3, 4, 7), np.int16), name="frames", nodeClassName="vtkMRMLVectorVolumeNode"
         )
         with pytest.raises(ValueError, match=r"'frames' holds \d numbers in each voxel. Convert it"):
             nodes.checkVolume(node)
 
-    def test_severalNumbersInAScalarVolume(self, scene):
+    def test_several_numbers_in_a_scalar_volume(self, scene):
         node = makeVolume("rgb")
         node.GetImageData().AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
         with pytest.raises(ValueError, match="'rgb' holds 3 numbers in each voxel"):
             nodes.checkVolume(node)
 
-    def test_flatMatrix(self, scene):
+    def test_flat_matrix(self, scene):
         node = makeVolume("flat")
         node.SetIToRASDirection(0, 0, 1)
         node.SetJToRASDirection(0, 0, 1)
         with pytest.raises(ValueError, match="'flat' has no usable spacing and orientation"):
             nodes.checkVolume(node)
 
-    def test_parentTransformIsToldByName(self, scene):
+    def test_parent_transform_is_told_by_name(self, scene):
         node = makeVolume("moved")
         node.SetAndObserveTransformNodeID(makeTransform(name="registration").GetID())
         with pytest.raises(ValueError, match=r"'moved' lies under the transform 'registration'.*Harden"):
             nodes.checkVolume(node)
 
-    def test_parentTransformThatMovesNothing(self, scene):
+    def test_parent_transform_that_moves_nothing(self, scene):
         node = makeVolume()
         node.SetAndObserveTransformNodeID(makeTransform((0, 0, 0), angle=0).GetID())
         nodes.checkVolume(node)
@@ -87,7 +87,7 @@ class TestCheckVolume:
 class TestArrayAndMatrix:
     @_manySeeds
     @given(seed=_seeds, leftHanded=st.booleans())
-    def test_roundTripIsExact(self, scene, seed, leftHanded):
+    def test_round_trip_is_exact(self, scene, seed, leftHanded):
         matrix = obliqueMatrix(seed, leftHanded=leftHanded)
         array = np.random.default_rng(seed).integers(-1000, 1000, (3, 4, 5)).astype(np.int16)
         found, place = nodes.arrayAndMatrix(nodes.addVolume(array, matrix, "volume"))
@@ -95,7 +95,7 @@ class TestArrayAndMatrix:
         np.testing.assert_allclose(place, matrix, atol=1e-9)
         assert place.dtype == np.float64
 
-    def test_matrixTakesTheMiddleOfVoxelsInSliceRowColumnOrder(self, scene):
+    def test_matrix_takes_the_middle_of_voxels_in_slice_row_column_order(self, scene):
         node = makeVolume(matrix=obliqueMatrix(5))
         array, matrix = nodes.arrayAndMatrix(node)
         assert array.shape == SHAPE
@@ -106,7 +106,7 @@ class TestArrayAndMatrix:
         points = np.array([matrix @ [*corner, 1] for corner in itertools.product(*faces)])[:, :3]
         np.testing.assert_allclose(np.column_stack([points.min(0), points.max(0)]).ravel(), bounds)
 
-    def test_ignoresParentTransforms(self, scene):
+    def test_ignores_parent_transforms(self, scene):
         node = makeVolume()
         before = matrixOf(node)
         node.SetAndObserveTransformNodeID(makeTransform().GetID())
@@ -115,25 +115,29 @@ class TestArrayAndMatrix:
 
 class TestAddVolume:
     @pytest.mark.parametrize("dtype", [bool, np.float16, np.int64, np.uint64, np.uint8, np.int16, np.float32])
-    def test_everyTypeFindsAHome(self, scene, dtype):
+    def test_every_type_finds_a_home(self, scene, dtype):
         array = np.arange(60).reshape(3, 4, 5).astype(dtype)
         found, _ = nodes.arrayAndMatrix(nodes.addVolume(array, np.eye(4), "volume"))
         np.testing.assert_array_equal(found, array)
 
-    def test_labelMap(self, scene):
+    def test_label_map(self, scene):
         node = nodes.addVolume(heartLabels(), obliqueMatrix(), "labels", "vtkMRMLLabelMapVolumeNode")
         assert node.IsA("vtkMRMLLabelMapVolumeNode")
         assert node.GetScene() is scene
         assert node.GetDisplayNode() is not None
 
 
-class TestSameGeometry:
-    def test_sameGrid(self, scene):
-        assert nodes.sameGeometry(makeVolume("a"), makeVolume("b")) is None
+def difference(volumeNode, otherNode) -> str | None:
+    return gridDifference(gridOf(volumeNode), gridOf(otherNode))
+
+
+class TestGridDifference:
+    def test_same_grid(self, scene):
+        assert difference(makeVolume("a"), makeVolume("b")) is None
 
     @_manySeeds
     @given(seed=_seeds, order=st.permutations(range(3)), flips=st.tuples(*[st.booleans()] * 3))
-    def test_orderOfVoxelsDoesNotCount(self, scene, seed, order, flips):
+    def test_order_of_voxels_does_not_count(self, scene, seed, order, flips):
         matrix = obliqueMatrix(seed)
         array = np.random.default_rng(seed).integers(0, 9, (3, 4, 5)).astype(np.uint8)
         turned, turnedMatrix = _reordered(array, matrix, order, flips)
@@ -141,7 +145,7 @@ class TestSameGeometry:
         assert gridDifference(Grid(turned.shape, turnedMatrix), grid) is None
         np.testing.assert_array_equal(resampledLabels(turned, turnedMatrix, grid), array)
 
-    def test_leftHandedVolumeAfterItsSceneWasSaved(self, scene, tmp_path):
+    def test_left_handed_volume_after_its_scene_was_saved(self, scene, tmp_path):
         """Slicer turns its slices around when it reads it; those of a segmentation stay as they are."""
         before = gridOf(makeVolume("volume"))
         saveAndReload(tmp_path / "scene.mrb")
@@ -151,25 +155,25 @@ class TestSameGeometry:
 
     def test_spacing(self, scene):
         other = makeVolume(matrix=obliqueMatrix(0, (1.25, 1.5, 10)))
-        text = nodes.sameGeometry(makeVolume(), other)
+        text = difference(makeVolume(), other)
         assert text == "the spacings are 1.25 × 1.5 × 8 and 1.25 × 1.5 × 10 mm"
 
     def test_axes(self, scene):
         matrix = obliqueMatrix()
         turned = matrix.copy()
         turned[:3, :3] = slicer.util.arrayFromTransformMatrix(makeTransform(angle=5))[:3, :3] @ matrix[:3, :3]
-        text = nodes.sameGeometry(makeVolume(matrix=matrix), makeVolume(matrix=turned))
+        text = difference(makeVolume(matrix=matrix), makeVolume(matrix=turned))
         assert text.startswith("the axes are turned by ")
         assert 3 < float(text.split()[5]) <= 5
 
-    def test_shiftByPartOfAVoxel(self, scene):
+    def test_shift_by_part_of_a_voxel(self, scene):
         matrix = obliqueMatrix()
         shifted = matrix.copy()
         shifted[:3, 3] += 0.4 * matrix[:3, 2] / 8  # along the slices, which are 8 mm apart
-        text = nodes.sameGeometry(makeVolume(matrix=matrix), makeVolume(matrix=shifted))
+        text = difference(makeVolume(matrix=matrix), makeVolume(matrix=shifted))
         assert text == "voxels lie up to 0.4 mm apart"
 
-    def test_shiftByAWholeSlice(self, scene):
+    def test_shift_by_a_whole_slice(self, scene):
         grid = Grid(SHAPE, obliqueMatrix())
         shifted = Grid(SHAPE, grid.matrix @ _translation(0, 0, 1))
         assert gridDifference(shifted, grid) == "voxels lie up to 8 mm apart"
@@ -184,7 +188,7 @@ class TestSameGeometry:
 class TestResampledLabels:
     @_manySeeds
     @given(seed=_seeds)
-    def test_nearestNeighborAsVoxelByVoxel(self, seed):
+    def test_nearest_neighbor_as_voxel_by_voxel(self, seed):
         rng = np.random.default_rng(seed)
         array = rng.integers(0, 4, (4, 5, 6)).astype(np.uint8)
         matrix = obliqueMatrix(seed, (1.3, 1.7, 2.9))
@@ -197,7 +201,7 @@ class TestResampledLabels:
                 expected[k, j, i] = array[index, row, column]
         np.testing.assert_array_equal(resampledLabels(array, matrix, grid), expected)
 
-    def test_outsideIsBackground(self):
+    def test_outside_is_background(self):
         grid = Grid((2, 2, 2), _translation(100, 0, 0))
         assert not resampledLabels(np.ones((2, 2, 2), np.uint8), np.eye(4), grid).any()
 
@@ -214,7 +218,7 @@ class TestHardenedCopy:
         np.testing.assert_allclose(matrixOf(copy), slicer.util.arrayFromTransformMatrix(transform) @ before, atol=1e-9)
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(copy), slicer.util.arrayFromVolume(node))
 
-    def test_originalStays(self, scene):
+    def test_original_stays(self, scene):
         node = makeVolume("moved")
         before = matrixOf(node)
         transform = makeTransform()
@@ -225,7 +229,7 @@ class TestHardenedCopy:
         np.testing.assert_array_equal(matrixOf(node), before)
         assert slicer.util.arrayFromVolume(node).any()
 
-    def test_segmentationStaysOnTheVolumeThatMovedWithIt(self, scene):
+    def test_segmentation_stays_on_the_volume_that_moved_with_it(self, scene):
         volume = makeVolume()
         segmentation = makeHeartSegmentation(volume)
         transform = makeTransform()
@@ -236,7 +240,7 @@ class TestHardenedCopy:
         np.testing.assert_array_equal(mask > 0, heartLabels() == 1)
         assert segmentation.GetParentTransformNode() is transform
 
-    def test_warpedVolumeIsResampled(self, scene):
+    def test_warped_volume_is_resampled(self, scene):
         array = np.zeros((9, 9, 9), np.int16)
         array[4, 4, 4] = 100
         node = makeVolume("warped", array, np.eye(4))
@@ -259,7 +263,7 @@ class TestHardenedCopy:
         brightest = np.unravel_index(array.argmax(), array.shape)[::-1]
         np.testing.assert_allclose((matrix @ [*brightest, 1])[:3], (4, 4, 6), atol=0.6)
 
-    def test_liesBesideTheOriginal(self, scene):
+    def test_lies_beside_the_original(self, scene):
         node = makeVolume()
         folder = makeFolder("patient001", [node])
         node.SetAndObserveTransformNodeID(makeTransform().GetID())
@@ -268,7 +272,7 @@ class TestHardenedCopy:
 
 
 class TestNames:
-    def test_uniqueName(self, scene):
+    def test_unique_name(self, scene):
         assert nodes.uniqueName("result") == "result"
         makeVolume("result")
         assert nodes.uniqueName("result") == "result 2"
@@ -277,11 +281,11 @@ class TestNames:
 
 
 class TestSubjectHierarchy:
-    def test_itemIsMadeOnce(self, scene):
+    def test_item_is_made_once(self, scene):
         node = makeVolume()
         assert nodes.shItem(node) == nodes.shItem(node) != 0
 
-    def test_placeBeside(self, scene):
+    def test_place_beside(self, scene):
         volume, other = makeVolume(), makeVolume("other")
         folder = makeFolder("patient001", [volume])
         nodes.placeBeside(other, volume)

@@ -235,6 +235,16 @@ class TestAccept:
         again = DataSet(slicer.mrmlScene.GetNodeByID(nodeId))
         assert [each.key for each in review.uncertainties(again, folder)] == [f"{sequence.key}/1"]
 
+    @pytest.mark.parametrize("role", ["labeled", "validation", "ignore"])
+    def test_only_unlabeled_cases_are_accepted(self, dataSet, role):
+        """A case of the validation that is trained on would make it look better than it is."""
+        volume = heartVolume()
+        first, second = (makeSegmentation(volume, {"LV": draw_heart(1)[1] == 3}) for _ in range(2))
+        row = dataSet.addVolume(volume, first, role=role)
+        with pytest.raises(ValueError, match=f"The role of 'scan' is {role}, .* Change its role in the table first"):
+            review.accept(dataSet, row.key, second)
+        assert dataSet.row(row.key) == row
+
     def test_mistakes_are_told_and_change_nothing(self, dataSet):
         volume = heartVolume()
         key = dataSet.addVolume(volume).key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
+from helpers_scene import makeVolume  # noqa: E402
 from semicardiac.cases import read_case_list  # noqa: E402
 from semicardiac.labels import get_label_set  # noqa: E402
 from semicardiac.volumes import read_series, read_volume  # noqa: E402
@@ -125,10 +127,7 @@ class TestScene:
         assert sequences.shownBy(cine) is not None
 
     def test_a_damaged_file_leaves_the_scene_as_it_was(self, study, scene, tmp_path):
-        import shutil
-
-        copy = tmp_path / "study"
-        shutil.copytree(study, copy)
+        copy = Path(shutil.copytree(study, tmp_path / "study"))
         last = read_case_list(copy / "cases.csv")[-1].image
         last.write_bytes(last.read_bytes()[:1000])
         before = scene.GetNumberOfNodes()
@@ -148,6 +147,20 @@ class TestDataSet:
         assert [problem for problem in dataSet.allProblems() if problem.level == "error"] == []
         assert dataSet.summary() == "2 labeled (1 patient), 22 unlabeled, 2 validation"
         assert len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) == 1
+
+    def test_a_failure_leaves_scene_and_table_as_they_were(self, study, dataSet, scene, tmp_path):
+        copy = Path(shutil.copytree(study, tmp_path / "study"))
+        (copy / "unlabeled.csv").write_text("damaged", encoding="utf-8")  # read when the table is nearly filled
+        dataSet.setLabelSet("mmwhs")
+        before = [dataSet.addVolume(makeVolume("mine"))]
+        nodes = scene.GetNumberOfNodes()
+        with pytest.raises(ValueError, match=r"unlabeled\.csv"):
+            sample_data.fillDataSet(dataSet, copy)
+        assert scene.GetNumberOfNodes() == nodes
+        assert dataSet.rows() == before
+        assert dataSet.labelSet() == get_label_set("mmwhs")
+        sample_data.fillDataSet(dataSet, study)
+        assert [problem for problem in dataSet.allProblems() if problem.key != before[0].key] == []
 
 
 class TestRegistration:

@@ -55,22 +55,22 @@ class TestPatients:
             ("SC-HF-I-01", "SC-HF-I-01", ""),
         ],
     )
-    def test_byName(self, name, patient, phase):
+    def test_by_name(self, name, patient, phase):
         assert patientAndPhase(makeVolume(name)) == (patient, phase)
 
     @pytest.mark.parametrize(("name", "phase"), [("ED", "ED"), ("frame01", ""), ("sax cine", "")])
-    def test_byFolder(self, name, phase):
+    def test_by_folder(self, name, phase):
         volume = makeVolume(name)
         makeFolder("patient 007", [volume])
         assert patientAndPhase(volume)[0].replace(" ", "_") == "patient_007"
         assert patientAndPhase(volume)[1] == phase
 
-    def test_folderOfManyIsNobody(self):
+    def test_folder_of_many_is_nobody(self):
         volume = makeVolume("volunteer")
         makeFolder("training data", [volume])
         assert patientAndPhase(volume) == ("volunteer", "")
 
-    def test_patientOfDicomData(self, scene):
+    def test_patient_of_dicom_data(self, scene):
         hierarchy = scene.GetSubjectHierarchyNode()
         patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "DOE^JOHN")
         hierarchy.SetItemAttribute(patient, "Level", "Patient")
@@ -81,71 +81,71 @@ class TestPatients:
 
 
 class TestAddScene:
-    def test_byReference(self):
+    def test_by_reference(self):
         first, second = makeVolume("first"), makeVolume("second")
         addReferenced(second, "S2")
         addReferenced(first, "S1")
         assert addedFromScene() == {"first": "S1", "second": "S2"}
 
-    def test_referenceComesBeforeTheName(self):
+    def test_reference_comes_before_the_name(self):
         first, second = makeVolume("first"), makeVolume("second")
         addReferenced(second, "first_seg")
         assert addedFromScene() == {first.GetName(): None, "second": "first_seg"}
 
-    def test_whatWasDrawnOnOneVolumeIsNoOtherOnes(self):
+    def test_what_was_drawn_on_one_volume_is_no_other_ones(self):
         makeVolume("first")
         second = makeVolume("second")
         addReferenced(second, "of an expert")
         addReferenced(second, "first_seg", {"scar": heartLabels() == 1})
         assert addedFromScene() == {"first": None, "second": "of an expert"}
 
-    def test_theOneWithMostStructuresOfSeveral(self):
+    def test_the_one_with_most_structures_of_several(self):
         volume = makeVolume("volume")
         addReferenced(volume, "scar", {"Segment_1": heartLabels() == 1})
         addReferenced(volume, "heart")
         assert addedFromScene() == {"volume": "heart"}
 
-    def test_byFolder(self):
+    def test_by_folder(self):
         volume, node = makeVolume("volume"), addLoose("drawn elsewhere")
         makeFolder("patient001", [volume, node])
         assert addedFromScene() == {"volume": "drawn elsewhere"}
 
-    def test_folderWithSeveralVolumesTellsNothing(self):
+    def test_folder_with_several_volumes_tells_nothing(self):
         makeFolder("patient001", [makeVolume("ED"), makeVolume("ES"), addLoose("somewhere")])
         assert addedFromScene() == {"ED": None, "ES": None}
 
-    def test_topOfTheSceneIsNoFolder(self):
+    def test_top_of_the_scene_is_no_folder(self):
         makeVolume("volume")
         addLoose("somewhere")
         assert addedFromScene() == {"volume": None}
 
     @pytest.mark.parametrize("name", ["patient001 ED", "patient001_ED_gt", "patient001_ED-label", "Patient001_ED_seg"])
-    def test_byName(self, name):
+    def test_by_name(self, name):
         makeVolume("patient001_ED")
         makeVolume("patient001_ES")
         addLoose(name)
         assert addedFromScene() == {"patient001_ED": name, "patient001_ES": None}
 
-    def test_labelMap(self):
+    def test_label_map(self):
         makeVolume("patient001_ED")
         slicer.util.addVolumeFromArray(
             heartLabels(), obliqueMatrix(0), name="patient001_ED_gt", nodeClassName="vtkMRMLLabelMapVolumeNode"
         )
         assert addedFromScene() == {"patient001_ED": "patient001_ED_gt"}
 
-    def test_resultsOfOursAreNoLabelsAndNoImages(self):
+    def test_results_of_ours_are_no_labels_and_no_images(self):
         volume = makeVolume("volume")
         for node in (addReferenced(volume, "volume SemiCardiacSeg"), makeVolume("volume confidence")):
             node.SetAttribute(RESULT_ATTRIBUTE, "1")
         assert addedFromScene() == {"volume": None}
 
-    def test_cineIsTakenAsASequence(self):
+    def test_cine_is_taken_as_a_sequence(self):
         addCine("cine", frames=4)
         makeVolume("volume")
         rows = makeDataSet().addScene()
         assert [(row.name, row.kind, row.count) for row in rows] == [("volume", "volume", 1), ("cine", "sequence", 4)]
 
-    def test_whatIsNoImageIsLeftOut(self, scene, caplog):
+    def test_what_is_no_image_is_left_out(self, scene, caplog):
         slicer.util.addVolumeFromArray(np.zeros((2, 3, 4, 7)), name="rgb", nodeClassName="vtkMRMLVectorVolumeNode")
         scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
         hidden = makeVolume("hidden")
@@ -154,7 +154,7 @@ class TestAddScene:
         assert "'rgb' holds" in caplog.text
         assert "'empty' has no image data" in caplog.text
 
-    def test_secondTimeAddsWhatIsNew(self):
+    def test_second_time_adds_what_is_new(self):
         dataSet = makeDataSet()
         addReferenced(makeVolume("first"), "S1")
         addCine("cine")
@@ -164,7 +164,7 @@ class TestAddScene:
         assert [row.name for row in dataSet.addScene()] == ["second"]
         assert len(dataSet.rows()) == 3
 
-    def test_choicesStayAsTheyAre(self):
+    def test_choices_stay_as_they_are(self):
         dataSet = makeDataSet()
         addReferenced(makeVolume("volume"), "S1")
         (row,) = dataSet.addScene()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from semicardiac.jobs import load_job  # noqa: E402
 from semicardiac.labels import get_label_set  # noqa: E402
 from semicardiac.volumes import read_series, stem  # noqa: E402
 from SemiCardiacSegLib import sequences  # noqa: E402
-from SemiCardiacSegLib.segment import Options, createSegmentJob, loadResults, readResults  # noqa: E402
+from SemiCardiacSegLib.segment import Options, createSegmentJob, discard, loadResults, readResults  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")
@@ -270,6 +271,28 @@ class TestSavedScene:
         volume = slicer.mrmlScene.GetNodeByID(volumeId)
         expected = placesOf(fileOf(folder, "segmentation"), MATRIX)
         assert placesOf(labelsOf(node, volume), matrixOf(volume)) == expected
+
+
+class TestDiscard:
+    def test_a_temporary_job_is_deleted_and_its_results_stay(self, model):
+        volume = heartVolume()
+        folder = segmented(model, volume)
+        (node,) = loadResults(folder)
+        before = labelsOf(node, volume)
+        assert folder.parent == Path(slicer.app.temporaryPath)
+        discard(folder)
+        assert not folder.exists()
+        assert np.array_equal(labelsOf(node, volume), before)
+
+    def test_what_somebody_chose_or_copied_stays(self, model, tmp_path):
+        chosen = createSegmentJob(tmp_path / "chosen", model, heartVolume(), PLAIN)
+        temporary = createSegmentJob(None, model, heartVolume(), PLAIN)
+        copy = Path(shutil.copytree(temporary, tmp_path / "copy"))
+        for folder in (chosen, copy, tmp_path, tmp_path / "nowhere"):
+            discard(folder)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["chosen", "copy"]
+        assert (copy / "job.json").exists()
+        assert (chosen / "job.json").exists()
 
 
 class TestTrouble:

@@ -53,62 +53,62 @@ def guessed(node, labelSet=ACDC) -> dict[str, str]:
         *((name, "RV cavity") for name in ("RV", "RV cavity", "right ventricle", "Right-Ventricle", "RV blood pool")),
     ],
 )
-def test_namesThatPeopleUse(name, structure):
+def test_names_that_people_use(name, structure):
     assert guessed(segments(name)) == {name: structure}
 
 
 @pytest.mark.parametrize("name", ["Segment_1", "1", "lung", "epi", "ventricle", "heart", ""])
-def test_namesThatTellNothing(name):
+def test_names_that_tell_nothing(name):
     assert guessed(segments(name)) == {}
 
 
-def test_orderDoesNotCount():
+def test_order_does_not_count():
     names = ["RV", "MYO", "LV"]
     assert guessed(segments(*names)) == guessed(segments(*reversed(names)))
 
 
-def test_codeTellsWhatTheNameDoesNot():
+def test_code_tells_what_the_name_does_not():
     assert guessed(segments(("Segment_1", LEFT_VENTRICLE), ("Segment_2", RIGHT_VENTRICLE))) == {
         "Segment_1": "LV cavity",
         "Segment_2": "RV cavity",
     }
 
 
-def test_nameAndCodeThatDisagree():
+def test_name_and_code_that_disagree():
     """Slicer's own terminologies have no myocardium, so that people choose the left ventricle for it."""
     node = segments(("LV wall", LEFT_VENTRICLE), ("LV", LEFT_VENTRICLE))
     assert guessed(node) == {"LV": "LV cavity"}
 
 
-def test_codeOfSomethingElseDoesNotHideTheName():
+def test_code_of_something_else_does_not_hide_the_name():
     assert guessed(segments(("RV", LIVER))) == {"RV": "RV cavity"}
 
 
-def test_twoThatAreTheSame():
+def test_two_that_are_the_same():
     assert guessed(segments("LV", "left ventricle", "RV")) == {"RV": "RV cavity"}
 
 
-def test_nameAndCodeCountMoreThanOneOfThem():
+def test_name_and_code_count_more_than_one_of_them():
     node = segments(("LV", LEFT_VENTRICLE), ("Segment_2", LEFT_VENTRICLE), "endo")
     assert guessed(node) == {"LV": "LV cavity"}
 
 
-def test_nameOfTheStructureCountsMoreThanAnotherName():
+def test_name_of_the_structure_counts_more_than_another_name():
     assert guessed(segments("LV", "LV cavity")) == {"LV cavity": "LV cavity"}
 
 
-def test_whatWasSegmentedByUs():
+def test_what_was_segmented_by_us():
     node = newSegmentation("result", makeVolume(), heartLabels(), ACDC)
     assert guessMapping(node, ACDC) == {structure.key: structure.name for structure in ACDC.structures}
 
 
-def test_anotherLabelSet():
+def test_another_label_set():
     node = segments("LA", "right atrium", "Ascending aorta", "PA", "LV", "Myo", "RV")
     assert sorted(guessed(node, MMWHS).values()) == sorted(MMWHS.names)
     assert guessed(segments("LA", "RV")) == {"RV": "RV cavity"}
 
 
-def test_labelSetWithoutCodesAndRoles():
+def test_label_set_without_codes_and_roles():
     """As one from an nnU-Net data set; the code that all its structures have by default tells nothing."""
     structures = [{"name": "LV", "source_values": [1]}, {"name": "Scar", "source_values": [2]}]
     two = LabelSet.model_validate({"name": "two", "structures": structures})
@@ -117,12 +117,12 @@ def test_labelSetWithoutCodesAndRoles():
     assert guessed(segments("Segment_1"), one) == {}
 
 
-def test_whatIsLeft():
+def test_what_is_left():
     node = segments("LV", "lung", "RV")
     mapping = guessMapping(node, ACDC)
     assert unmapped(node, mapping) == ["lung"]
     assert missing(node, mapping, ACDC) == ["LV myocardium"]
 
 
-def test_mappingOfSegmentsThatAreGone():
+def test_mapping_of_segments_that_are_gone():
     assert missing(segments("LV"), {"gone": "LV cavity"}, ACDC) == ACDC.names

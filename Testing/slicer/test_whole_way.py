@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def test_sample_data_train_segment_measure_accept(scene, monkeypatch, tmp_path):
     np.testing.assert_allclose(matrixOf(maps[0]), matrixOf(volume), atol=1e-9)
 
     labels = read_series(readResults(job.folder)[1].files["segmentation"])
+    logic.discardResults(job)
     table = logic.volumesTable(cineSegmentation)
     for column, label in (("RV cavity (ml)", 1), ("LV myocardium (ml)", 2), ("LV cavity (ml)", 3)):
         expected = [np.count_nonzero(each.array == label) * each.voxel_ml for each in labels]
@@ -59,6 +61,10 @@ def test_sample_data_train_segment_measure_accept(scene, monkeypatch, tmp_path):
     comparison = logic.compare(rows[2].segmentationNode, rows[2].segmentationNode, volume)
     with open(logic.saveTable(comparison, tmp_path / "comparison.csv"), encoding="utf-8", newline="") as file:
         assert [float(row["Dice"]) for row in csv.DictReader(file)] == [1.0, 1.0, 1.0]
+
+    again = logic.segment(model, volume, device="cpu", flips=False)
+    assert again.GetName() == f"{volume.GetName()} SemiCardiacSeg 2"
+    assert not list(Path(slicer.app.temporaryPath).glob("SemiCardiacSeg-*")), "copies of the volumes stay on the disk"
 
     numbers = logic.clinicalNumbers([row.segmentationNode for row in rows[:2]])
     assert (numbers["edFrame"], numbers["esFrame"]) == (0, 1)
