@@ -423,7 +423,7 @@ class TestRealEngine:
     @pytest.mark.slow
     def test_a_training_stops_leaves_no_process_and_goes_on_to_its_end(self, tmp_path: Path, asLauncher):
         asLauncher(f'sleep 300 & echo $! >> \'{tmp_path}/pids\'; "$PYTHON" "$@"')
-        folder = trainingJob(tmp_path / "Hérz 心", minutes=0.15)
+        folder = trainingJob(tmp_path / "Hérz 心", steps=400, warmup=1.0)
         started = Job.start(folder)
         events = []
 
