@@ -54,7 +54,11 @@ class TestBadFiles:
             read_volume(tmp_path / "a.nii.gz")
 
     @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha", "a.seg.nrrd"])
-    @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", gzip.compress(b"no volume"), bytes(400)])
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"<html>not found</html>", gzip.compress(b"no volume"), bytes(400)],
+        ids=["empty", "page", "archive", "zeros"],
+    )
     def test_not_a_volume(self, tmp_path, name, content):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match="damaged, cut short or not what its name says"):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import engine_environment
+from helpers import engine_environment
 from helpers_engine import same_weights, stop_after
 from helpers_training import STEPS, config_of, events, history, run, weights
 from semicardiac.cases import Case
