@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import qt
@@ -11,6 +12,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from .dataset import DataSet
+from .i18n import tr as _
 from .logic import SemiCardiacSegLogic
 from .panels.data import DataPanel
 from .panels.improve import ImprovePanel
@@ -49,6 +51,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.problems: list[Problem] = []
         self.unreadable = ""
+        self._wrapped = None
         self._guiTag: int | None = None
         self._dataSet = None
         self._updating = False
@@ -144,11 +147,14 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connects the controls to the parameter node of the scene."""
         self.disconnectParameters()
         node = self.logic.parameterNode()
-        self.parameters = Parameters(node)
-        if str(self.parameters.folder) in ("", "."):
-            self.parameters.folder = self.train.folder()
         named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
         named.pop(None, None)
+        # Each wrapper observes the node for good: a new one at every visit would never go.
+        if self._wrapped is None or self._wrapped.parameterNode is not node:
+            self._wrapped = self._wrap(node, named)
+        self.parameters = self._wrapped
+        if str(self.parameters.folder) in ("", "."):
+            self.parameters.folder = self.train.folder()
         # Not connectGui: that of some versions does not return the tag by which to disconnect.
         self._guiTag = self.parameters.connectParametersToGui(named)
         self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onChange)
@@ -162,6 +168,18 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters.disconnectGui(self._guiTag)
         self.parameters = self._guiTag = None
 
+    def _wrap(self, node, names: Iterable[str]) -> Parameters:
+        """The settings in a parameter node; those that another version has saved in another way are reset."""
+        try:
+            return Parameters(node)
+        except (ValueError, TypeError):
+            for name in names:
+                node.UnsetParameter(name)
+                node.RemoveNodeReferenceIDs(name)
+            text = _("Another version of SemiCardiacSeg has saved this scene: the settings were reset, not the cases.")
+            self.setupLine.say(text, "warning")
+            return Parameters(node)
+
     def update(self) -> None:
         """Shows what is, in all sections; while the user is in another module, nothing."""
         if self._updating or self.parameters is None:
@@ -171,7 +189,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._updateTimer.stop()  # what was to be shown is shown now
             self._lookThrough()
             for name in SECTIONS:
-                getattr(self.ui, f"{name}Section").setEnabled(self.ready)
+                getattr(self.ui, f"{name}Section").setEnabled(self.ready and not self.data.drawing)
             for each in self.panels:
                 each.update()
         finally:
@@ -210,9 +228,11 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onStartClose(self, caller, event) -> None:
         self.disconnectParameters()
+        self._wrapped = None  # a new one writes the defaults into the emptied node
         for each in self.panels:
             each.forget()
 
     def _onNewScene(self, caller, event) -> None:
+        self._wrapped = None
         if self.parent.isEntered:
             self.connectParameters()

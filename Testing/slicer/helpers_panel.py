@@ -46,6 +46,17 @@ def line(widget, name: str) -> str:
     return document.toPlainText().replace("\ufffc", "").strip()
 
 
+def answerSaveDialog(monkeypatch, path) -> None:
+    """Has the next dialogs for a file to write answered with a path."""
+    import qt
+
+    def accept(dialog):
+        dialog.selectFile(str(path))
+        return True
+
+    monkeypatch.setattr(qt.QFileDialog, "exec_", accept)
+
+
 def photograph(widget, name: str) -> None:
     """Leaves pictures of the panel, light and dark, where the environment variable SEMICARDIAC_PICTURES says."""
     if not PICTURES:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import qt
 import slicer
 
+from .. import engine
 from ..i18n import tr as _
+from ..nodes import addVolume, uniqueName
 from ..rows import ROLES
 from ..scene_cases import findSequences
+from ..segment import nothingHalfMade
+from ..segmentations import newSegmentation
 from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
@@ -23,6 +27,9 @@ class DataPanel(Panel):
 
     message = "dataMessage"
 
+    drawing = False
+    """Whether sample data are being made."""
+
     def setup(self) -> None:
         ui = self.ui
         self._keys: list[str] = []
@@ -31,11 +38,12 @@ class DataPanel(Panel):
         self._menu = None
         self._dialog = None
         self._unreadable = ""
+        self._fromFiles: dict[str, tuple] = {}
         for button in (ui.addSceneButton, ui.addFilesButton, ui.addFolderButton, ui.addSequenceButton):
             button.setIcon(qt.QIcon(str(words.ICONS / "add.svg")))
         self.onClick(ui.addSceneButton, self._onAddScene)
-        self.onClick(ui.addFilesButton, self._onAddFiles)
-        self.onClick(ui.addFolderButton, self._onAddFolder)
+        self.onClick(ui.addFilesButton, self._onAddFiles, wait=False)
+        self.onClick(ui.addFolderButton, self._onAddFolder, wait=False)
         self.onClick(ui.addSequenceButton, self._onAddSequence)
         self.onClick(ui.removeButton, self._onRemove)
         self.onClick(ui.sampleDataButton, self._onSampleData)
@@ -76,6 +84,7 @@ class DataPanel(Panel):
         self._onSelection()
 
     def forget(self) -> None:
+        self._fromFiles = {}
         if self._dialog is not None:
             self._dialog.reject()
 
@@ -204,10 +213,30 @@ class DataPanel(Panel):
             display.showVolume(row.volumeNode, row.segmentationNode)
         elif row.sequenceNode is not None:
             display.showSequence(row.sequenceNode)
-        elif row.kind == "file" and row.imagePath is not None:
-            display.showVolume(slicer.util.loadVolume(str(row.imagePath)))
+        elif row.kind == "file":
+            display.showVolume(*self._loaded(row))
         else:
             self.say(_("{name} cannot be shown: add its files to the scene first.").format(name=row.name))
+
+    def _loaded(self, row) -> tuple:
+        """The volume of a file and the segmentation with its labels, None without labels; loaded once."""
+        known = self._fromFiles.get(row.key)
+        if known is not None and all(node is None or slicer.mrmlScene.IsNodePresent(node) for node in known):
+            return known
+        engine.addToPath()
+        from semicardiac.cases import Case, load_image, load_labels
+
+        # As the labels are only looked at, whatever role the case has.
+        case = Case.model_validate({**self.dataSet.files(row.key)[0], "role": "labeled"})
+        with nothingHalfMade():
+            image, segmentationNode = load_image(case), None
+            volumeNode = addVolume(image.array, image.ijk_to_ras, uniqueName(row.name))
+            if case.labels is not None:
+                labelSet = self.dataSet.labelSet()
+                title = _("{name} segmentation").format(name=volumeNode.GetName())
+                segmentationNode = newSegmentation(title, volumeNode, load_labels(case, labelSet).array, labelSet)
+        self._fromFiles[row.key] = volumeNode, segmentationNode
+        return self._fromFiles[row.key]
 
     # ----- mending
 
@@ -312,8 +341,18 @@ class DataPanel(Panel):
             self._popup([(node.GetName(), lambda node=node: self.dataSet.addSequence(node)) for node in nodes])
 
     def _onSampleData(self) -> None:
-        self.logic.addSampleData()
-        self.parameters.minutes = 2
+        self.say(_("Drawing phantom hearts…"), "running")
+        self.drawing = True  # Slicer stays usable for half a minute: nothing else must begin
+        self.widget.update()
+        try:
+            first = self.logic.addSampleData()[0]
+        finally:
+            self.drawing = False
+        for cine in findSequences()[-1:]:
+            display.chooseBrowser(cine)
+        display.showVolume(first.volumeNode, first.segmentationNode)
+        if self.parameters is not None:  # None if the user has gone to another module
+            self.parameters.minutes = 2
         self.say(_("Sample data are in the table. Open the next section and click Train: two minutes are enough."))
         self.ui.trainSection.collapsed = False
 

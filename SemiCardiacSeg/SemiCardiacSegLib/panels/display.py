@@ -5,15 +5,32 @@ from __future__ import annotations
 import slicer
 
 from .. import sequences
+from ..plots import PlotLayout
+from ..segmentations import isLabelMap
+
+MAP_OPACITY = 0.4
+"""Of a map over the image, so that both are seen."""
 
 
-def showVolume(volumeNode, segmentationNode=None) -> None:
-    """Shows a volume in the slice views, with one segmentation and no other; does nothing without views."""
+def showVolume(volumeNode, labelsNode=None, mapNode=None) -> None:
+    """Shows a volume in the slice views; does nothing without views.
+
+    Args:
+        volumeNode: What to show.
+        labelsNode: The segmentation or label map to show with it, and no other.
+        mapNode: A volume of numbers to lay over it.
+    """
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         if node.GetDisplayNode() is not None:
-            node.GetDisplayNode().SetVisibility(node is segmentationNode)
+            node.GetDisplayNode().SetVisibility(node is labelsNode)
     if slicer.app.layoutManager() is not None and volumeNode is not None:
-        slicer.util.setSliceViewerLayers(background=volumeNode, label=None, foreground=None, fit=True)
+        slicer.util.setSliceViewerLayers(
+            background=volumeNode,
+            label=labelsNode if labelsNode is not None and isLabelMap(labelsNode) else None,
+            foreground=mapNode,
+            foregroundOpacity=None if mapNode is None else MAP_OPACITY,
+            fit=True,
+        )
 
 
 def volumeOf(segmentationNode):
@@ -21,17 +38,37 @@ def volumeOf(segmentationNode):
     return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
 
 
+def shownNode(node):
+    """What the views can show of a node: itself, or the current frame of a sequence, None where no browser shows it."""
+    return sequences.shownBy(node) if node.IsA("vtkMRMLSequenceNode") else node
+
+
+def chooseBrowser(node) -> None:
+    """Lets the toolbar for sequences step through the frames of a node, if it is a sequence."""
+    browser = sequences.browserOf(node) if node.IsA("vtkMRMLSequenceNode") else None
+    if browser is not None and hasattr(slicer.modules.sequences, "showSequenceBrowser"):  # not without a GUI
+        slicer.modules.sequences.showSequenceBrowser(browser)
+
+
 def showSequence(sequenceNode) -> None:
-    """Shows the current frame of a sequence."""
-    if (shownNode := sequences.shownBy(sequenceNode)) is not None:
-        showVolume(shownNode)
+    """Shows the current frame of a sequence, and lets the toolbar step through it."""
+    chooseBrowser(sequenceNode)
+    if (volumeNode := shownNode(sequenceNode)) is not None:
+        showVolume(volumeNode)
 
 
-def showTable(tableNode) -> None:
-    """Shows a table in a layout with a table view; does nothing without views."""
-    if slicer.app.layoutManager() is None:
-        return
-    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActiveTableID(tableNode.GetID())
-    slicer.app.applicationLogic().PropagateTableSelection()
+class TableLayout(PlotLayout):
+    """Shows tables, and gives the user's layout back. Does nothing where there are no views."""
+
+    def show(self, tableNode) -> None:
+        """Shows a table, in a layout with a table view."""
+        if slicer.app.layoutManager() is None:
+            return
+        layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        arrangement = layout.GetViewArrangement()
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        selection.SetActiveTableID(tableNode.GetID())
+        slicer.app.applicationLogic().PropagateTableSelection()
+        if layout.GetViewArrangement() != arrangement:
+            self._before, self._ours = arrangement, layout.GetViewArrangement()

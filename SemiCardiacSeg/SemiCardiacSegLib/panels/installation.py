@@ -21,7 +21,7 @@ class SetupPanel(Panel):
         self.work = None
         self._installing = False
         self._device = ""
-        self.onClick(self.ui.setupButton, self._onSetup)
+        self.onClick(self.ui.setupButton, self._onSetup, wait=False)
         self.check()
 
     @property

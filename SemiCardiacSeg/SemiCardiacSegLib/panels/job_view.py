@@ -25,9 +25,11 @@ class JobView:
         status: The widget that holds the others; hidden while there is no job.
         bar: The progress bar.
         line: The label that tells the state.
+        resumable: Whether the panel can go on with a job that was stopped.
     """
 
-    def __init__(self, status, bar, line) -> None:
+    def __init__(self, status, bar, line, *, resumable: bool = False) -> None:
+        self._resumable = resumable
         self._status, self._bar, self._line = status, bar, line
         self.job = None
         self._running = False
@@ -103,7 +105,9 @@ class JobView:
         if state == "stopping":
             return _("Stopping: what was done is being saved")
         if state == "stopped":
-            return _("Stopped; nothing is lost. It can be resumed.")
+            if self._resumable:
+                return _("Stopped; nothing is lost. It can be resumed.")
+            return _("Stopped. Started again, it begins from the first case.")
         if state == "done":
             return _("Finished in {time}").format(time=words.duration(self._took or 0))
         return words.failure(self.job.failure or {"what": _("The job ended without a word")})

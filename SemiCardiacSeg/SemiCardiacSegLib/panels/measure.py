@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from html import escape
+from pathlib import Path
 
-import qt
 import slicer
 
+from .. import sequences
 from ..i18n import tr as _
 from ..plots import PlotLayout, volumeTimeChart
 from ..problems import contentState
 from . import display, words
-from .panel import Panel, showLine
+from .panel import Panel, fileToSave, showLine
 
 
 class MeasurePanel(Panel):
@@ -25,11 +26,13 @@ class MeasurePanel(Panel):
         self._selection: tuple = ()
         self._made: dict[str, tuple[str, list]] = {}
         self._last = ""
-        self.layout = PlotLayout()
+        self._layouts = {"tableButton": display.TableLayout(), "curveButton": PlotLayout()}
         self.onClick(self.ui.measureButton, self._onMeasure)
-        self.onClick(self.ui.tableButton, self._onTable)
-        self.onClick(self.ui.curveButton, self._onCurve)
-        self.onClick(self.ui.csvButton, self._onSave)
+        self.ui.tableButton.connect("toggled(bool)", lambda on: self._onToggled("tableButton", on, self._volumes))
+        self.ui.curveButton.connect("toggled(bool)", lambda on: self._onToggled("curveButton", on, self._curve))
+        self.onClick(self.ui.edButton, lambda: self._onPhase(0))
+        self.onClick(self.ui.esButton, lambda: self._onPhase(1))
+        self.onClick(self.ui.csvButton, self._onSave, wait=False)
         self.onClick(self.ui.compareButton, self._onCompare)
         showLine(self.ui.numbersText, "")
 
@@ -45,6 +48,10 @@ class MeasurePanel(Panel):
         self.enable(self.ui.measureButton, why, self.ui.measureWhy)
         self.enable(self.ui.curveButton, why or ("" if sequence else _("A curve needs the segmentations of a cine.")))
         self.enable(self.ui.tableButton, why)
+        shown = sequence and sequences.browserOf(measured) is not None
+        noFrame = _("Choose the segmentations of a cine, whose frames a sequence browser shows.")
+        for button in (self.ui.edButton, self.ui.esButton):
+            self.enable(button, why or ("" if shown else noFrame))
         none = _("Measure or compare first: there is no table yet.")
         self.enable(self.ui.csvButton, "" if self._node(self._last) else none)
         self.ui.otherPhaseSelector.setEnabled(measured is not None and not sequence)
@@ -57,10 +64,13 @@ class MeasurePanel(Panel):
 
     def forget(self) -> None:
         self._clear()
-        self.layout.restore()
+
+    def cleanup(self) -> None:
+        self._release()
 
     def _clear(self) -> None:
         """Forgets what was measured; its nodes stay in the scene."""
+        self._release()
         self._selection, self._made, self._last = (), {}, ""
         showLine(self.ui.numbersText, "")
 
@@ -71,8 +81,17 @@ class MeasurePanel(Panel):
             return parameters.measured
         return [node for node in (parameters.measured, parameters.otherPhase) if node is not None]
 
+    def _nodes(self) -> list:
+        """The segmentations of the selection, those of all frames."""
+        inputs = self._inputs()
+        return (
+            inputs
+            if isinstance(inputs, list)
+            else list(map(inputs.GetNthDataNode, range(inputs.GetNumberOfDataNodes())))
+        )
+
     def _node(self, kind: str):
-        """What was made of the selection last, if it is still there: `volumes`, `comparison` or `chart`."""
+        """What was made of the selection last, if it is still there: `volumes`, `clinical`, `comparison` or `chart`."""
         nodeId, _state = self._made.get(kind, ("", []))
         return slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None
 
@@ -85,9 +104,7 @@ class MeasurePanel(Panel):
 
     def _volumes(self):
         """The table with the volumes of the selection."""
-        inputs = self._inputs()
-        nodes = inputs if isinstance(inputs, list) else map(inputs.GetNthDataNode, range(inputs.GetNumberOfDataNodes()))
-        table = self._once("volumes", nodes, lambda: self.logic.volumesTable(inputs))
+        table = self._once("volumes", self._nodes(), lambda: self.logic.volumesTable(self._inputs()))
         self._last = "volumes"
         return table
 
@@ -99,6 +116,7 @@ class MeasurePanel(Panel):
         if isCine or len(inputs) > 1:
             try:
                 numbers = self.logic.clinicalNumbers(inputs)
+                self._once("clinical", self._nodes(), lambda: self.logic.clinicalTable(inputs))
             except ValueError as error:  # the volumes are there all the same
                 more = _("The table has the volumes of all frames.") if isCine else ""
                 self.say(f"{error} {more}".strip())
@@ -107,12 +125,38 @@ class MeasurePanel(Panel):
         else:
             self._show(_numbers(numbers, inputs) if numbers else _htmlTable(table))
 
-    def _onTable(self) -> None:
-        display.showTable(self._volumes())
-
-    def _onCurve(self) -> None:
+    def _curve(self):
+        """The chart of the volumes over the heart cycle."""
         table = self._volumes()
-        self.layout.show(self._once("chart", [table], lambda: volumeTimeChart(table, self.dataSet.labelSet())))
+        return self._once("chart", [table], lambda: volumeTimeChart(table, self.dataSet.labelSet()))
+
+    def _onToggled(self, name: str, on: bool, make: Callable) -> None:
+        """Shows what `make` makes while a button is down, and the user's layout again when it is up."""
+        if not on:
+            self._layouts[name].restore()
+            return
+        self._release(but=name)
+        isShown = False
+        with self.attempt():
+            self._layouts[name].show(make())
+            isShown = True
+        if not isShown:
+            self._release()
+
+    def _release(self, but: str = "") -> None:
+        """Takes up the buttons that show another layout, but for one."""
+        for name in self._layouts:
+            if name != but:
+                getattr(self.ui, name).setChecked(False)
+
+    def _onPhase(self, which: int) -> None:
+        """Makes the frame that the views show end diastole (0) or end systole (1), and measures anew."""
+        sequence = self.parameters.measured
+        phases = list(sequences.phases(sequence))
+        phases[which] = sequences.browserOf(sequence).GetSelectedItemNumber()
+        self.logic.setPhases(sequence, *phases)
+        self._made.pop("clinical", None)
+        self._onMeasure()
 
     def _onCompare(self) -> None:
         measured, reference = self.parameters.measured, self.parameters.reference
@@ -130,11 +174,19 @@ class MeasurePanel(Panel):
 
     def _onSave(self) -> None:
         table = self._node(self._last)
-        name = f"{table.GetName()}.csv"
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save table"), name, "CSV (*.csv)")
+        path = fileToSave(_("Save table"), table.GetName(), "CSV", ".csv")
         if path:
-            saved = self.logic.saveTable(table, path)
-            self.say(_("Saved: {path}").format(path=saved), "ready")
+            saved = [self.logic.saveTable(table, path)]
+            if (clinical := self._clinical()) is not None:
+                beside = Path(path).with_name(f"{Path(path).stem}-clinical.csv")
+                saved.append(self.logic.saveTable(clinical, beside))
+            self.say(_("Saved: {path}").format(path=", ".join(map(str, saved))), "ready")
+
+    def _clinical(self):
+        """The table of the clinical numbers, if the volumes that were shown last gave some; else None."""
+        if self._last != "volumes" or self._node("clinical") is None:
+            return None
+        return self._node("clinical") if self._made["clinical"][1] == self._made["volumes"][1] else None
 
 
 def _numbers(numbers: dict, inputs) -> str:

@@ -9,7 +9,10 @@ import slicer
 
 from ..i18n import tr as _
 from . import words
-from .panel import Panel, showLine
+from .panel import Panel, fileToSave, showLine
+
+OTHER_FOLDER, OTHER_FILE = "other folder", "other file"
+"""Entries of the list to segment with that ask for a model elsewhere."""
 
 
 class ModelsPanel(Panel):
@@ -21,9 +24,10 @@ class ModelsPanel(Panel):
         self._models: list = []
         self._folder: Path | None = None
         self._choose: Path | None = None
-        self.onClick(self.ui.importButton, self._onImport)
-        self.onClick(self.ui.exportButton, self._onExport)
-        self.onClick(self.ui.deleteButton, self._onDelete)
+        self._elsewhere: list[Path] = []
+        self.onClick(self.ui.importButton, self._onImport, wait=False)
+        self.onClick(self.ui.exportButton, self._onExport, wait=False)
+        self.onClick(self.ui.deleteButton, self._onDelete, wait=False)
         table = self.ui.modelTable
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.setColumnWidth(1, 50)
@@ -54,14 +58,24 @@ class ModelsPanel(Panel):
                 table.item(index, 0).setIcon(qt.QIcon(words.icon("error")))
                 table.item(index, 0).setToolTip(model.problem)
         usable = [(_inOneLine(model), str(model.path)) for model in self._models if not model.problem]
-        _fill(self.ui.modelBox, usable, str(self._choose) if self._choose else None)
+        elsewhere = [(path.name, str(path)) for path in self._elsewhere]
+        asking = [(_("Other folder…"), OTHER_FOLDER), (_("Other .zip…"), OTHER_FILE)]
+        _fill(self.ui.modelBox, [*usable, *elsewhere, *asking], str(self._choose) if self._choose else None)
+        if not usable and not elsewhere:
+            self.ui.modelBox.setCurrentIndex(-1)
         self._choose = None
         _fill(self.ui.startFromBox, [(_("a new model"), ""), *usable])
 
     def chosen(self) -> Path | None:
         """The folder of the model to segment with."""
         path = self.ui.modelBox.itemData(self.ui.modelBox.currentIndex)
-        return Path(path) if path else None
+        return Path(path) if path and path not in (OTHER_FOLDER, OTHER_FILE) else None
+
+    def take(self, path: Path) -> None:
+        """Chooses a model that lies elsewhere, for as long as Slicer runs."""
+        if path not in self._elsewhere:
+            self._elsewhere.append(path)
+        self.refresh(choose=path)
 
     def whyKept(self) -> str:
         """Why no model can be deleted now: it may be the one that is at work."""
@@ -91,9 +105,7 @@ class ModelsPanel(Panel):
 
     def _onExport(self) -> None:
         model = self._selected()
-        filters = _("Model packages") + " (*.zip)"
-        name = f"{model.name}.zip"
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export the model"), name, filters)
+        path = fileToSave(_("Export the model"), model.name, _("Model packages"), ".zip")
         if path:
             self.say(_("Saved: {path}").format(path=self.logic.exportModel(model.path, path)), "ready")
 

@@ -6,6 +6,7 @@ import logging
 from contextlib import contextmanager
 
 import qt
+import slicer
 
 from ..i18n import tr as _
 from .words import richText
@@ -59,20 +60,21 @@ class Panel:
         """Shows a line in this section; an empty one hides it."""
         showLine(getattr(self.ui, self.message), text, level)
 
-    def onClick(self, button, action) -> None:
-        """Runs `action` when a button is clicked."""
+    def onClick(self, button, action, *, wait: bool = True) -> None:
+        """Runs `action` when a button is clicked; without the hourglass if it asks the user something."""
 
         def onClicked() -> None:
-            with self.attempt():
+            with self.attempt(wait=wait):
                 action()
 
         button.connect("clicked()", onClicked)
 
     @contextmanager
-    def attempt(self):
+    def attempt(self, *, wait: bool = True):
         """For what a control does: what goes wrong is told in a line of this section, not in a dialog."""
         self.say("")
-        qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
+        if wait:
+            qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
         try:
             yield
         except (ValueError, RuntimeError, OSError) as error:
@@ -82,7 +84,8 @@ class Panel:
             text = _("This should not have happened: {error}. The Python console tells more.")
             self.say(text.format(error=f"{type(error).__name__}: {error}"), "error")
         finally:
-            qt.QApplication.restoreOverrideCursor()
+            if wait:
+                qt.QApplication.restoreOverrideCursor()
         self.widget.update()
 
     def discard(self, view) -> None:
@@ -97,6 +100,20 @@ class Panel:
         button.setToolTip(why or tip)
         if line is not None:
             showLine(line, why, "unknown")
+
+
+def fileToSave(title: str, name: str, kind: str, suffix: str) -> str:
+    """Asks for a file to write, whose name then ends as it should; an empty text if the user wants none.
+
+    The dialog does not offer to replace a file: none is ever overwritten, as whoever writes it then says.
+    """
+    dialog = qt.QFileDialog(slicer.util.mainWindow(), title, "", f"{kind} (*{suffix})")
+    dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
+    dialog.setOption(qt.QFileDialog.DontConfirmOverwrite, True)
+    dialog.selectFile(f"{name}{suffix}")
+    path = dialog.selectedFiles()[0] if dialog.exec_() else ""
+    dialog.deleteLater()
+    return path if not path or path.lower().endswith(suffix) else f"{path}{suffix}"
 
 
 def showLine(label, text: str, level: str = "info") -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import qt
+import slicer
+
 from ..i18n import tr as _
 from . import display
 from .job_view import JobView
+from .models import OTHER_FILE, OTHER_FOLDER
 from .panel import Panel
 
 
@@ -18,10 +24,13 @@ class SegmentPanel(Panel):
         self.onClick(self.ui.segmentButton, self._onSegment)
         self.ui.manageButton.connect("clicked()", self._onManage)
         self.ui.modelBox.connect("currentIndexChanged(int)", self.widget.update)
+        self.ui.modelBox.connect("activated(int)", self._onModel)
         self.ui.show3DButton.setEnabled(False)
         self._unloaded = self._loadNow = False
+        self._model: Path | None = None
 
     def update(self) -> None:
+        self._model = self.widget.models.chosen() or self._model
         running = self.view.running
         self.ui.segmentButton.setText(_("Stop") if running else _("Segment"))
         self.enable(self.ui.segmentButton, "" if running else self._whyNot(), self.ui.segmentWhy)
@@ -96,11 +105,33 @@ class SegmentPanel(Panel):
         if self.parameters is not None:
             self.parameters.measured = nodes[0]
         self.ui.measureSection.collapsed = False
-        segmentation = next((node for node in nodes if node.IsA("vtkMRMLSegmentationNode")), None)
+        self._show(nodes)
+
+    def _show(self, nodes: list) -> None:
+        """Shows the first of the new segmentations in the views, and the first map over it."""
+        display.chooseBrowser(nodes[0])
+        segmentation, *others = map(display.shownNode, nodes)
+        maps = [node for node in others if node is not None and node.IsA("vtkMRMLScalarVolumeNode")]
         if segmentation is not None:
             self.ui.show3DButton.setSegmentationNode(segmentation)
             self.ui.show3DButton.setEnabled(True)
-            display.showVolume(display.volumeOf(segmentation), segmentation)
+            display.showVolume(display.volumeOf(segmentation), segmentation, next(iter(maps), None))
+
+    def _onModel(self, index: int) -> None:
+        """Asks for the folder or the zip of a model where the list says so."""
+        kind = self.ui.modelBox.itemData(index)
+        if kind not in (OTHER_FOLDER, OTHER_FILE):
+            return
+        with self.attempt(wait=False):
+            if kind == OTHER_FOLDER:
+                path = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose a model"))
+            else:
+                filters = _("Model packages") + " (*.zip)"
+                path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Choose a model"), "", filters)
+            if path:
+                self.widget.models.take(Path(path))
+            else:
+                self.ui.modelBox.setCurrentIndex(self.ui.modelBox.findData(str(self._model)))
 
     def _onManage(self) -> None:
         self.ui.modelsSection.collapsed = False

@@ -27,14 +27,14 @@ class TrainPanel(Panel):
     message = "trainMessage"
 
     def setup(self) -> None:
-        self.view = JobView(self.ui.trainStatus, self.ui.trainProgress, self.ui.trainState)
+        self.view = JobView(self.ui.trainStatus, self.ui.trainProgress, self.ui.trainState, resumable=True)
         self.curves = TrainingCurves()
         self.layout = PlotLayout()
         self._picture: Path | None = None
         self._stage = ""
         self.onClick(self.ui.trainButton, self._onTrain)
         self.onClick(self.ui.resumeButton, self._onResume)
-        self.onClick(self.ui.discardButton, self._onDiscard)
+        self.onClick(self.ui.discardButton, self._onDiscard, wait=False)
         self.ui.curvesButton.connect("toggled(bool)", self._onCurves)
         self.ui.curvesBox.addItems([curves.title for curves in self._charts()])
         self.ui.curvesBox.connect("currentIndexChanged(int)", lambda: self._onCurves(self.ui.curvesButton.checked))

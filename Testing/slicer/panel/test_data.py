@@ -185,6 +185,89 @@ def test_a_case_gets_another_patient_phase_and_segmentation(widget, study):
     assert widget.dataSet.rows()[2].patient == "somebody else"
 
 
+def test_sample_data_are_shown_and_nothing_else_can_begin_meanwhile(widget, slicerQt, monkeypatch):
+    from qt_standin.application import addLayers
+    from SemiCardiacSegLib.sequences import newCine
+
+    layers, browsers, seen = addLayers(), [], []
+    slicerQt.modules.sequences.showSequenceBrowser = browsers.append
+
+    def addSampleData():
+        widget.update()  # as its clock would
+        seen.append((line(widget, "dataMessage"), widget.ui.dataSection.enabled, widget.ui.trainSection.enabled))
+        cine = newCine("cine", [np.zeros(SHAPE, np.int16)] * 2, np.eye(4), [0.0, 0.1])
+        browsers.append(slicerQt.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(cine))
+        volume = makeVolume("patient01")
+        row = widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
+        widget.exit()  # the user has gone to another module
+        return [row]
+
+    monkeypatch.setattr(widget.logic, "addSampleData", addSampleData)
+    widget.ui.sampleDataButton.click()
+    assert seen == [("Drawing phantom hearts…", False, False)]
+    assert "Sample data are in the table" in line(widget, "dataMessage")
+    assert layers.GetBackgroundVolumeID() == widget.dataSet.rows()[0].volumeNode.GetID()
+    assert browsers[0] is browsers[1]
+    widget.enter()
+    assert widget.ui.dataSection.enabled
+    assert widget.ui.trainSection.enabled
+
+
+def test_a_double_click_on_a_file_loads_its_frame_and_its_labels_once(widget, scene, tmp_path, slicerQt):
+    from helpers import ACDC
+    from qt_standin.application import addLayers
+    from semicardiac.volumes import Volume, write_labels, write_series
+
+    images = [np.full(SHAPE, value, np.float32) for value in (1, 2)]
+    write_series(tmp_path / "heart.nrrd", [Volume(image, np.eye(4), float(time)) for time, image in enumerate(images)])
+    write_labels(tmp_path / "labels.nrrd", Volume(heartLabels(), np.eye(4)), ACDC)
+    (tmp_path / "cases.csv").write_text(
+        "name,patient,image,labels,frame,phase,role\nheart,p1,heart.nrrd,labels.nrrd,1,ES,labeled\n", encoding="utf-8"
+    )
+    widget.dataSet.addPaths([tmp_path / "cases.csv"])
+    settle()
+    layers = addLayers()
+    for _click in range(2):
+        widget.ui.caseTable.cellDoubleClicked.emit(0, CASE)
+    assert line(widget, "dataMessage") == ""
+    (volume,) = slicerQt.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    (segmentation,) = slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert np.unique(slicerQt.util.arrayFromVolume(volume)) == [2]
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 3
+    assert layers.GetBackgroundVolumeID() == volume.GetID()
+    scene.RemoveNode(segmentation)
+    widget.ui.caseTable.cellDoubleClicked.emit(0, CASE)
+    assert len(slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+
+
+def test_a_label_map_is_shown_over_its_volume(widget, slicerQt):
+    from qt_standin.application import addLayers
+
+    volume = makeVolume("patient01")
+    labels = slicerQt.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "patient01 labels")
+    slicerQt.util.updateVolumeFromArray(labels, heartLabels())
+    labels.CopyOrientation(volume)
+    widget.dataSet.addVolume(volume, labels)
+    settle()
+    layers = addLayers()
+    widget.ui.caseTable.cellDoubleClicked.emit(0, CASE)
+    assert line(widget, "dataMessage") == ""
+    assert layers.GetLabelVolumeID() == labels.GetID()
+
+
+def test_no_hourglass_stands_over_a_dialog(widget, monkeypatch):
+    import qt
+
+    cursors = []
+    monkeypatch.setattr(
+        qt.QFileDialog,
+        "getExistingDirectory",
+        lambda *arguments: cursors.append(qt.QApplication.overrideCursor()) or "",
+    )
+    widget.ui.addFolderButton.click()
+    assert cursors == [None]
+
+
 def test_the_context_menu_removes_all_selected_rows(widget, study):
     import qt
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 import torch
 from helpers import ACDC, draw_heart
 from helpers_engine import model_of, tiny_config
-from helpers_panel import follow, line, photograph, settle
+from helpers_panel import answerSaveDialog, follow, line, photograph, settle
 from semicardiac.model import save_model
 from semicardiac.network import build_network
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_scene import heartLabels, makeSegmentation, makeVolume, obliqueMatrix, saveAndReload
+from helpers_scene import heartLabels, makeSegmentation, makeSequence, makeVolume, obliqueMatrix, saveAndReload
 
 MATRIX = obliqueMatrix(1, (2.0, 2.0, 8.0))
 ABOUT = {
@@ -93,6 +94,31 @@ class TestSegment:
         widget.ui.segmentSection.collapsed = widget.ui.resultsBox.collapsed = False
         photograph(widget, "segmented")
 
+    def test_a_cine_is_shown_with_its_segmentation_and_its_map(self, withModel, slicerQt):
+        from qt_standin.application import addLayers
+
+        widget, layers, browsers = withModel, addLayers(), []
+        slicerQt.modules.sequences.showSequenceBrowser = browsers.append
+        cine = makeSequence([draw_heart(seed)[0] for seed in (1, 2)], MATRIX)
+        widget.ui.inputSelector.setCurrentNode(cine)
+        widget.ui.flipsBox.checked = False
+        widget.ui.entropyBox.checked = True
+        settle()
+        widget.ui.segmentButton.click()
+        follow(widget, lambda: not widget.segmenting)
+        assert line(widget, "segmentMessage") == ""
+        result = widget.ui.measuredSelector.currentNode()
+        assert result.IsA("vtkMRMLSequenceNode")
+        browser = slicerQt.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(cine)
+        shown = browser.GetProxyNode(result)
+        assert browsers == [browser]
+        assert widget.ui.show3DButton.segmentationNode() is shown
+        assert shown.GetDisplayNode().GetVisibility() == 1
+        assert layers.GetBackgroundVolumeID() == browser.GetProxyNode(cine).GetID()
+        overlay = slicerQt.mrmlScene.GetNodeByID(layers.GetForegroundVolumeID())
+        assert overlay.GetName() == "cine SemiCardiacSeg entropy"
+        assert layers.GetForegroundOpacity() == pytest.approx(0.4)
+
     def test_a_deleted_volume_is_said_and_nothing_half_made_stays(self, withModel, slicerQt, scene):
         widget = withModel
         volume, byHand = heart("scan")
@@ -148,6 +174,37 @@ class TestSegment:
         settle()
         assert not widget.ui.segmentButton.enabled
 
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_model_elsewhere_is_chosen_and_stays_in_the_list(self, withModel, monkeypatch, tmp_path, packed):
+        import qt
+
+        widget, box = withModel, withModel.ui.modelBox
+        ours = widget.models.chosen()
+        path = tmp_path / "elsewhere"
+        ours.rename(path)
+        if packed:
+            path = widget.logic.exportModel(path, tmp_path / "shared.zip")
+        widget.models.refresh()
+        assert widget.models.chosen() is None
+        dialog = "getOpenFileName" if packed else "getExistingDirectory"
+        monkeypatch.setattr(qt.QFileDialog, dialog, lambda *arguments: str(path))
+        box.setCurrentIndex(box.findText("Other .zip…" if packed else "Other folder…"))
+        box.activated.emit(box.currentIndex)
+        assert widget.models.chosen() == path
+        widget.models.refresh()
+        assert widget.models.chosen() == path
+        assert "no model yet" not in line(widget, "segmentWhy")
+
+    def test_no_other_model_keeps_the_chosen_one(self, withModel, monkeypatch):
+        import qt
+
+        widget, box = withModel, withModel.ui.modelBox
+        ours = widget.models.chosen()
+        monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: "")
+        box.setCurrentIndex(box.findText("Other folder…"))
+        box.activated.emit(box.currentIndex)
+        assert widget.models.chosen() == ours
+
     def test_manage_opens_the_models(self, widget):
         widget.ui.manageButton.click()
         assert not widget.ui.modelsSection.collapsed
@@ -181,9 +238,14 @@ class TestMeasure:
         widget.ui.measureSection.collapsed = False
         photograph(widget, "measure")
         settle()
-        monkeypatch.setattr(slicerQt.qt.QFileDialog, "getSaveFileName", lambda *arguments: str(tmp_path / "a.csv"))
+        answerSaveDialog(monkeypatch, tmp_path / "a")  # the suffix is added
         widget.ui.csvButton.click()
         assert (tmp_path / "a.csv").read_text(encoding="utf-8").count("heart") == 2
+        clinical = (tmp_path / "a-clinical.csv").read_text(encoding="utf-8")
+        rows = {row["measure"]: row for row in csv.DictReader(clinical.splitlines())}
+        assert float(rows["LV end-diastolic volume"]["value"]) == pytest.approx(edv)
+        assert float(rows["LV end-systolic volume"]["value"]) == pytest.approx(esv)
+        assert rows["LV end-systolic volume"]["unit"] == "ml"
         widget.ui.csvButton.click()
         assert "is there already" in line(widget, "measureMessage")
 
@@ -193,7 +255,7 @@ class TestMeasure:
         (volume, a), (_other, b) = heart("A"), heart("B", 2)
         tables = lambda: [node.GetName() for node in slicerQt.util.getNodesByClass("vtkMRMLTableNode")]  # noqa: E731
         opened = []
-        monkeypatch.setattr(display, "showTable", lambda table: opened.append(table.GetName()))
+        monkeypatch.setattr(display.TableLayout, "show", lambda layout, table: opened.append(table.GetName()))
         widget.ui.measuredSelector.setCurrentNode(a)
         settle()
         widget.ui.measureButton.click()
@@ -213,8 +275,9 @@ class TestMeasure:
         assert not widget.ui.csvButton.enabled
         widget.ui.tableButton.click()
         assert opened[2] == "B by hand volumes"
-        monkeypatch.setattr(slicerQt.qt.QFileDialog, "getSaveFileName", lambda *arguments: str(tmp_path / "b.csv"))
+        answerSaveDialog(monkeypatch, tmp_path / "b.csv")
         widget.ui.csvButton.click()
+        assert not (tmp_path / "b-clinical.csv").exists()
         assert "B by hand" in (tmp_path / "b.csv").read_text(encoding="utf-8")
         draw(b, volume)
         widget.ui.measureButton.click()  # what was edited since is measured anew
@@ -275,7 +338,11 @@ class TestMeasure:
         assert line(widget, "measureMessage") == ""
         assert line(widget, "numbersText").count("1.00") == 3  # Dice
 
-    def test_a_cine_gives_a_curve(self, widget, slicerQt):
+    def test_a_cine_gives_a_curve_and_a_table_and_the_users_layout_comes_back(self, widget, slicerQt):
+        from qt_standin.application import addLayout
+
+        layout = addLayout()
+        before = layout.GetViewArrangement()
         _volume, byHand = heart("scan")
         sequence = slicerQt.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "cine SemiCardiacSeg")
         for index in range(3):
@@ -283,12 +350,53 @@ class TestMeasure:
         widget.ui.measuredSelector.setCurrentNode(sequence)
         settle()
         widget.ui.curveButton.click()
-        widget.ui.measureButton.click()
+        plotted = layout.GetViewArrangement()
+        assert plotted != before
+        widget.ui.curveButton.click()
+        assert layout.GetViewArrangement() == before
         widget.ui.curveButton.click()
         assert line(widget, "measureMessage") == ""
-        assert len(slicerQt.util.getNodesByClass("vtkMRMLTableNode")) == 1
+        assert [node.GetName() for node in slicerQt.util.getNodesByClass("vtkMRMLTableNode")] == [
+            "cine SemiCardiacSeg volumes"
+        ]
         (chart,) = slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode")
         assert chart.GetNumberOfPlotSeriesNodes() == 3
+        widget.ui.tableButton.click()
+        assert not widget.ui.curveButton.checked
+        assert layout.GetViewArrangement() == slicerQt.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+        widget.ui.measuredSelector.setCurrentNode(None)
+        settle()
+        assert not widget.ui.tableButton.checked
+        assert layout.GetViewArrangement() == before
+
+    def test_a_curve_that_fails_leaves_its_button_up_and_says_why(self, widget, slicerQt):
+        sequence = slicerQt.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty")
+        widget.ui.measuredSelector.setCurrentNode(sequence)
+        settle()
+        widget.ui.curveButton.click()
+        assert not widget.ui.curveButton.checked
+        assert "empty" in line(widget, "measureMessage")
+
+    def test_the_phases_of_a_cine_are_corrected(self, widget, slicerQt):
+        from helpers import ACDC
+        from SemiCardiacSegLib.sequences import browserOf, newCine, newSegmentationSequence
+
+        images, hearts = zip(*(draw_heart(seed) for seed in (1, 2, 3)), strict=True)
+        cine = newCine("cine", images, MATRIX, [0.0, 0.1, 0.2])
+        found = newSegmentationSequence("found", cine, hearts, ACDC)
+        widget.ui.measuredSelector.setCurrentNode(found)
+        settle()
+        widget.ui.measureButton.click()
+        for frame, button in ((1, widget.ui.edButton), (2, widget.ui.esButton)):
+            browserOf(found).SetSelectedItemNumber(frame)
+            button.click()
+        assert line(widget, "measureMessage") == ""
+        assert "End-diastole is frame 2, end-systole frame 3." in line(widget, "numbersText")
+        widget.ui.edButton.click()
+        assert "cannot be both ED and ES" in line(widget, "measureMessage")
+        widget.ui.measuredSelector.setCurrentNode(None)
+        settle()
+        assert not widget.ui.edButton.enabled
 
 
 class TestImprove:
@@ -341,6 +449,7 @@ class TestImprove:
         first = widget.improve.view.job
         widget.ui.rankButton.click()  # Stop
         follow(widget, lambda: not widget.segmenting)
+        assert "resumed" not in line(widget, "improveState")  # there is no button for that
         widget.ui.rankButton.click()
         second = widget.improve.view.job
         assert not first.folder.exists()
@@ -397,7 +506,7 @@ class TestModels:
         select(table, 0)
         assert "RV cavity, LV myocardium, LV cavity" in line(widget, "modelDetails")
         packed = tmp_path / "shared.zip"
-        monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *arguments: str(packed))
+        answerSaveDialog(monkeypatch, tmp_path / "shared")
         widget.ui.exportButton.click()
         assert packed.is_file()
         monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *arguments: str(packed))
@@ -428,7 +537,7 @@ class TestModels:
         weights.write_bytes(weights.read_bytes()[:-10])
         widget.models.refresh()
         widget.update()
-        assert widget.ui.modelBox.count == 0
+        assert widget.models.chosen() is None
         assert "no model yet" in line(widget, "segmentWhy")
         select(widget.ui.modelTable, 0)
         assert not widget.ui.exportButton.enabled

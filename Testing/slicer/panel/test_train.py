@@ -148,11 +148,12 @@ def test_discarding_a_finished_training_takes_its_model_from_the_lists(training,
     modelPackage(training.folder / "model")
     training.tell(STARTED, DONE)
     widget = makeWidget()
-    assert widget.ui.modelBox.count == 1
+    assert widget.models.chosen() is not None
     monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: True)
     widget.ui.discardButton.click()
     assert not training.folder.exists()
-    assert widget.ui.modelBox.count == widget.ui.modelTable.rowCount == 0
+    assert widget.models.chosen() is None
+    assert widget.ui.modelTable.rowCount == 0
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,29 @@ def test_controls_are_disconnected_while_the_user_is_in_another_module(widget):
     assert widget.ui.minutesBox.value == 10
 
 
+def test_another_visit_adds_no_observers(widget):
+    first = widget.parameters
+    widget.exit()
+    widget.enter()
+    assert widget.parameters is first
+    widget.ui.minutesBox.value = 33
+    assert widget.parameters.parameterNode.GetParameter("minutes") == "33"
+
+
+def test_settings_of_another_version_are_reset_and_the_cases_stay(widget, scene, tmp_path):
+    widget.dataSet.addVolume(makeVolume("patient01"))
+    widget.ui.minutesBox.value = 33
+    node = widget.parameters.parameterNode
+    widget.exit()
+    node.SetParameter("preset", "UNHEARD_OF")
+    saveAndReload(tmp_path / "scene.mrb")
+    settle()
+    assert "the settings were reset" in line(widget, "setupMessage")
+    assert widget.ui.minutesBox.value == 10
+    assert widget.ui.presetBox.currentIndex == 0
+    assert widget.ui.caseTable.rowCount == 1
+
+
 def test_the_clock_goes_on_after_exit_and_stops_at_the_end(widget):
     widget.exit()
     assert widget._pollTimer.active

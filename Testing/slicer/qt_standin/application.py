@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import qt  # noqa: F401 - PySide6 answers as PythonQt from here on
@@ -76,6 +77,15 @@ class _LayoutManager:
 
     def sliceViewNames(self):
         return ()
+
+    def mrmlSliceLogics(self):
+        return vtk.vtkCollection()
+
+
+def addLayers():
+    """What a slice view would show: its vtkMRMLSliceCompositeNode, which has no view."""
+    addLayout()
+    return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
 
 
 def addLayout():

@@ -51,6 +51,8 @@ class _Parameter:
             return self.default
         text = node.GetParameter(self.name)
         if issubclass(self.type, enum.Enum):
+            if text not in self.type.__members__:
+                raise ValueError(f"Could not find enum of type {self.type} with name {text}")
             return self.type[text]
         return text == "True" if self.type is bool else self.type(text)
 
@@ -109,6 +111,7 @@ class _Wrapper:
         for name, parameter in self.allParameters.items():  # Slicer writes every default
             if name not in names and not parameterNode.GetNodeReference(name):
                 setattr(self, name, parameter.default)
+            getattr(self, name)  # Slicer reads every value
         parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._updateGui())
 
     def connectParametersToGui(self, mapping) -> int:
