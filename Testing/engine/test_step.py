@@ -121,7 +121,7 @@ class TestParity:
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
             optimizer.step()
-            beta = min(0.6, 1 - 1 / (step + 1))
+            beta = min(0.6, (step + 1) / (step + 10))
             with torch.no_grad():
                 for average, parameter in zip(teacher.parameters(), student.parameters(), strict=True):
                     average.copy_(beta * average + (1 - beta) * parameter)

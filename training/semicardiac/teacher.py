@@ -9,7 +9,9 @@ from torch import nn
 
 
 class Teacher:
-    """θ' ← β_t θ' + (1 - β_t) θ with β_t = min(β, 1 - 1/(t + 1)): early on the plain mean of the weights so far.
+    """θ' ← β_t θ' + (1 - β_t) θ with β_t = min(β, (t + 1)/(t + 10)): early on about the last tenth of the steps so far.
+
+    In a short training a teacher that averages over all of it would hold what the student has long unlearned.
 
     Args:
         student: The network to follow; the teacher starts as its copy.
@@ -23,7 +25,7 @@ class Teacher:
     @torch.no_grad()
     def update(self, student: nn.Module, step: int) -> None:
         """Follows the student after its `step`-th update, counted from 1. No host synchronisation."""
-        beta = min(self._beta, 1 - 1 / (step + 1))
+        beta = min(self._beta, (step + 1) / (step + 10))
         own = list(self.network.parameters())
         torch._foreach_lerp_(own, [parameter.detach() for parameter in student.parameters()], 1 - beta)
         for kept, followed in zip(self.network.buffers(), student.buffers(), strict=True):
