@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def _torchProblem() -> str:
     return ""
 
 
-class Polled:
+class Polled(ABC):
     """Work that goes on while nobody waits for it.
 
     Attributes:
@@ -183,9 +184,9 @@ class Polled:
         if self.state == "running":
             self.state, self.text = "failed", _("Stopped")
 
+    @abstractmethod
     def _work(self) -> Generator[None, None, None]:
         """Yields wherever it would have to wait."""
-        raise NotImplementedError
 
     def _run(self, commandLine: list[str], seconds: float | None = None) -> Generator[None, None, list[str]]:
         """Runs a process, whose lines are told as it prints them.

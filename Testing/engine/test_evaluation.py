@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -10,195 +9,27 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers_evaluation import (
+    ACDC,
+    flat_image,
+    labels_of,
+    read_rows,
+    write_acdc,
+    write_labels_of,
+    write_segmented_study,
+)
 from PIL import Image
 from semicardiac import evaluation
 from semicardiac.cases import discover
 from semicardiac.errors import Stopped, UserError
 from semicardiac.events import EventLog, Progress, Result, Warned
-from semicardiac.labels import get_label_set
 from semicardiac.matching import match
-from semicardiac.volumes import Volume, read_labels, write_labels, write_series, write_volume
-
-ACDC = get_label_set("acdc")
-GRID = np.diag([2.0, 2.0, 10.0, 1.0])  # 0.04 ml a voxel
-
-
-def _labels(rv: int = 0, myo: int = 0, lv: int = 0, shift: int = 0) -> Volume:
-    """Training labels in which each structure is a bar of so many voxels on rows of its own."""
-    array = np.zeros((3, 12, 40), np.uint8)
-    for label, (row, count) in enumerate(((1, rv), (5, myo), (9, lv)), start=1):
-        array[1, row, shift : shift + count] = label
-    return Volume(array, GRID)
-
-
-def _image() -> Volume:
-    return Volume(np.arange(3 * 12 * 40, dtype=np.int16).reshape(3, 12, 40), GRID)
-
-
-def _write(folder: Path, name: str, labels: Volume) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_labels(folder / name, labels, ACDC)
-
-
-def _acdc(folder: Path, patient: str, frames: dict[str, Volume], *, images: bool = True) -> None:
-    for frame, labels in frames.items():
-        _write(folder / patient, f"{patient}_{frame}_gt.nii.gz", labels)
-        if images:
-            write_volume(folder / patient / f"{patient}_{frame}.nii.gz", _image())
+from semicardiac.volumes import Volume, read_labels, write_series, write_volume
 
 
 @pytest.fixture
 def study(tmp_path):
-    """Two patients at ED and ES in ACDC layout, and segmentations of them with known errors."""
-    reference, predictions = tmp_path / "reference", tmp_path / "predictions"
-    _acdc(reference, "patient001", {"frame01": _labels(20, 20, 20), "frame12": _labels(10, 20, 10)})
-    _acdc(reference, "patient002", {"frame01": _labels(20, 20, 20), "frame09": _labels(0, 20, 8)})
-    _write(predictions, "patient001_frame01.nii.gz", _labels(20, 20, 20))
-    _write(predictions, "patient001_frame12.nii.gz", _labels(10, 20, 8))
-    _write(predictions, "patient002_frame01.nii.gz", _labels(20, 20, 20, shift=10))  # Dice 0.5
-    _write(predictions, "patient002_frame09.nii.gz", _labels(0, 0, 8))
-    return predictions, reference, tmp_path / "out"
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-class TestMatching:
-    @pytest.mark.parametrize(
-        ("prediction", "reference"),
-        [
-            ("patient001_frame01.nii.gz", "patient001_frame01_gt.nii.gz"),
-            ("patient001_frame01.seg.nrrd", "patient001_frame01.nii.gz"),
-            ("deep/er/heart.nrrd", "heart_label.nii.gz"),
-            ("mr_train_1001_image.nii.gz", "mr_train_1001_label.nii.gz"),
-            ("heart_0000.nii.gz", "heart.nii.gz"),
-            ("scan_seg.nii.gz", "some/where/scan-label.nrrd"),
-        ],
-    )
-    def test_names_meet_without_their_endings(self, tmp_path, prediction, reference):
-        for folder, name in (("predictions", prediction), ("reference", reference)):
-            _write((tmp_path / folder / name).parent, Path(name).name, _labels(2, 2, 2))
-        pairs, strangers = match(tmp_path / "predictions", tmp_path / "reference")
-        assert [(pair.prediction, pair.reference) for pair in pairs] == [
-            (tmp_path / "predictions" / prediction, tmp_path / "reference" / reference)
-        ]
-        assert pairs[0].image is None
-        assert strangers == []
-
-    def test_an_image_is_never_taken_for_a_reference(self, study):
-        predictions, reference, _ = study
-        write_volume(reference / "patient001" / "patient001_frame05.nii.gz", _image())  # no labels
-        _write(predictions, "patient001_frame05.nii.gz", _labels(2, 2, 2))
-        pairs, strangers = match(predictions, reference)
-        assert [pair.reference.name for pair in pairs] == [
-            f"patient{number}_gt.nii.gz" for number in ("001_frame01", "001_frame12", "002_frame01", "002_frame09")
-        ]
-        assert [pair.image.name for pair in pairs[:1]] == ["patient001_frame01.nii.gz"]
-        assert [path.name for path in strangers] == ["patient001_frame05.nii.gz"]
-
-    def test_patients_and_phases_from_the_reference(self, study):
-        pairs, _ = match(study[0], study[1])
-        assert [(pair.patient, pair.phase) for pair in pairs] == [
-            ("patient001", "ED"), ("patient001", "ES"), ("patient002", "ED"), ("patient002", "ES"),
-        ]  # fmt: skip
-
-    def test_phases_without_images(self, tmp_path):
-        for name in ("a_frame01", "a_frame08"):
-            _write(tmp_path / "p", f"{name}.nii.gz", _labels(2, 2, 2))
-            _write(tmp_path / "r", f"{name}_gt.nii.gz", _labels(2, 2, 2))
-        pairs, _ = match(tmp_path / "p", tmp_path / "r")
-        assert [(pair.patient, pair.phase) for pair in pairs] == [("a", "ED"), ("a", "ES")]
-
-    def test_phases_from_the_info_beside_references_without_images(self, tmp_path):
-        for name in ("a_frame01", "a_frame08"):
-            _write(tmp_path / "p", f"{name}.seg.nrrd", _labels(2, 2, 2))
-            _write(tmp_path / "r", f"{name}_gt.nii.gz", _labels(2, 2, 2))
-        (tmp_path / "r" / "Info.cfg").write_text("ED: 8\nES: 1\n")
-        pairs, _ = match(tmp_path / "p", tmp_path / "r")
-        assert [(pair.patient, pair.phase) for pair in pairs] == [("a", "ES"), ("a", "ED")]
-
-    def test_patients_from_a_list_beside_references_without_images(self, tmp_path):
-        _write(tmp_path / "p", "x_seg.nii.gz", _labels(2, 2, 2))
-        _write(tmp_path / "r" / "truth", "x_gt.nii.gz", _labels(2, 2, 2))
-        (tmp_path / "r" / "cases.csv").write_text("image,patient,phase\n../x.nii.gz,anna,ES\n")
-        (pair,), _ = match(tmp_path / "p", tmp_path / "r")
-        assert (pair.patient, pair.phase, pair.image) == ("anna", "ES", None)
-
-    def test_nnunet_layout(self, tmp_path):
-        data = tmp_path / "Dataset001"
-        _write(data / "labelsTr", "heart_01.nii.gz", _labels(2, 2, 2))
-        (data / "imagesTr").mkdir()
-        write_volume(data / "imagesTr" / "heart_01_0000.nii.gz", _image())
-        _write(tmp_path / "p", "heart_01_0000.nii.gz", _labels(2, 2, 2))
-        (pair,), _ = match(tmp_path / "p", data)
-        assert pair.reference == data / "labelsTr" / "heart_01.nii.gz"
-        assert pair.image == data / "imagesTr" / "heart_01_0000.nii.gz"
-
-    def test_a_case_list(self, tmp_path):
-        _write(tmp_path / "truth", "x.nii.gz", _labels(2, 2, 2))
-        write_volume(tmp_path / "scan7.nii.gz", _image())
-        (tmp_path / "cases.csv").write_text("image,labels,patient,phase\nscan7.nii.gz,truth/x.nii.gz,anna,ES\n")
-        _write(tmp_path / "p", "scan7.nrrd", _labels(2, 2, 2))
-        (pair,), _ = match(tmp_path / "p" / "scan7.nrrd", tmp_path / "cases.csv")
-        assert (pair.reference.name, pair.image.name, pair.patient, pair.phase) == (
-            "x.nii.gz",
-            "scan7.nii.gz",
-            "anna",
-            "ES",
-        )
-
-    def test_labels_that_lost_their_image_do_not_spoil_the_others(self, study):
-        (study[1] / "patient001" / "patient001_frame12.nii.gz").unlink()
-        pairs, _ = match(study[0], study[1])
-        assert len(pairs) == 4
-        assert all(pair.reference.name.endswith("_gt.nii.gz") for pair in pairs)
-
-    def test_a_mistake_in_a_case_list_is_told(self, study):
-        (study[1] / "list.csv").write_text("picture,labels\na.nii.gz,b.nii.gz\n")
-        with pytest.raises(UserError, match="image"):
-            match(study[0], study[1] / "list.csv")
-
-    def test_a_mistake_in_the_case_list_of_a_folder_is_told(self, study):
-        (study[1] / "cases.csv").write_text("image,labels,role\na.nii.gz,b.nii.gz,labelled\n")
-        with pytest.raises(UserError, match="Did you mean 'labeled'"):
-            match(study[0], study[1])
-
-    def test_references_of_one_file_name_are_told_apart_by_their_folders(self, tmp_path):
-        for folder in ("anna", "bob"):
-            write_volume(tmp_path / "r" / folder / "sax.nii.gz", _image())
-            _write(tmp_path / "r" / folder, "sax_gt.nii.gz", _labels(2, 2, 2))
-        _write(tmp_path / "p", "anna_sax.nii.gz", _labels(2, 2, 2))
-        _write(tmp_path / "p", "sax.nii.gz", _labels(2, 2, 2))  # whose?
-        pairs, strangers = match(tmp_path / "p", tmp_path / "r")
-        (pair,) = pairs
-        assert (pair.case, pair.patient, pair.reference.parent.name) == ("anna_sax", "anna_sax", "anna")
-        assert [path.name for path in strangers] == ["sax.nii.gz"]
-
-    def test_confidence_maps_are_no_segmentations(self, study):
-        write_volume(study[0] / "patient001_frame01_confidence.nii.gz", _image())
-        pairs, strangers = match(study[0], study[1])
-        assert len(pairs) == 4
-        assert strangers == []
-
-    def test_nothing_in_common_names_an_example_of_each(self, tmp_path):
-        _write(tmp_path / "p", "a.nii.gz", _labels(1, 1, 1))
-        _write(tmp_path / "r", "b.nii.gz", _labels(1, 1, 1))
-        with pytest.raises(UserError, match=r"segmentations: such as 'a'; references: such as 'b'"):
-            match(tmp_path / "p", tmp_path / "r")
-
-    @pytest.mark.parametrize(("predictions", "reference"), [("nowhere", "r"), ("p", "nowhere")])
-    def test_missing_folder(self, tmp_path, predictions, reference):
-        _write(tmp_path / "p", "a.nii.gz", _labels(1, 1, 1))
-        _write(tmp_path / "r", "a.nii.gz", _labels(1, 1, 1))
-        with pytest.raises(UserError, match="no such file or folder"):
-            match(tmp_path / predictions, tmp_path / reference)
-
-    def test_two_files_for_one_case(self, study):
-        _write(study[0] / "again", "patient001_frame01.nrrd", _labels(1, 1, 1))
-        with pytest.raises(UserError, match="two files for one case"):
-            match(study[0], study[1])
+    return write_segmented_study(tmp_path)
 
 
 class TestTimeSeries:
@@ -206,7 +37,7 @@ class TestTimeSeries:
 
     @pytest.fixture
     def series(self) -> list[Volume]:
-        return [_labels(20, 20, 20), _labels(12, 20, 12), _labels(10, 20, 8)]
+        return [labels_of(20, 20, 20), labels_of(12, 20, 12), labels_of(10, 20, 8)]
 
     def write(self, path: Path, frames: list[Volume]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,35 +53,35 @@ class TestTimeSeries:
         self.write(tmp_path / "p" / f"cine{suffix}", [series[0], series[1], series[1]])
         self.write(tmp_path / "r" / f"cine_gt{suffix}", series)
         if images:
-            write_series(tmp_path / "r" / f"cine{suffix}", [_image()] * 3)
+            write_series(tmp_path / "r" / f"cine{suffix}", [flat_image()] * 3)
         expected = {"cine_frame01": 1.0, "cine_frame02": 1.0, "cine_frame03": 2 * 8 / 20}
         assert self.lv_dice(tmp_path) == pytest.approx(expected)
         assert (tmp_path / "out" / "overlays" / "cine_frame03.png").exists() == images
 
     def test_series_against_the_frames_of_acdc(self, tmp_path, series):
         self.write(tmp_path / "p" / "patient001_4d.nii.gz", series)
-        _acdc(tmp_path / "r", "patient001", {"frame01": series[0], "frame03": series[1]})
+        write_acdc(tmp_path / "r", "patient001", {"frame01": series[0], "frame03": series[1]})
         assert self.lv_dice(tmp_path) == pytest.approx({"patient001_frame01": 1.0, "patient001_frame03": 2 * 8 / 20})
-        assert _read(tmp_path / "out" / "clinical.csv")  # ED and ES of one patient
+        assert read_rows(tmp_path / "out" / "clinical.csv")  # ED and ES of one patient
 
     @pytest.mark.parametrize("name", ["cine_4d", "cine"])
     def test_frames_against_a_series(self, tmp_path, series, name):
-        _write(tmp_path / "p", "cine_frame03.seg.nrrd", series[1])
+        write_labels_of(tmp_path / "p", "cine_frame03.seg.nrrd", series[1])
         self.write(tmp_path / "r" / f"{name}_gt.nii.gz", series)
-        write_series(tmp_path / "r" / f"{name}.nii.gz", [_image()] * 3)
+        write_series(tmp_path / "r" / f"{name}.nii.gz", [flat_image()] * 3)
         assert self.lv_dice(tmp_path) == pytest.approx({"cine_frame03": 2 * 8 / 20})
 
     def test_series_against_a_frame_with_a_name_of_its_own(self, tmp_path, series):
         self.write(tmp_path / "p" / "cine.nii.gz", series)
-        write_series(tmp_path / "r" / "cine.nii.gz", [_image()] * 3)
-        _write(tmp_path / "r", "systole.nii.gz", series[1])
+        write_series(tmp_path / "r" / "cine.nii.gz", [flat_image()] * 3)
+        write_labels_of(tmp_path / "r", "systole.nii.gz", series[1])
         rows = "image,labels,frame,name,phase\ncine.nii.gz,systole.nii.gz,2,anna,ES\n"
         (tmp_path / "r" / "cases.csv").write_text(rows, encoding="utf-8")
         assert self.lv_dice(tmp_path) == pytest.approx({"cine_frame03": 2 * 8 / 20})
 
     def test_frames_without_reference_are_no_strangers(self, tmp_path, series):
         self.write(tmp_path / "p" / "patient001_4d.nii.gz", series)
-        _acdc(tmp_path / "r", "patient001", {"frame01": series[0]})
+        write_acdc(tmp_path / "r", "patient001", {"frame01": series[0]})
         pairs, strangers = match(tmp_path / "p", tmp_path / "r")
         assert [(pair.case, pair.prediction_frame, pair.frame) for pair in pairs] == [("patient001_frame01", 0, None)]
         assert strangers == []
@@ -262,7 +93,7 @@ class TestCroppedSegmentations:
     def crop(self, path: Path, labels: Volume) -> None:
         matrix = labels.ijk_to_ras.copy()
         matrix[:3, 3] += matrix[:3, :3] @ (1, 1, 0)  # columns, rows, slices left out
-        _write(path.parent, path.name, Volume(labels.array[:, 1:-1, 1:], matrix))
+        write_labels_of(path.parent, path.name, Volume(labels.array[:, 1:-1, 1:], matrix))
         header, _, voxels = path.read_bytes().partition(b"\n\n")
         lines = [line for line in header.split(b"\n") if not line.startswith(b"Segmentation_ConversionParameters")]
         path.write_bytes(b"\n".join(lines) + b"\n\n" + voxels)
@@ -270,13 +101,13 @@ class TestCroppedSegmentations:
     @pytest.mark.parametrize("images", [True, False])
     @pytest.mark.parametrize("cropped", ["p", "r", "both"])
     def test_lie_on_the_grid_of_the_image_or_of_each_other(self, tmp_path, cropped, images):
-        for folder, labels in (("p", _labels(20, 20, 20, shift=11)), ("r", _labels(20, 20, 20, shift=1))):
+        for folder, labels in (("p", labels_of(20, 20, 20, shift=11)), ("r", labels_of(20, 20, 20, shift=1))):
             if cropped in (folder, "both"):
                 self.crop(tmp_path / folder / "a.seg.nrrd", labels)
             else:
-                _write(tmp_path / folder, "a.nii.gz" if folder == "p" else "a_gt.nii.gz", labels)
+                write_labels_of(tmp_path / folder, "a.nii.gz" if folder == "p" else "a_gt.nii.gz", labels)
         if images:
-            write_volume(tmp_path / "r" / "a.nii.gz", _image())
+            write_volume(tmp_path / "r" / "a.nii.gz", flat_image())
         result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out")
         assert [row["dice"] for row in result.rows] == [0.5] * 3
         assert len(result.summary["overlays"]) == images
@@ -285,7 +116,7 @@ class TestCroppedSegmentations:
 class TestEvaluateFolder:
     def test_long_table(self, study):
         evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
-        rows = _read(study[2] / "metrics.csv")
+        rows = read_rows(study[2] / "metrics.csv")
         assert len(rows) == 4 * 3
         row = next(row for row in rows if row["case"] == "patient001_frame12" and row["structure"] == "LV cavity")
         assert float(row["dice"]) == pytest.approx(2 * 8 / 18, rel=1e-5)
@@ -323,7 +154,7 @@ class TestEvaluateFolder:
 
     def test_ejection_fraction_against_the_reference(self, study):
         result = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
-        rows = {(row["patient"], row["measure"]): row for row in _read(study[2] / "clinical.csv")}
+        rows = {(row["patient"], row["measure"]): row for row in read_rows(study[2] / "clinical.csv")}
         lv = rows["patient001", "lv_ef_percent"]
         assert (lv["prediction"], lv["reference"], lv["difference"], lv["unit"]) == ("60", "50", "10", "%")
         assert float(rows["patient002", "rv_esv_ml"]["prediction"]) == 0
@@ -360,7 +191,7 @@ class TestEvaluateFolder:
 
     def test_tells_of_progress_results_and_strangers(self, study):
         events = []
-        _write(study[0], "nobody.nii.gz", _labels(1, 1, 1))
+        write_labels_of(study[0], "nobody.nii.gz", labels_of(1, 1, 1))
         evaluation.evaluate_folder(study[0], study[1], ACDC, study[2], EventLog(None, events.append))
         assert [event.step for event in events if isinstance(event, Progress)] == [0, 1, 2, 3, 4]
         assert {event.path for event in events if isinstance(event, Result)} == {
@@ -374,9 +205,9 @@ class TestEvaluateFolder:
     def test_a_patient_with_two_volumes_of_a_phase_has_no_ejection_fraction(self, tmp_path):
         rows = ["image,labels,patient,phase"]
         for name, phase in (("a", "ED"), ("b", "ED"), ("c", "ES")):
-            write_volume(tmp_path / f"{name}.nii.gz", _image())
-            _write(tmp_path, f"{name}_gt.nii.gz", _labels(2, 2, 2))
-            _write(tmp_path / "p", f"{name}.nii.gz", _labels(2, 2, 2))
+            write_volume(tmp_path / f"{name}.nii.gz", flat_image())
+            write_labels_of(tmp_path, f"{name}_gt.nii.gz", labels_of(2, 2, 2))
+            write_labels_of(tmp_path / "p", f"{name}.nii.gz", labels_of(2, 2, 2))
             rows.append(f"{name}.nii.gz,{name}_gt.nii.gz,anna,{phase}")
         (tmp_path / "list.csv").write_text("\n".join(rows))
         events = []
@@ -388,7 +219,9 @@ class TestEvaluateFolder:
         assert not (tmp_path / "out" / "clinical.csv").exists()
 
     def test_another_grid_names_the_file(self, study):
-        _write(study[0], "patient001_frame01.nii.gz", Volume(_labels(1, 1, 1).array, np.diag([2.0, 2.0, 8.0, 1.0])))
+        write_labels_of(
+            study[0], "patient001_frame01.nii.gz", Volume(labels_of(1, 1, 1).array, np.diag([2.0, 2.0, 8.0, 1.0]))
+        )
         with pytest.raises(UserError, match=r"different grids \(voxels lie up to 4 mm apart") as caught:
             evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
         assert caught.value.where.endswith("patient001_frame01.nii.gz")
@@ -396,7 +229,7 @@ class TestEvaluateFolder:
 
     def test_an_image_on_another_grid_gives_no_picture_but_all_tables(self, study):
         for path in study[1].rglob("*frame??.nii.gz"):
-            write_volume(path, Volume(_image().array[:, ::2], np.diag([2.0, 4.0, 10.0, 1.0])))
+            write_volume(path, Volume(flat_image().array[:, ::2], np.diag([2.0, 4.0, 10.0, 1.0])))
         events = []
         log = EventLog(None, events.append)
         result = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2], log)
@@ -412,8 +245,8 @@ class TestEvaluateFolder:
 
 
 def test_a_single_volume_has_no_standard_deviation(tmp_path):
-    _write(tmp_path / "p", "a.nii.gz", _labels(4, 4, 4))
-    _write(tmp_path / "r", "a.nii.gz", _labels(4, 4, 4))
+    write_labels_of(tmp_path / "p", "a.nii.gz", labels_of(4, 4, 4))
+    write_labels_of(tmp_path / "r", "a.nii.gz", labels_of(4, 4, 4))
     result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out")
     assert math.isnan(result.summary["metrics"]["LV cavity"]["dice"]["sd"])
     assert "1.000 " in result.table
@@ -422,13 +255,13 @@ def test_a_single_volume_has_no_standard_deviation(tmp_path):
 
 def test_a_model_on_its_validation_cases(tmp_path, monkeypatch):
     inference = pytest.importorskip("semicardiac.inference")
-    _acdc(tmp_path, "patient001", {"frame01": _labels(20, 20, 20), "frame12": _labels(10, 20, 10)})
+    write_acdc(tmp_path, "patient001", {"frame01": labels_of(20, 20, 20), "frame12": labels_of(10, 20, 10)})
     cases = [case.with_role("validation") for case in discover([tmp_path])]
     asked = []
 
     def segment(model, volume, plan, roi):
         asked.append((model, volume.array.shape, plan, roi))
-        return SimpleNamespace(labels=_labels(20, 20, 20))
+        return SimpleNamespace(labels=labels_of(20, 20, 20))
 
     monkeypatch.setattr(inference, "segment", segment)
     model = SimpleNamespace(labels=ACDC)
@@ -437,5 +270,5 @@ def test_a_model_on_its_validation_cases(tmp_path, monkeypatch):
     assert result.summary["by_phase"]["ED"]["mean"]["dice"]["mean"] == 1.0
     assert result.summary["by_phase"]["ES"]["RV cavity"]["dice"]["mean"] == pytest.approx(2 / 3)
     kept = read_labels(tmp_path / "job" / "validation" / "patient001_frame12.nii.gz", ACDC)
-    np.testing.assert_array_equal(kept.array, _labels(20, 20, 20).array)
+    np.testing.assert_array_equal(kept.array, labels_of(20, 20, 20).array)
     assert {path.name for path in (tmp_path / "job").iterdir()} >= {"metrics.csv", "metrics.json", "overlays"}
