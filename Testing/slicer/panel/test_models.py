@@ -1,0 +1,64 @@
+"""Section 6: models are described, shared and deleted."""
+
+from __future__ import annotations
+
+import pytest
+from helpers_panel import answerSaveDialog, line, photograph
+
+pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
+
+from helpers_results import select
+
+
+class TestModels:
+    def test_details_export_import_delete(self, withModel, monkeypatch, tmp_path, slicerQt):
+        import qt
+
+        widget = withModel
+        table = widget.ui.modelTable
+        assert table.item(0, 0).text() == "training-1"
+        assert not widget.ui.exportButton.enabled
+        assert "Select a model" in widget.ui.exportButton.toolTip
+        select(table, 0)
+        assert "RV cavity, LV myocardium, LV cavity" in line(widget, "modelDetails")
+        packed = tmp_path / "shared.zip"
+        answerSaveDialog(monkeypatch, tmp_path / "shared")
+        widget.ui.exportButton.click()
+        assert packed.is_file()
+        monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *arguments: str(packed))
+        widget.ui.importButton.click()
+        assert line(widget, "modelsMessage") == "Imported: shared"
+        assert widget.models.chosen().name == "shared"
+        assert table.rowCount == 2
+        widget.ui.segmentSection.collapsed = widget.ui.dataSection.collapsed = True
+        widget.ui.modelsSection.collapsed = False
+        select(table, 0)
+        photograph(widget, "models")
+        row = next(row for row in range(2) if table.item(row, 0).text() == "shared")
+        select(table, row)
+        monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: False)
+        widget.ui.deleteButton.click()
+        assert table.rowCount == 2
+        monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: True)
+        select(table, row)
+        widget.ui.deleteButton.click()
+        assert table.rowCount == 1
+        assert not (widget.train.folder() / "shared").exists()
+
+    def test_a_damaged_package_is_said_and_cannot_be_chosen(self, withModel, slicerQt, monkeypatch, tmp_path):
+        import qt
+
+        widget = withModel
+        weights = widget.train.folder() / "training-1/model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-10])
+        widget.models.refresh()
+        widget.update()
+        assert widget.models.chosen() is None
+        assert "no model yet" in line(widget, "segmentWhy")
+        select(widget.ui.modelTable, 0)
+        assert not widget.ui.exportButton.enabled
+        assert "model.safetensors" in line(widget, "modelDetails")
+        (tmp_path / "no.zip").write_text("no zip", encoding="utf-8")
+        monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *arguments: str(tmp_path / "no.zip"))
+        widget.ui.importButton.click()
+        assert "not a model package" in line(widget, "modelsMessage")

@@ -1,0 +1,161 @@
+"""Section 3: volumes and cines become segmentations of the scene."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import draw_heart
+from helpers_panel import follow, line, photograph, settle
+
+pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
+
+from helpers_results import MATRIX, heart, select
+from helpers_scene import makeSequence, makeVolume, saveAndReload
+
+
+class TestSegment:
+    def test_a_volume_is_segmented_into_the_scene(self, withModel, slicerQt):
+        widget = withModel
+        volume, byHand = heart("scan")
+        assert widget.ui.modelBox.currentText == "training-1, 0.86 Dice, 10 min"
+        assert line(widget, "segmentWhy") == "Choose a volume or a sequence."
+        widget.ui.inputSelector.setCurrentNode(volume)
+        widget.ui.flipsBox.checked = False
+        widget.ui.confidenceBox.checked = True
+        settle()
+        assert widget.ui.segmentButton.enabled
+        widget.ui.segmentButton.click()
+        assert widget.ui.segmentButton.text == "Stop"
+        settle()
+        assert "segmentation runs" in line(widget, "trainWhy")
+        select(widget.ui.modelTable, 0)
+        assert "segmentation runs" in widget.ui.deleteButton.toolTip
+        folder = widget.segment.view.job.folder
+        follow(widget, lambda: not widget.segmenting)
+        assert line(widget, "segmentMessage") == ""
+        assert not folder.exists()  # it held a copy of the patient's image
+        widget.poll()
+        assert line(widget, "segmentState").startswith("Finished in")
+        result = slicerQt.util.getNode("scan SemiCardiacSeg")
+        assert widget.ui.measuredSelector.currentNode() is result
+        assert widget.ui.show3DButton.enabled
+        assert widget.ui.show3DButton.segmentationNode() is result
+        assert byHand.GetDisplayNode().GetVisibility() == 0
+        volumes = [node.GetName() for node in slicerQt.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+        assert any("confidence" in name.lower() for name in volumes)
+        widget.ui.segmentSection.collapsed = widget.ui.resultsBox.collapsed = False
+        photograph(widget, "segmented")
+
+    def test_a_cine_is_shown_with_its_segmentation_and_its_map(self, withModel, slicerQt):
+        from qt_standin.application import addLayers
+
+        widget, layers, browsers = withModel, addLayers(), []
+        slicerQt.modules.sequences.showSequenceBrowser = browsers.append
+        cine = makeSequence([draw_heart(seed)[0] for seed in (1, 2)], MATRIX)
+        widget.ui.inputSelector.setCurrentNode(cine)
+        widget.ui.flipsBox.checked = False
+        widget.ui.entropyBox.checked = True
+        settle()
+        widget.ui.segmentButton.click()
+        follow(widget, lambda: not widget.segmenting)
+        assert line(widget, "segmentMessage") == ""
+        result = widget.ui.measuredSelector.currentNode()
+        assert result.IsA("vtkMRMLSequenceNode")
+        browser = slicerQt.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(cine)
+        shown = browser.GetProxyNode(result)
+        assert browsers == [browser]
+        assert widget.ui.show3DButton.segmentationNode() is shown
+        assert shown.GetDisplayNode().GetVisibility() == 1
+        assert layers.GetBackgroundVolumeID() == browser.GetProxyNode(cine).GetID()
+        overlay = slicerQt.mrmlScene.GetNodeByID(layers.GetForegroundVolumeID())
+        assert overlay.GetName() == "cine SemiCardiacSeg entropy"
+        assert layers.GetForegroundOpacity() == pytest.approx(0.4)
+
+    def test_a_deleted_volume_is_said_and_nothing_half_made_stays(self, withModel, slicerQt, scene):
+        widget = withModel
+        volume, byHand = heart("scan")
+        scene.RemoveNode(byHand)
+        widget.ui.inputSelector.setCurrentNode(volume)
+        settle()
+        widget.ui.segmentButton.click()
+        scene.RemoveNode(volume)
+        follow(widget, lambda: not widget.segmenting)
+        assert "scan" in line(widget, "segmentMessage")
+        assert slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+        folder = widget.segment.view.job.folder
+        assert folder.exists()
+        widget.cleanup()
+        assert not folder.exists()
+
+    def test_results_of_a_closed_scene_come_when_it_is_opened_again(self, withModel, slicerQt, scene, tmp_path):
+        widget = withModel
+        volume, byHand = heart("scan")
+        scene.RemoveNode(byHand)
+        widget.ui.inputSelector.setCurrentNode(volume)
+        widget.ui.flipsBox.checked = False
+        settle()
+        widget.ui.segmentButton.click()
+        saveAndReload(tmp_path / "scene.mrb")
+        scene.Clear(False)
+        follow(widget, lambda: not widget.segmenting)
+        assert "come when that scene is opened" in line(widget, "segmentMessage")
+        other, _byHand = heart("another scan", 2)
+        nodes = scene.GetNumberOfNodes()
+        widget.segment.onSceneOpened()
+        follow(widget, lambda: not widget.segment._loadNow)
+        assert other.GetID() == "vtkMRMLScalarVolumeNode1"  # as the segmented one has
+        assert "come when that scene is opened" in line(widget, "segmentMessage")
+        assert scene.GetNumberOfNodes() == nodes
+        folder = widget.segment.view.job.folder
+        scene.Clear(False)
+        slicerQt.util.loadScene(str(tmp_path / "scene.mrb"), {})
+        follow(widget, lambda: line(widget, "segmentMessage") == "")
+        assert slicerQt.util.getNode("scan SemiCardiacSeg") is widget.ui.measuredSelector.currentNode()
+        assert not folder.exists()
+
+    def test_all_cases_of_the_table_need_some_without_a_segmentation(self, withModel):
+        widget = withModel
+        widget.ui.allCasesBox.checked = True
+        settle()
+        assert "no volume of the scene without a segmentation" in line(widget, "segmentWhy")
+        assert not widget.ui.inputSelector.enabled
+        row = widget.dataSet.addVolume(makeVolume("scan"))
+        settle()
+        assert line(widget, "segmentWhy") == ""
+        widget.dataSet.setRole([row.key], "ignore")
+        settle()
+        assert not widget.ui.segmentButton.enabled
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_model_elsewhere_is_chosen_and_stays_in_the_list(self, withModel, monkeypatch, tmp_path, packed):
+        import qt
+
+        widget, box = withModel, withModel.ui.modelBox
+        ours = widget.models.chosen()
+        path = tmp_path / "elsewhere"
+        ours.rename(path)
+        if packed:
+            path = widget.logic.exportModel(path, tmp_path / "shared.zip")
+        widget.models.refresh()
+        assert widget.models.chosen() is None
+        dialog = "getOpenFileName" if packed else "getExistingDirectory"
+        monkeypatch.setattr(qt.QFileDialog, dialog, lambda *arguments: str(path))
+        box.setCurrentIndex(box.findText("Other .zip…" if packed else "Other folder…"))
+        box.activated.emit(box.currentIndex)
+        assert widget.models.chosen() == path
+        widget.models.refresh()
+        assert widget.models.chosen() == path
+        assert "no model yet" not in line(widget, "segmentWhy")
+
+    def test_no_other_model_keeps_the_chosen_one(self, withModel, monkeypatch):
+        import qt
+
+        widget, box = withModel, withModel.ui.modelBox
+        ours = widget.models.chosen()
+        monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: "")
+        box.setCurrentIndex(box.findText("Other folder…"))
+        box.activated.emit(box.currentIndex)
+        assert widget.models.chosen() == ours
+
+    def test_manage_opens_the_models(self, widget):
+        widget.ui.manageButton.click()
+        assert not widget.ui.modelsSection.collapsed
