@@ -1,0 +1,47 @@
+"""What a job folder tells, read back for the report."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from helpers import ACDC
+
+pytest.importorskip("matplotlib")
+
+from helpers_report import make_train_job
+from semicardiac import jobs
+from semicardiac.cases import Case
+from semicardiac.config import make_config
+from semicardiac.files import write_text
+from semicardiac.record import Record, read_record
+
+
+class TestRecord:
+    def test_names_that_look_like_numbers_stay_as_they_are(self, tmp_path):
+        make_train_job(tmp_path)
+        for name in ("metrics.csv", "clinical.csv", "validation.csv"):
+            text = (tmp_path / name).read_text()
+            (tmp_path / name).write_text(text.replace("patient004_frame00", "007").replace("patient004", "1e3"))
+        record = read_record(tmp_path)
+        for rows in (record.metrics, record.validation):
+            assert "007" in {row["case"] for row in rows}
+        for rows in (record.metrics, record.clinical):
+            assert {row["patient"] for row in rows} == {"1e3", "patient005"}
+        assert {type(row["dice"]) for row in record.metrics} == {float}
+        assert all(math.isnan(row["lambda_u"]) for row in record.history[:2])
+        assert {row["stage"] for row in record.history} == {"supervised"}
+
+    def test_seeds_come_by_their_numbers(self, tmp_path):
+        for name in ("seed9", "seed10", "seed2", "seeds", "seed1-old"):
+            write_text(tmp_path / name / "events.jsonl", "")
+        assert [seed.folder.name for seed in Record(tmp_path).seeds] == ["seed2", "seed9", "seed10"]
+
+    @pytest.mark.parametrize(
+        ("preset", "warmup", "uses"), [("default", 0.35, True), ("default", 1.0, False), ("supervised", 0.5, True)]
+    )
+    def test_unlabeled_cases_take_part_unless_the_warmup_never_ends(self, tmp_path, preset, warmup, uses):
+        config = make_config(preset, {"schedule": {"minutes": 3, "warmup": warmup}})
+        case = Case(name="a", patient="a", image=tmp_path / "a.nrrd")
+        jobs.create_job(tmp_path / "job", jobs.TrainJob(cases=(case,), labels=ACDC, config=config))
+        assert read_record(tmp_path / "job").uses_unlabeled == uses
