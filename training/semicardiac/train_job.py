@@ -15,6 +15,7 @@ from .compute import pick_device
 from .errors import Stopped, UserError
 from .events import AnyEvent, EventLog, Preview, Progress, Result
 from .jobs import EVENTS, TrainJob
+from .loop import MODEL, WORK
 
 Summary = dict[str, Any]
 
@@ -38,9 +39,9 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
     pick_device(job.device)
-    if job.start_from is not None and not (places[0] / trainer.WORK).exists():
+    if job.start_from is not None and not (places[0] / WORK).exists():
         trainer.load_start(job.start_from, job)  # what is wrong with it is told before any long work
-    if not (places[0] / trainer.WORK).exists():
+    if not (places[0] / WORK).exists():
         require_sound(job, events, stop)
     if job.seeds == 1:
         return trainer.train(folder, job, events, stop)
@@ -51,8 +52,8 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
         log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name))
         summaries.append(trainer.train(place, job.model_copy(update={"config": config}), log, stop))
     # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.
-    shutil.copytree(places[0] / trainer.MODEL, folder / trainer.MODEL, dirs_exist_ok=True)
-    events.emit(Result(kind="model", path=trainer.MODEL))
+    shutil.copytree(places[0] / MODEL, folder / MODEL, dirs_exist_ok=True)
+    events.emit(Result(kind="model", path=MODEL))
     summary = over_seeds(summaries)
     files.write_json(folder / "summary.json", summary)
     return summary

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of trainer."""
+"""Fixtures of the tests of loop and trainer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers_engine import write_cases
 from helpers_training import STEPS, config_of, run
-from semicardiac import files, trainer
+from semicardiac import files, loop
 from semicardiac.cases import Case
 
 
@@ -25,7 +25,7 @@ def _restored() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _plain_previews(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take longer than a whole training here; only the job below draws them."""
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *rest: files.write_text(path, ""))
+    monkeypatch.setattr(loop, "write_preview", lambda path, *rest: files.write_text(path, ""))
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from helpers_training import config_of, events, run
-from semicardiac import files, trainer
+from semicardiac import files, loop
 from semicardiac.cases import Case
 from semicardiac.checkpoint import load_checkpoint
 from semicardiac.errors import Stopped, UserError
 from semicardiac.events import Progress
 from semicardiac.labels import get_label_set
-from semicardiac.trainer import rate_factor
+from semicardiac.loop import rate_factor
 from torch import Tensor
 
 
@@ -23,13 +23,13 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        real = trainer.train_step
+        real = loop.train_step
 
         def step(*args) -> Tensor:
             self.now += 0.05
             return real(*args)
 
-        monkeypatch.setattr(trainer, "train_step", step)
+        monkeypatch.setattr(loop, "train_step", step)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
@@ -69,9 +69,9 @@ class TestMinutes:
             clock.now += 100
             files.write_text(path, "")
 
-        monkeypatch.setattr(trainer, "write_preview", slow)
+        monkeypatch.setattr(loop, "write_preview", slow)
         monkeypatch.setattr(
-            trainer, "validate", lambda *args: slow(tmp_path / "validated") or [("a", "LV cavity", 0.5)]
+            loop, "validate", lambda *args: slow(tmp_path / "validated") or [("a", "LV cavity", 0.5)]
         )
         schedule = {"steps": None, "minutes": 0.05, "preview_every": 0.4, "validate_every": 0.4}
         summary = run(tmp_path / "job", validated, config_of(schedule=schedule, locate={"refine": 0.0}))
@@ -107,13 +107,13 @@ class TestSchedule:
     def test_lambda_u_rises_along_its_sigmoid(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
-        real, seen = trainer.train_step, []
+        real, seen = loop.train_step, []
 
         def noting(learner, config, plan, labeled, unlabeled, lambda_u, alpha):
             seen.append((learner.step, unlabeled is not None, lambda_u))
             return real(learner, config, plan, labeled, unlabeled, lambda_u, alpha)
 
-        monkeypatch.setattr(trainer, "train_step", noting)
+        monkeypatch.setattr(loop, "train_step", noting)
         run(
             tmp_path / "job",
             cases,

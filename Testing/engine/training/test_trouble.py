@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers_training import config_of, events, run, weights
-from semicardiac import trainer
+from semicardiac import loop
 from semicardiac.cases import Case
 from semicardiac.checkpoint import load_checkpoint
 from semicardiac.errors import UserError
@@ -20,7 +20,7 @@ class TestTrouble:
     def test_out_of_memory_halves_the_batch_once_and_says_so(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
-        real, failed = trainer.train_step, []
+        real, failed = loop.train_step, []
 
         def scarce(learner, *args):
             if learner.step == 3 and not failed:
@@ -28,7 +28,7 @@ class TestTrouble:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return real(learner, *args)
 
-        monkeypatch.setattr(trainer, "train_step", scarce)
+        monkeypatch.setattr(loop, "train_step", scarce)
         summary = run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
         assert summary["steps"] == 20
         assert failed == [1]
@@ -42,7 +42,7 @@ class TestTrouble:
         def hopeless(*args):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-        monkeypatch.setattr(trainer, "train_step", hopeless)
+        monkeypatch.setattr(loop, "train_step", hopeless)
         with pytest.raises(UserError, match="memory"):
             run(tmp_path / "job", cases)
 
@@ -50,14 +50,14 @@ class TestTrouble:
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
         """Batches of 2 labeled and 4 unlabeled slices, on a device that holds two slices at a time."""
-        real = trainer.train_step
+        real = loop.train_step
 
         def scarce(learner, config, plan, labeled, unlabeled, *args):
             if sum(len(batch.image) for batch in (labeled, unlabeled) if batch is not None) / learner.chunks > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return real(learner, config, plan, labeled, unlabeled, *args)
 
-        monkeypatch.setattr(trainer, "train_step", scarce)
+        monkeypatch.setattr(loop, "train_step", scarce)
         run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
         assert all(torch.isfinite(value).all() for value in weights(tmp_path / "job").values())
         assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names)["chunks"] == 4
@@ -67,7 +67,7 @@ class TestTrouble:
     def test_a_loss_that_is_no_number_ends_it(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch, steps: int
     ):
-        real = trainer.train_step
+        real = loop.train_step
 
         def diverging(learner, *args):
             if learner.step == 22:
@@ -75,7 +75,7 @@ class TestTrouble:
                     next(iter(learner.student.parameters())).fill_(math.nan)
             return real(learner, *args)
 
-        monkeypatch.setattr(trainer, "train_step", diverging)
+        monkeypatch.setattr(loop, "train_step", diverging)
         with pytest.raises(UserError, match="no longer a number") as caught:
             run(tmp_path / "job", cases, config_of(schedule={"steps": steps}))
         assert "learning_rate" in caught.value.hint
@@ -84,7 +84,7 @@ class TestTrouble:
     def test_a_gate_that_stays_shut_is_told_once(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr(trainer, "LOOK_EVERY", 2)
+        monkeypatch.setattr(loop, "LOOK_EVERY", 2)
         config = config_of(loss={"dptm": False, "fixed_threshold": 1.0}, schedule={"steps": 20, "warmup": 0.0})
         run(tmp_path / "job", cases, config)
         (told,) = events(tmp_path / "job", Warned)
