@@ -25,7 +25,7 @@ LAYERS = [
         "history validation previews prepare device_bank refine loop trainer",
         "phantom_heart phantom_scene phantom_patient phantom",
         "jobs record page figures report_results report_segmented report_training report",
-        "crash train_job segment_job runner demo commands cli",
+        "crash train_job segment_job runner demo options commands_train commands_results commands cli",
     )
     for name in row.split()
 ]
