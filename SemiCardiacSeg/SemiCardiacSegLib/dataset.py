@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os.path
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ import slicer
 import slicer.util
 
 from . import engine
-from .entries import addEntry, addFile, addPool, emptyTable, entryOf, filesOf, parseTable
+from .entries import addEntry, addFile, addPool, entryOf, filesOf
 from .i18n import tr as _
 from .nodes import checkKind, hardenedCopy, isTransformed
 from .problems import Problem, contentState, noCases, problemsOfAll, problemsOfRow
@@ -22,10 +21,8 @@ from .rows import PARTS, PHASES, ROLES, Row, rowOf
 from .scene_cases import findSequences, findVolumes, isCine, matchSegmentations, patientAndPhase, sequenceOf
 from .segmentations import isLabelMap, resampledCopy
 from .structures import guessMapping
+from .table_store import TableStore
 
-_PARAMETER = "dataSet"
-_REFERENCE = "SemiCardiacSeg."
-"""The roles of node references begin so."""
 _POOL_SIZE = 20
 """More unlabeled cases of one folder than these take one row together."""
 
@@ -39,16 +36,14 @@ class DataSet:
 
     def __init__(self, parameterNode) -> None:
         self.parameterNode = parameterNode
-        self._text = ""
-        self._state = emptyTable()
-        self._unsaved: dict | None = None
+        self._table = TableStore(parameterNode)
         self._found: dict[str, tuple[tuple, list[Problem]]] = {}
 
     # ----- reading
 
     def rows(self) -> list[Row]:
         """All rows, in the order in which they were added."""
-        return [self._row(entry) for entry in self._read()["rows"]]
+        return [self._row(entry) for entry in self._table.read()["rows"]]
 
     def row(self, key: str) -> Row:
         """The row with a key.
@@ -56,7 +51,7 @@ class DataSet:
         Raises:
             ValueError: If there is none.
         """
-        return self._row(entryOf(self._read(), key))
+        return self._row(entryOf(self._table.read(), key))
 
     def unsegmentedNodes(self) -> list:
         """The volumes and sequences of the scene in the table that no segmentation belongs to, but for ignored ones."""
@@ -68,13 +63,13 @@ class DataSet:
         engine.addToPath()
         from semicardiac.labels import LabelSet, get_label_set
 
-        labels = self._read()["labels"]
+        labels = self._table.read()["labels"]
         return get_label_set(labels) if isinstance(labels, str) else LabelSet.model_validate(labels)
 
     def mapping(self, key: str) -> dict[str, str]:
         """Names of structures by segment ID: as the user said, else as far as it can be told."""
-        entry = entryOf(self._read(), key)
-        node = self._node("segmentation", key)
+        entry = entryOf(self._table.read(), key)
+        node = self._table.node("segmentation", key)
         if node is None or isLabelMap(node):
             return {}
         labelSet = self.labelSet()
@@ -84,7 +79,7 @@ class DataSet:
 
     def files(self, key: str) -> list[dict]:
         """Name, patient, image and so on of each file of a row: fields of a `semicardiac.cases.Case`."""
-        return filesOf(entryOf(self._read(), key))
+        return filesOf(entryOf(self._table.read(), key))
 
     def problems(self, row: Row) -> list[Problem]:
         """What is wrong with a row. Labels are read again only if something has changed."""
@@ -161,12 +156,12 @@ class DataSet:
             _checkSegmentation(segmentationNode)
         _checkOneOf(role or "unlabeled", ROLES)
         _checkOneOf(phase or "", PHASES)
-        key = self._keyOf("volume", volumeNode)
+        key = self._table.keyOf("volume", volumeNode)
         guessed = patientAndPhase(volumeNode)
-        with self._changed() as state:
+        with self._table.changed() as state:
             if key is None:
                 key = addEntry(state, kind="volume", name=volumeNode.GetName(), patient=guessed[0], phase=guessed[1])
-                self._refer("volume", key, volumeNode)
+                self._table.refer("volume", key, volumeNode)
             entry = entryOf(state, key)
             given = {"role": role, "patient": patient, "phase": phase}
             entry.update({name: value for name, value in given.items() if value is not None})
@@ -200,12 +195,12 @@ class DataSet:
         if sequenceNode is None or not sequenceNode.IsA("vtkMRMLSequenceNode") or not isCine(sequenceNode):
             name = sequenceNode.GetName() if sequenceNode is not None else ""
             raise ValueError(_("'{name}' is no sequence of volumes. Choose one.").format(name=name))
-        key = self._keyOf("sequence", sequenceNode)
+        key = self._table.keyOf("sequence", sequenceNode)
         if key is None:
             patient, _phase = patientAndPhase(sequenceNode)
-            with self._changed() as state:
+            with self._table.changed() as state:
                 key = addEntry(state, kind="sequence", name=sequenceNode.GetName(), patient=patient)
-                self._refer("sequence", key, sequenceNode)
+                self._table.refer("sequence", key, sequenceNode)
         return self.row(key)
 
     def addPaths(self, paths: Sequence[Path | str]) -> list[Row]:
@@ -228,7 +223,7 @@ class DataSet:
         groups.append([path for path in paths if [path] not in groups])
         known = self._knownFiles()
         keys = []
-        with self._changed() as state:
+        with self._table.changed() as state:
             for group in filter(None, groups):
                 cases = [case for case in discover(group) if (case.image, case.frame) not in known]
                 known |= {(case.image, case.frame) for case in cases}
@@ -243,18 +238,18 @@ class DataSet:
     def remove(self, keys: Iterable[str]) -> None:
         """Takes rows out of the table; nodes and files stay."""
         keys = set(keys)
-        with self._changed() as state:
+        with self._table.changed() as state:
             state["rows"] = [entry for entry in state["rows"] if entry["key"] not in keys]
             for key in keys:
                 for part in PARTS:
-                    self._refer(part, key, None)
+                    self._table.refer(part, key, None)
 
     # ----- changing
 
     @contextmanager
     def atOnce(self) -> Iterator[None]:
         """What is changed inside is saved together; if something in it fails, the table stays as it was."""
-        with self._changed():
+        with self._table.changed():
             yield
 
     def setRole(self, keys: Iterable[str], role: str) -> None:
@@ -264,13 +259,13 @@ class DataSet:
             ValueError: If there is no such role.
         """
         _checkOneOf(role, ROLES)
-        with self._changed() as state:
+        with self._table.changed() as state:
             for key in keys:
                 entryOf(state, key)["role"] = role
 
     def setPatient(self, key: str, patient: str) -> None:
         """Says whose volume this is."""
-        with self._changed() as state:
+        with self._table.changed() as state:
             entryOf(state, key)["patient"] = patient
 
     def setPhase(self, key: str, phase: str) -> None:
@@ -280,7 +275,7 @@ class DataSet:
             ValueError: For anything else.
         """
         _checkOneOf(phase, PHASES)
-        with self._changed() as state:
+        with self._table.changed() as state:
             entryOf(state, key)["phase"] = phase
 
     def setSegmentation(self, key: str, segmentationNode) -> None:
@@ -294,7 +289,7 @@ class DataSet:
         """
         if segmentationNode is not None:
             _checkSegmentation(segmentationNode)
-        with self._changed() as state:
+        with self._table.changed() as state:
             entry = entryOf(state, key)
             if entry["kind"] != "volume":
                 message = _("'{name}' is no volume of the scene, so that it can have no segmentation. Load it first.")
@@ -309,7 +304,7 @@ class DataSet:
         """
         for name in (mapping or {}).values():
             _checkOneOf(name, self.labelSet().names)
-        with self._changed() as state:
+        with self._table.changed() as state:
             entryOf(state, key)["mapping"] = None if mapping is None else dict(mapping)
 
     def setLabelSet(self, labelSet) -> None:
@@ -326,7 +321,7 @@ class DataSet:
 
         labelSet = labelSet if isinstance(labelSet, LabelSet) else get_label_set(labelSet)
         isReadyMade = LABEL_SETS.get(labelSet.name) == labelSet
-        with self._changed() as state:
+        with self._table.changed() as state:
             state["labels"] = labelSet.name if isReadyMade else labelSet.model_dump(mode="json")
 
     def mend(self, key: str, problem: Problem) -> Row:
@@ -344,7 +339,7 @@ class DataSet:
             self._harden(row)
         elif problem.mend == "resample":
             copy = resampledCopy(row.segmentationNode, row.volumeNode)
-            with self._changed() as state:
+            with self._table.changed() as state:
                 self._replaceSegmentation(entryOf(state, key), copy)
         elif problem.mend == "map":
             self.setMapping(key, None)
@@ -364,19 +359,19 @@ class DataSet:
             for copy in copies.values():
                 slicer.mrmlScene.RemoveNode(copy)
             raise
-        with self._changed() as state:
+        with self._table.changed() as state:
             if "volume" in copies:
-                self._refer("volume", row.key, copies["volume"])
+                self._table.refer("volume", row.key, copies["volume"])
             if "segmentation" in copies:
                 self._replaceSegmentation(entryOf(state, row.key), copies["segmentation"])
 
     def _replaceSegmentation(self, entry: dict, node) -> None:
         """Another node, with segments of the same IDs."""
-        self._refer("segmentation", entry["key"], node)
+        self._table.refer("segmentation", entry["key"], node)
         entry["segmentation"] = node.GetName() if node is not None else ""
 
     def _setSegmentation(self, entry: dict, node, *, changeRole: bool) -> None:
-        had = self._node("segmentation", entry["key"]) is not None
+        had = self._table.node("segmentation", entry["key"]) is not None
         self._replaceSegmentation(entry, node)
         entry["mapping"] = None
         if changeRole and node is not None and not had and entry["role"] == "unlabeled":
@@ -385,64 +380,16 @@ class DataSet:
             entry["role"] = "unlabeled"
 
     def _row(self, entry: dict) -> Row:
-        return rowOf(entry, *(self._node(part, entry["key"]) for part in PARTS))
+        return rowOf(entry, *(self._table.node(part, entry["key"]) for part in PARTS))
 
     def _patients(self) -> Iterator[tuple[str, str]]:
-        for entry in self._read()["rows"]:
+        for entry in self._table.read()["rows"]:
             for each in filesOf(entry) or [entry]:
                 yield each["patient"], entry["role"]
 
     def _knownFiles(self) -> set[tuple[Path, int | None]]:
-        files = [file for entry in self._read()["rows"] for file in filesOf(entry)]
+        files = [file for entry in self._table.read()["rows"] for file in filesOf(entry)]
         return {(Path(file["image"]), file.get("frame")) for file in files}
-
-    def _keyOf(self, part: str, node) -> str | None:
-        entries = self._read()["rows"]
-        return next((entry["key"] for entry in entries if self._node(part, entry["key"]) is node), None)
-
-    def _node(self, part: str, key: str):
-        return self.parameterNode.GetNodeReference(_reference(part, key))
-
-    def _refer(self, part: str, key: str, node) -> None:
-        self.parameterNode.SetNodeReferenceID(_reference(part, key), node.GetID() if node is not None else None)
-
-    def _references(self) -> dict[str, str]:
-        """The IDs of the nodes that rows refer to, by the role of the reference."""
-        roles: list[str] = []
-        self.parameterNode.GetNodeReferenceRoles(roles)
-        return {role: self.parameterNode.GetNodeReferenceID(role) for role in roles if role.startswith(_REFERENCE)}
-
-    def _read(self) -> dict:
-        """The state of the table; not to be changed."""
-        if self._unsaved is not None:
-            return self._unsaved
-        text = self.parameterNode.GetParameter(_PARAMETER) or ""
-        if text != self._text:
-            self._state = parseTable(text)
-            self._text = text
-        return self._state
-
-    @contextmanager
-    def _changed(self) -> Iterator[dict]:
-        """Gives the state to change, and saves it if all goes well; observers of the node hear of it once."""
-        if self._unsaved is not None:  # a part of a larger change
-            yield self._unsaved
-            return
-        state = self._unsaved = parseTable(self.parameterNode.GetParameter(_PARAMETER) or "")
-        references = self._references()
-        with slicer.util.NodeModify(self.parameterNode):
-            try:
-                yield state
-            except BaseException:
-                for role in self._references() | references:
-                    self.parameterNode.SetNodeReferenceID(role, references.get(role))
-                raise
-            finally:
-                self._unsaved = None
-            for entry in state["rows"]:  # a node that is deleted later is told by its last name
-                node = self._node("volume", entry["key"]) or self._node("sequence", entry["key"])
-                entry["name"] = node.GetName() if node is not None else entry["name"]
-            self.parameterNode.SetParameter(_PARAMETER, json.dumps(state))
 
 
 def _checkSegmentation(node) -> None:
@@ -455,7 +402,3 @@ def _checkOneOf(value: str, known: Sequence[str]) -> None:
     if value not in known:
         listed = ", ".join(f"'{each}'" for each in known)
         raise ValueError(_("There is no '{value}'. Choose one of {known}.").format(value=value, known=listed))
-
-
-def _reference(part: str, key: str) -> str:
-    return f"{_REFERENCE}{part}.{key}"
