@@ -133,6 +133,15 @@ class NetworkConfig(Section):
     """`unet`, our own; or a 2D network of MONAI: dynunet, segresnet, swinunetr."""
     widths: Widths = (16, 32, 64, 128)
     """Channels of each level. Our own U-Net begins at half resolution, MONAI's networks at full."""
+    context_mm: float = Field(10.0, ge=0, le=50)
+    """How far away the two further slices lie, one on each side, that the network sees beside the one it segments: in
+    the most basal slices these tell what the slice alone does not. To the nearest whole slice, the next one at the
+    least; 0: it sees its own slice alone."""
+
+    @property
+    def channels(self) -> int:
+        """Slices that the network sees at once, its own in the middle."""
+        return 3 if self.context_mm else 1
 
 
 class LossConfig(Section):
@@ -237,6 +246,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "augment": {"cutout": 0.5, "crop": 0.5, "noise": 0.1, "shift": 0.0, "blur": 0.0},
         "locate": {"method": "center"},
         "preprocess": {"crop": 160},
+        "network": {"context_mm": 0.0},
     },
     # The same recipe on the labeled cases alone.
     "supervised": {

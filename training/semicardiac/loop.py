@@ -67,7 +67,7 @@ class Training:
         self.folder, self.spec, self.stop = folder, spec, context.stop
         self.budget, self.events = context.budget, context.events
         self.config, self.plan, self.ready = ready.config, ready.plan, ready
-        self.bank = DeviceBank(ready.bank, self.plan.device)
+        self.bank = DeviceBank(ready.bank, self.plan.device, self.config.network.context_mm)
         labeled = ready.bank.labeled_slices
         self.labeled, self.unlabeled = Stream(0, labeled), Stream(labeled, len(ready.bank.images))
         self.semi = len(self.unlabeled) > 0

@@ -111,7 +111,8 @@ def _find(context: Context, locator: nn.Module | None, device: str) -> Findings:
     bounds = area_bounds([area for area in areas if area > 0] or [1.0])
     step = math.lcm(16, network.stride)
     crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
-    plan = choose_plan(network, crop, pick_device(device), fixed=config.deterministic)
+    shape = (config.network.channels, crop, crop)
+    plan = choose_plan(network, shape, pick_device(device), fixed=config.deterministic)
 
     coarse = coarse_bank(context)
     middles = coarse.centers

@@ -70,9 +70,7 @@ class TestMinutes:
             files.write_text(path, "")
 
         monkeypatch.setattr(loop, "write_preview", slow)
-        monkeypatch.setattr(
-            loop, "validate", lambda *args: slow(tmp_path / "validated") or [("a", "LV cavity", 0.5)]
-        )
+        monkeypatch.setattr(loop, "validate", lambda *args: slow(tmp_path / "validated") or [("a", "LV cavity", 0.5)])
         schedule = {"steps": None, "minutes": 0.05, "preview_every": 0.4, "validate_every": 0.4}
         summary = run(tmp_path / "job", validated, config_of(schedule=schedule, locate={"refine": 0.0}))
         assert summary["steps"] == pytest.approx(60, abs=1)
