@@ -154,7 +154,9 @@ class TestRecentering:
         assert on_device.offsets[2:4].tolist() == [[-1, 6]] * 2  # where it is right it stays
 
     def test_a_volume_without_a_prediction_stays(self):
-        bank = SliceBank(np.zeros((2, 48, 48), np.float16), np.zeros((0, 48, 48), np.uint8), {"a": (0, 2)}, {}, {"a": 8.0}, 48)
+        bank = SliceBank(
+            np.zeros((2, 48, 48), np.float16), np.zeros((0, 48, 48), np.uint8), {"a": (0, 2)}, {}, {"a": 8.0}, 48
+        )
         on_device = DeviceBank(bank, "cpu", 0.0)
         on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
         assert on_device.offsets.eq(0).all()
