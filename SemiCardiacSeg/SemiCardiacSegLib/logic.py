@@ -203,16 +203,20 @@ class SemiCardiacSegLogic:
 
     # ----- measurement
 
+    def labelSetOf(self, segmentations):
+        """What segmentations are measured by: the structures of the model that made them, else those of the table."""
+        return measure.commonLabelSet(segmentations) or self.dataSet().labelSet()
+
     def volumesTable(self, segmentations, labelSet=None):
         """A vtkMRMLTableNode with the volume of each structure in ml, one row a segmentation or frame."""
-        return measure.volumesTable(segmentations, labelSet or self.dataSet().labelSet())
+        return measure.volumesTable(segmentations, labelSet or self.labelSetOf(segmentations))
 
     def clinicalNumbers(self, segmentations, labelSet=None, **phases) -> dict:
         """ED and ES, ventricular volumes (ml), stroke volume (ml), ejection fraction (%), and LV mass (g).
 
         ED and ES are found, unless `setPhases` or the arguments `edFrame` and `esFrame` (from 0) say which they are.
         """
-        return measure.clinicalNumbers(segmentations, labelSet or self.dataSet().labelSet(), **phases)
+        return measure.clinicalNumbers(segmentations, labelSet or self.labelSetOf(segmentations), **phases)
 
     def setPhases(self, sequence, ed: int | None, es: int | None) -> None:
         """Corrects which frames of a sequence of segmentations are ED and ES; saved with the scene.
@@ -229,11 +233,11 @@ class SemiCardiacSegLogic:
 
     def clinicalTable(self, segmentations, labelSet=None):
         """A vtkMRMLTableNode of the clinical numbers: `measure`, `value` and `unit`."""
-        return measure.clinicalTable(segmentations, labelSet or self.dataSet().labelSet())
+        return measure.clinicalTable(segmentations, labelSet or self.labelSetOf(segmentations))
 
     def compare(self, segmentation, reference, volume, labelSet=None):
         """A vtkMRMLTableNode with Dice, HD95 (mm) and ASD (mm) of each structure against a reference segmentation."""
-        return measure.compare(segmentation, reference, volume, labelSet or self.dataSet().labelSet())
+        return measure.compare(segmentation, reference, volume, labelSet or self.labelSetOf(segmentation))
 
     def saveTable(self, table, path: Path | str) -> Path:
         """Writes a table node as CSV; an existing file is never overwritten."""

@@ -18,11 +18,23 @@ import vtk
 from . import engine, sequences
 from .i18n import tr as _
 from .nodes import gridOf, uniqueName
-from .segmentations import getLabels, isLabelMap, readLayers
+from .segmentations import getLabels, isLabelMap, labelSetOf, readLayers
 from .structures import guessMapping
 
 ML_SUFFIX = " (ml)"
 """Ends the names of columns with volumes."""
+
+
+def commonLabelSet(segmentations):
+    """The label set that segmentations were made with, where all have the same one; else None.
+
+    Args:
+        segmentations: As for `volumesTable`.
+    """
+    if _isSequence(segmentations):
+        segmentations = segmentations.GetNthDataNode(0)
+    found = [labelSetOf(node) if node is not None else None for node in _nodeList(segmentations)]
+    return found[0] if all(each == found[0] for each in found) else None
 
 
 def volumesTable(segmentations, labelSet):

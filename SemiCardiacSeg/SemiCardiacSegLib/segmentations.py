@@ -13,6 +13,7 @@ import numpy as np
 import slicer
 import slicer.util
 
+from . import engine
 from .i18n import tr as _
 from .layers import LABELMAP, Layer, orientedImage, readLayers, segmentNames, setGrid
 from .nodes import (
@@ -26,6 +27,9 @@ from .nodes import (
     transformsDiffer,
     uniqueName,
 )
+
+LABEL_SET_ATTRIBUTE = "SemiCardiacSeg.LabelSet"
+"""Attribute of a segmentation node: what its labels mean, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,18 @@ def setLabels(segmentationNode, array: np.ndarray, place, labelSet) -> None:
         segment.SetTag(segment.GetTerminologyEntryTagName(), structure.terminology)
         segment.AddRepresentation(LABELMAP, image)
         segmentation.AddSegment(segment, structure.key)
+    segmentationNode.SetAttribute(LABEL_SET_ATTRIBUTE, labelSet.model_dump_json())
+
+
+def labelSetOf(segmentationNode):
+    """The engine's LabelSet that this module made a segmentation with; None for one that came from elsewhere."""
+    engine.addToPath()
+    from semicardiac.labels import LabelSet
+
+    try:
+        return LabelSet.model_validate_json(segmentationNode.GetAttribute(LABEL_SET_ATTRIBUTE) or "")
+    except ValueError:  # none, or one that another version has written
+        return None
 
 
 def getLabels(node, volumeNode, mapping: Mapping[str, str], labelSet) -> np.ndarray:

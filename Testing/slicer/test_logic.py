@@ -11,15 +11,22 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers import QUICK  # noqa: E402
+from helpers import QUICK, draw_heart  # noqa: E402
 from helpers_engine_jobs import evaluationJob, modelPackage, trainingJob, unprivileged  # noqa: E402
-from helpers_scene import heartLabels, makeHeartSegmentation, makeSequence, makeVolume  # noqa: E402
+from helpers_scene import (  # noqa: E402
+    heartLabels,
+    makeHeartSegmentation,
+    makeSequence,
+    makeVolume,
+    saveAndReload,
+)
 from helpers_segmented import heartVolume  # noqa: E402
 from semicardiac.jobs import load_job  # noqa: E402
 from semicardiac.labels import get_label_set  # noqa: E402
 from SemiCardiacSegLib import review, segment, sequences  # noqa: E402
 from SemiCardiacSegLib.job import Job  # noqa: E402
 from SemiCardiacSegLib.logic import SemiCardiacSegLogic  # noqa: E402
+from SemiCardiacSegLib.segmentations import LABEL_SET_ATTRIBUTE, newSegmentation  # noqa: E402
 
 
 @pytest.fixture
@@ -53,6 +60,46 @@ def model(tmp_path_factory) -> Path:
 
 def scheduleOf(job: Job):
     return load_job(job.folder).config.schedule
+
+
+class TestMeasuredBy:
+    """Results keep what their labels mean: another model's structures are not lost to the table's label set."""
+
+    def columns(self, table) -> list[str]:
+        return [table.GetColumnName(index) for index in range(1, table.GetNumberOfColumns())]
+
+    def whole(self, logic):
+        """A segmentation of seven structures, while the table has three."""
+        volume = makeVolume("whole heart")
+        labels = heartLabels()
+        labels[0, 0, :7] = range(1, 8)
+        assert logic.dataSet().labelSet().name == "acdc"
+        return volume, newSegmentation("result", volume, labels, get_label_set("mmwhs"))
+
+    def test_a_segmentation_is_measured_by_the_structures_it_was_made_with(self, logic, tmp_path):
+        volume, made = self.whole(logic)
+        expected = [f"{name} (ml)" for name in get_label_set("mmwhs").names]
+        assert self.columns(logic.volumesTable(made)) == expected
+        agreement = logic.compare(made, made, volume).GetTable().GetColumn(0)
+        assert [agreement.GetValue(row) for row in range(7)] == list(get_label_set("mmwhs").names)
+        saveAndReload(tmp_path / "scene.mrb")
+        assert self.columns(logic.volumesTable(slicer.util.getNode("result"))) == expected
+
+    def test_so_are_the_frames_of_a_cine(self, logic):
+        cine = makeSequence([draw_heart(seed, shape=heartLabels().shape)[0] for seed in (1, 2)])
+        made = sequences.newSegmentationSequence("cine result", cine, [heartLabels()] * 2, get_label_set("mmwhs"))
+        assert self.columns(logic.volumesTable(made))[-7:] == [f"{each} (ml)" for each in get_label_set("mmwhs").names]
+
+    def test_others_are_measured_by_the_table(self, logic):
+        volume, made = self.whole(logic)
+        foreign = makeHeartSegmentation(volume)
+        foreign.RemoveAttribute(LABEL_SET_ATTRIBUTE)
+        acdc = [f"{name} (ml)" for name in get_label_set("acdc").names]
+        assert self.columns(logic.volumesTable(foreign)) == acdc
+        assert self.columns(logic.volumesTable([made, foreign])) == acdc
+        made.SetAttribute(LABEL_SET_ATTRIBUTE, '{"of": "another version"}')
+        assert self.columns(logic.volumesTable(made)) == acdc
+        assert len(self.columns(logic.volumesTable(made, get_label_set("mmwhs")))) == 7
 
 
 class TestStartTraining:

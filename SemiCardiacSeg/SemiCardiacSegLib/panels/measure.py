@@ -97,7 +97,7 @@ class MeasurePanel(Panel):
 
     def _once(self, kind: str, inputs: Iterable, make: Callable):
         """What there is of a kind already, or `make()` if there is none or the inputs have changed since."""
-        state = [self.dataSet.labelSet(), *contentState(*inputs)]
+        state = [self.logic.labelSetOf(self._inputs()), *contentState(*inputs)]
         if self._node(kind) is None or self._made[kind][1] != state:
             self._made[kind] = (make().GetID(), state)
         return self._node(kind)
@@ -128,7 +128,7 @@ class MeasurePanel(Panel):
     def _curve(self):
         """The chart of the volumes over the heart cycle."""
         table = self._volumes()
-        return self._once("chart", [table], lambda: volumeTimeChart(table, self.dataSet.labelSet()))
+        return self._once("chart", [table], lambda: volumeTimeChart(table, self.logic.labelSetOf(self._inputs())))
 
     def _onToggled(self, name: str, on: bool, make: Callable) -> None:
         """Shows what `make` makes while a button is down, and the user's layout again when it is up."""
