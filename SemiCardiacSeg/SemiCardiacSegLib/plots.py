@@ -155,30 +155,6 @@ class TrainingCurves:
             self.thresholds.append(step | {_("mean threshold"): event.get("threshold_mean")} | passing)
 
 
-class PlotLayout:
-    """Shows charts, and gives the user's layout back. Does nothing where there are no views."""
-
-    def __init__(self) -> None:
-        self._before: int | None = None
-        self._ours: int | None = None
-
-    def show(self, chartNode) -> None:
-        """Shows a chart, in a layout with a plot view."""
-        if slicer.app.layoutManager() is None:
-            return
-        layout = _layoutNode()
-        arrangement = layout.GetViewArrangement()
-        slicer.modules.plots.logic().ShowChartInLayout(chartNode)
-        if layout.GetViewArrangement() != arrangement:
-            self._before, self._ours = arrangement, layout.GetViewArrangement()
-
-    def restore(self) -> None:
-        """Brings back the layout before the first `show`, unless the user has chosen another since."""
-        if slicer.app.layoutManager() is not None and self._ours == _layoutNode().GetViewArrangement():
-            _layoutNode().SetViewArrangement(self._before)
-        self._before = self._ours = None
-
-
 def volumeTimeChart(tableNode, labelSet=None):
     """A chart of volumes over time, a curve for each structure.
 
@@ -249,7 +225,3 @@ def _isNumeric(tableNode, name: str) -> bool:
 
 def _passing(structure: str) -> str:
     return _("{structure} passing").format(structure=structure)
-
-
-def _layoutNode():
-    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")

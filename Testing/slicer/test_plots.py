@@ -12,12 +12,10 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 import vtk  # noqa: E402
 from helpers_scene import saveAndReload  # noqa: E402
 from semicardiac.labels import get_label_set  # noqa: E402
-from SemiCardiacSegLib.plots import Curves, PlotLayout, TrainingCurves, volumeTimeChart  # noqa: E402
+from SemiCardiacSegLib.plots import Curves, TrainingCurves, volumeTimeChart  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")
-FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
-RED_ONLY = slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
 
 
 def progress(step: int, **fields) -> dict:
@@ -197,43 +195,3 @@ class TestVolumeTimeChart:
         with pytest.raises(ValueError, match="'cine volumes' has no volumes of several frames"):
             volumeTimeChart(table)
         assert not slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
-
-
-class TestPlotLayout:
-    @pytest.fixture
-    def layout(self, scene, monkeypatch):
-        """The layout node, in an application that has views."""
-        node = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-        node.SetViewArrangement(FOUR_UP)
-        monkeypatch.setattr(slicer.app, "layoutManager", lambda: object())
-        return node
-
-    @pytest.fixture
-    def chart(self, scene):
-        return scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
-
-    def test_the_users_layout_comes_back(self, layout, chart):
-        plots = PlotLayout()
-        plots.show(chart)
-        assert layout.GetViewArrangement() != FOUR_UP
-        plots.show(chart)
-        plots.restore()
-        assert layout.GetViewArrangement() == FOUR_UP
-
-    def test_a_layout_that_was_chosen_since_is_left_alone(self, layout, chart):
-        plots = PlotLayout()
-        plots.show(chart)
-        layout.SetViewArrangement(RED_ONLY)
-        plots.restore()
-        assert layout.GetViewArrangement() == RED_ONLY
-        plots.show(chart)
-        plots.restore()
-        assert layout.GetViewArrangement() == RED_ONLY
-
-    def test_without_views_nothing_happens(self, scene, chart):
-        layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-        layout.SetViewArrangement(FOUR_UP)
-        plots = PlotLayout()
-        plots.show(chart)
-        plots.restore()
-        assert layout.GetViewArrangement() == FOUR_UP

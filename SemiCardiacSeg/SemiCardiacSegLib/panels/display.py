@@ -5,7 +5,6 @@ from __future__ import annotations
 import slicer
 
 from .. import sequences
-from ..plots import PlotLayout
 from ..segmentations import isLabelMap
 
 MAP_OPACITY = 0.4
@@ -55,20 +54,3 @@ def showSequence(sequenceNode) -> None:
     chooseBrowser(sequenceNode)
     if (volumeNode := shownNode(sequenceNode)) is not None:
         showVolume(volumeNode)
-
-
-class TableLayout(PlotLayout):
-    """Shows tables, and gives the user's layout back. Does nothing where there are no views."""
-
-    def show(self, tableNode) -> None:
-        """Shows a table, in a layout with a table view."""
-        if slicer.app.layoutManager() is None:
-            return
-        layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-        arrangement = layout.GetViewArrangement()
-        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        selection.SetActiveTableID(tableNode.GetID())
-        slicer.app.applicationLogic().PropagateTableSelection()
-        if layout.GetViewArrangement() != arrangement:
-            self._before, self._ours = arrangement, layout.GetViewArrangement()

@@ -10,8 +10,9 @@ from pathlib import Path
 import slicer
 
 from .. import sequences
+from ..borrowed_layout import BorrowedLayout, showChart, showTable
 from ..i18n import tr as _
-from ..plots import PlotLayout, volumeTimeChart
+from ..plots import volumeTimeChart
 from ..problems import contentState
 from . import display, words
 from .panel import Panel, fileToSave, showLine
@@ -26,7 +27,7 @@ class MeasurePanel(Panel):
         self._selection: tuple = ()
         self._made: dict[str, tuple[str, list]] = {}
         self._last = ""
-        self._layouts = {"tableButton": display.TableLayout(), "curveButton": PlotLayout()}
+        self._layouts = {"tableButton": BorrowedLayout(showTable), "curveButton": BorrowedLayout(showChart)}
         self.onClick(self.ui.measureButton, self._onMeasure)
         self.ui.tableButton.connect("toggled(bool)", lambda on: self._onToggled("tableButton", on, self._volumes))
         self.ui.curveButton.connect("toggled(bool)", lambda on: self._onToggled("curveButton", on, self._curve))

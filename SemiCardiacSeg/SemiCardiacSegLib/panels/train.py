@@ -8,9 +8,10 @@ from pathlib import Path
 import qt
 import slicer
 
+from ..borrowed_layout import BorrowedLayout, showChart
 from ..i18n import tr as _
 from ..job import Job
-from ..plots import PlotLayout, TrainingCurves
+from ..plots import TrainingCurves
 from . import words
 from .job_view import JobView
 from .panel import Panel, showLine
@@ -29,7 +30,7 @@ class TrainPanel(Panel):
     def setup(self) -> None:
         self.view = JobView(self.ui.trainStatus, self.ui.trainProgress, self.ui.trainState, resumable=True)
         self.curves = TrainingCurves()
-        self.layout = PlotLayout()
+        self.layout = BorrowedLayout(showChart)
         self._picture: Path | None = None
         self._stage = ""
         self.onClick(self.ui.trainButton, self._onTrain)

@@ -55,12 +55,12 @@ class TestMeasure:
         assert "is there already" in line(widget, "measureMessage")
 
     def test_numbers_and_tables_belong_to_the_selection(self, widget, slicerQt, monkeypatch, tmp_path):
-        from SemiCardiacSegLib.panels import display
+        from SemiCardiacSegLib.borrowed_layout import BorrowedLayout
 
         (volume, a), (_other, b) = heart("A"), heart("B", 2)
         tables = lambda: [node.GetName() for node in slicerQt.util.getNodesByClass("vtkMRMLTableNode")]  # noqa: E731
         opened = []
-        monkeypatch.setattr(display.TableLayout, "show", lambda layout, table: opened.append(table.GetName()))
+        monkeypatch.setattr(BorrowedLayout, "show", lambda layout, table: opened.append(table.GetName()))
         widget.ui.measuredSelector.setCurrentNode(a)
         settle()
         widget.ui.measureButton.click()
