@@ -17,6 +17,7 @@ from semicardiac import augment, thresholds
 from semicardiac.compute import choose_plan, keep_freed_memory, pick_device
 from semicardiac.config import make_config
 from semicardiac.network import build_network
+from semicardiac.prepare import CONTEXT_MM
 from semicardiac.step import Batch, Learner, see, teach, train_step
 from semicardiac.teacher import Teacher
 
@@ -40,7 +41,10 @@ def main() -> None:
     keep_freed_memory()
     device = pick_device(arguments.device)
     configs = {
-        name: make_config("default", {"loss": loss, "preprocess": {"crop": CROP, "margin": MARGIN}})
+        name: make_config(
+            "default",
+            {"loss": loss, "network": {"context_mm": CONTEXT_MM}, "preprocess": {"crop": CROP, "margin": MARGIN}},
+        )
         for name, loss in VARIANTS.items()
     }
     config = configs["DPTM + REM + contrast"]

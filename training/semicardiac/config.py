@@ -133,10 +133,11 @@ class NetworkConfig(Section):
     """`unet`, our own; or a 2D network of MONAI: dynunet, segresnet, swinunetr."""
     widths: Widths = (16, 32, 64, 128)
     """Channels of each level. Our own U-Net begins at half resolution, MONAI's networks at full."""
-    context_mm: float = Field(10.0, ge=0, le=50)
+    context_mm: float | None = Field(None, ge=0, le=50)
     """How far away the two further slices lie, one on each side, that the network sees beside the one it segments: in
     the most basal slices these tell what the slice alone does not. To the nearest whole slice, the next one at the
-    least; 0: it sees its own slice alone."""
+    least; 0: it sees its own slice alone. None: 10 with 7 labeled patients or more; of fewer it would learn by heart
+    what follows what (ACDC, Dice with and without neighbors: 7 labeled 0.889 and 0.884, 3 labeled 0.858 and 0.872)."""
 
     @property
     def channels(self) -> int:
