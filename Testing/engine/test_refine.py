@@ -29,7 +29,8 @@ class ByBrightness(nn.Module):
     """Knows the structures of the drawn hearts by their gray values."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        structure = torch.bucketize(own_slice(image).contiguous(), torch.tensor([0.1, 1.1, 2.1]))  # dark, myocardium, RV, LV
+        edges = torch.tensor([0.1, 1.1, 2.1])  # dark, myocardium, RV, LV
+        structure = torch.bucketize(own_slice(image).contiguous(), edges)
         label = torch.tensor([0, 2, 1, 3])[structure]
         return nn.functional.one_hot(label, 4).movedim(-1, 1) * 20.0, image
 
