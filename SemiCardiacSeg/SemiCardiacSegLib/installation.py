@@ -93,6 +93,20 @@ def status() -> Status:
     return Status(False, names, torch, _("Not installed: {names}").format(names=", ".join(told)))
 
 
+def require() -> None:
+    """Makes sure that the engine can run.
+
+    Raises:
+        RuntimeError: If not, with what is missing and how to mend it.
+    """
+    found = status()
+    if not found.ready:
+        text = _(
+            "SemiCardiacSeg is not set up yet. {status}. Open the module SemiCardiacSeg and click '{button}' there."
+        )
+        raise RuntimeError(text.format(status=found.text.rstrip("."), button=_("Set up…")))
+
+
 def _told(requirement: Requirement) -> str:
     version = _installedVersion(requirement.name)
     text = requirement.name if version is None else _("{requirement} (only {version} is)")
@@ -254,12 +268,12 @@ class Installer(Polled):
         if missing and shutil.which("PythonSlicer") is None:
             raise ValueError(_pipHint(missing))
         before = _versions()
-        with _temporaryFolder() as folder:
-            for requirement in missing:
-                if requirement.name == "torch":
+        for requirement in missing:
+            if requirement.name == "torch":
+                with _temporaryFolder() as folder:
                     yield from self._installTorch(requirement, _hold(folder, HELD))
-            if others := [str(requirement) for requirement in missing if requirement.name != "torch"]:
-                yield from self._pipInstall(others, _hold(folder, (*HELD, "torch")))
+        if others := [str(requirement) for requirement in missing if requirement.name != "torch"]:
+            yield from self._pipInstall(others)
         found = status()
         if not found.ready:
             raise ValueError(found.text)
@@ -287,11 +301,15 @@ class Installer(Polled):
         arguments = [argument for argument in arguments if not argument.startswith("numpy")]
         yield from self._run([engine.pythonExecutable(), "-m", "light_the_torch", *arguments, "-c", str(constraints)])
 
-    def _pipInstall(self, texts: list[str], constraints: Path) -> Generator[None, None, None]:
+    def _pipInstall(self, texts: list[str]) -> Generator[None, None, None]:
         try:
             from slicer.packaging import isPipInstallInProgress, pip_install
         except ImportError:  # Slicer 5.10, whose own pip_install would freeze the window
-            yield from self._run([engine.pythonExecutable(), "-m", "pip", "install", *texts, "-c", str(constraints)])
+            with _temporaryFolder() as folder:
+                constraints = _hold(folder, (*HELD, "torch"))
+                yield from self._run(
+                    [engine.pythonExecutable(), "-m", "pip", "install", *texts, "-c", str(constraints)]
+                )
             return
         lines: list[str] = []
         statuses: list[int] = []
@@ -300,12 +318,17 @@ class Installer(Polled):
             lines.append(line)
             self._lines.append(line)
 
-        pip_install(
-            texts, constraints=constraints, blocking=False, show_progress=False, requester="SemiCardiacSeg",
-            logCallback=log, completedCallback=statuses.append,
-        )  # fmt: skip
-        while isPipInstallInProgress():  # in its testing mode Slicer has waited for it
-            yield
+        folder = Path(tempfile.mkdtemp(prefix="SemiCardiacSeg-"))
+        try:
+            pip_install(
+                texts, constraints=_hold(folder, (*HELD, "torch")), blocking=False, show_progress=False,
+                requester="SemiCardiacSeg", logCallback=log, completedCallback=statuses.append,
+            )  # fmt: skip
+            while isPipInstallInProgress():  # in its testing mode Slicer has waited for it
+                yield
+        finally:
+            if not isPipInstallInProgress():  # given up, it goes on, and must still be able to read its constraints
+                shutil.rmtree(folder, ignore_errors=True)
         if any(statuses):
             raise ValueError(_reason(lines) or _("exit status {number}").format(number=statuses[0]))
 

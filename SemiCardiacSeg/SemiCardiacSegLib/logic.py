@@ -12,7 +12,7 @@ from pathlib import Path
 
 import slicer
 
-from . import engine, measure, models, review, sample_data, segment, sequences
+from . import engine, installation, measure, models, review, sample_data, segment, sequences
 from .dataset import DataSet
 from .export import writeCases
 from .folders import newFolder
@@ -28,7 +28,8 @@ class SemiCardiacSegLogic:
     """Data set, training, segmentation, measurement, review and models.
 
     Wrong input raises ValueError, with what was wrong, where, and how to mend it. What fails later in the engine raises
-    RuntimeError with the engine's words; the job folder keeps the details.
+    RuntimeError with the engine's words; the job folder keeps the details. Until the module is set up, that is raised
+    too, and says so.
     """
 
     # ----- data
@@ -46,6 +47,7 @@ class SemiCardiacSegLogic:
 
     def dataSet(self) -> DataSet:
         """The case table of the scene."""
+        installation.require()
         return DataSet(self.parameterNode())
 
     def addSampleData(self) -> list:
@@ -166,6 +168,7 @@ class SemiCardiacSegLogic:
         Raises:
             ValueError: For an input without image data, a model that cannot be read, and the like.
         """
+        installation.require()
         options = segment.Options(device, flips, confidence, entropy, thresholdMap, pseudoLabels)
         return Job.start(segment.createSegmentJob(folder, Path(model), inputs, options))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import slicer
 import slicer.util
 
-from . import engine, sequences
+from . import engine, installation, sequences
 from .dataset import DataSet, Row
 from .i18n import tr as _
 from .nodes import addVolume, shItem, uniqueName
@@ -54,8 +54,9 @@ def drawStudy(folder: Path | str | None = None, tick: Callable[[], object] | Non
 
     Raises:
         ValueError: If it is being drawn already, or the folder holds anything else.
-        RuntimeError: If the engine fails, with what it says.
+        RuntimeError: If the module is not set up, or the engine fails, with what it says.
     """
+    installation.require()
     global _drawing  # `tick` may let the user press a button again
     default = Path(slicer.app.temporaryPath, f"SemiCardiacSeg phantom {engine.version()}")
     folder = Path(folder or default).absolute()

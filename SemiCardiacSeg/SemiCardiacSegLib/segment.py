@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import slicer
+import vtk
 
 from . import engine, sequences
 from .export import SafeNames
@@ -206,6 +207,7 @@ def nothingHalfMade() -> Iterator[None]:
     scene = slicer.mrmlScene
     hierarchy = scene.GetSubjectHierarchyNode()
     before = {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
+    itemsBefore = set(_hierarchyItems(hierarchy))
     try:
         yield
     except BaseException:
@@ -215,7 +217,17 @@ def nothingHalfMade() -> Iterator[None]:
                 if item := hierarchy.GetItemByDataNode(node):  # in Slicer, a plugin that uses Qt would see to it
                     hierarchy.RemoveItem(item, False)
                 scene.RemoveNode(node)
+        for item in _hierarchyItems(hierarchy):
+            if item not in itemsBefore:
+                hierarchy.RemoveItem(item, False, False)  # a folder; what lay in it before is not lost with it
         raise
+
+
+def _hierarchyItems(hierarchy) -> list[int]:
+    """All items of the subject hierarchy."""
+    items = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    return [items.GetId(index) for index in range(items.GetNumberOfIds())]
 
 
 def _check(each) -> None:

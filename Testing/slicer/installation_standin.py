@@ -73,6 +73,7 @@ class Packaging(ModuleType):
     Attributes:
         asked: The requirements of each installation.
         constraints: The content of the file of constraints of each.
+        files: Where these files were.
         status: The exit status that pip will have.
         testing: Whether Slicer tests itself: then it waits for pip and calls nobody back.
     """
@@ -82,6 +83,7 @@ class Packaging(ModuleType):
         self.site = site
         self.asked: list[list[str]] = []
         self.constraints: list[str] = []
+        self.files: list[Path] = []
         self.status = 0
         self.testing = False
         self._looks = 0
@@ -94,6 +96,7 @@ class Packaging(ModuleType):
         if skip_packages is not None and not blocking:
             raise ValueError("skip_packages requires blocking=True.")
         self.asked.append(requirements)
+        self.files.append(Path(constraints))
         self.constraints.append(Path(constraints).read_text(encoding="utf-8"))
 
         def finish() -> None:

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,12 @@ class TestStatus:
         assert found.torch is None
         assert {text.split(">")[0] for text in found.missing} == set(NEEDED) - set(OWN)
         assert "nibabel, " in found.text
+
+    def test_what_needs_the_engine_says_that_it_is_not_set_up(self, site: Path):
+        with pytest.raises(RuntimeError, match=r"not set up yet\. Not installed: .*nibabel, .* click 'Set up…'"):
+            installation.require()
+        allBut(site)
+        installation.require()
 
     def test_all_is_installed(self, site: Path):
         allBut(site)
@@ -171,6 +178,22 @@ class TestInstall:
         installer.stop()
         assert installer.state == "failed"
         until(lambda: not exists(int((site / "hangs").read_text())), seconds=5)
+
+    def test_pip_that_goes_on_after_a_cancel_can_still_read_its_constraints(self, site: Path, application: Packaging):
+        allBut(site, "nibabel")
+        given_up = installation.install()
+        given_up.poll()
+        given_up.stop()
+        assert given_up.state == "failed"
+        assert application.files[0].is_file()
+        while application.isPipInstallInProgress():
+            pass
+        allBut(site, "scipy")
+        shutil.rmtree(site / "scipy")
+        shutil.rmtree(next(site.glob("scipy-*")))
+        assert installation.install().wait() == "done"
+        assert not application.files[1].parent.exists()
+        shutil.rmtree(application.files[0].parent)
 
     def test_a_mac_keeps_its_numpy(self, site: Path, application: Packaging, monkeypatch):
         allBut(site, "torch")

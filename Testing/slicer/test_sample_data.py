@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import vtk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
@@ -17,8 +18,9 @@ from helpers_scene import makeVolume  # noqa: E402
 from semicardiac.cases import read_case_list  # noqa: E402
 from semicardiac.labels import get_label_set  # noqa: E402
 from semicardiac.volumes import read_series, read_volume  # noqa: E402
-from SemiCardiacSegLib import sample_data, sequences  # noqa: E402
+from SemiCardiacSegLib import installation, sample_data, sequences  # noqa: E402
 from SemiCardiacSegLib.dataset import DataSet  # noqa: E402
+from SemiCardiacSegLib.logic import SemiCardiacSegLogic  # noqa: E402
 from SemiCardiacSegLib.segmentations import getLabels  # noqa: E402
 from SemiCardiacSegLib.structures import guessMapping  # noqa: E402
 
@@ -77,6 +79,16 @@ class TestDrawing:
         assert not [path for path in tmp_path.iterdir() if path.name != "study" or list(path.iterdir())]
         monkeypatch.undo()
 
+    def test_before_the_set_up_it_says_so(self, scene, tmp_path, monkeypatch):
+        missing = installation.Status(False, ["torch"], None, "Not installed: torch")
+        monkeypatch.setattr(installation, "status", lambda: missing)
+        for begin in (lambda: sample_data.drawStudy(tmp_path / "study"), SemiCardiacSegLogic().addSampleData):
+            with pytest.raises(RuntimeError, match=r"not set up yet\. Not installed: torch\. Open the module"):
+                begin()
+        with pytest.raises(RuntimeError, match="not set up yet"):
+            SemiCardiacSegLogic().segment(tmp_path / "model", makeVolume("mine"))
+        assert not list(tmp_path.iterdir())
+
     def test_a_second_click_meanwhile_is_refused(self, scene, tmp_path):
         told = []
 
@@ -130,10 +142,15 @@ class TestScene:
         copy = Path(shutil.copytree(study, tmp_path / "study"))
         last = read_case_list(copy / "cases.csv")[-1].image
         last.write_bytes(last.read_bytes()[:1000])
+        hierarchy = scene.GetSubjectHierarchyNode()
+        mine = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "mine")
         before = scene.GetNumberOfNodes()
         with pytest.raises(ValueError, match=last.name):
             sample_data.addStudyToScene(copy)
         assert scene.GetNumberOfNodes() == before
+        items = vtk.vtkIdList()
+        hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+        assert [items.GetId(index) for index in range(items.GetNumberOfIds())] == [mine]
 
 
 class TestDataSet:
