@@ -220,18 +220,21 @@ class DataPanel(Panel):
 
     def _loaded(self, row) -> tuple:
         """The volume of a file and the segmentation with its labels, None without labels; loaded once."""
-        known = self._fromFiles.get(row.key)
-        if known is not None and all(node is None or slicer.mrmlScene.IsNodePresent(node) for node in known):
-            return known
+        volumeNode, segmentationNode = (
+            node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
+            for node in self._fromFiles.get(row.key, (None, None))
+        )
         engine.addToPath()
         from semicardiac.cases import Case, load_image, load_labels
 
         # As the labels are only looked at, whatever role the case has.
         case = Case.model_validate({**self.dataSet.files(row.key)[0], "role": "labeled"})
         with nothingHalfMade():
-            image, segmentationNode = load_image(case), None
-            volumeNode = addVolume(image.array, image.ijk_to_ras, uniqueName(row.name))
-            if case.labels is not None:
+            if volumeNode is None:
+                image = load_image(case)
+                volumeNode = addVolume(image.array, image.ijk_to_ras, uniqueName(row.name))
+                segmentationNode = None  # that of a volume that was deleted
+            if segmentationNode is None and case.labels is not None:
                 labelSet = self.dataSet.labelSet()
                 title = _("{name} segmentation").format(name=volumeNode.GetName())
                 segmentationNode = newSegmentation(title, volumeNode, load_labels(case, labelSet).array, labelSet)

@@ -237,7 +237,14 @@ def test_a_double_click_on_a_file_loads_its_frame_and_its_labels_once(widget, sc
     assert layers.GetBackgroundVolumeID() == volume.GetID()
     scene.RemoveNode(segmentation)
     widget.ui.caseTable.cellDoubleClicked.emit(0, CASE)
-    assert len(slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+    (segmentation,) = slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert slicerQt.util.getNodesByClass("vtkMRMLScalarVolumeNode") == [volume]
+    scene.RemoveNode(volume)
+    widget.ui.caseTable.cellDoubleClicked.emit(0, CASE)
+    (again,) = slicerQt.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    newest = slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode")[-1]
+    assert newest is not segmentation  # that one is somebody's work, maybe
+    assert newest.GetNodeReference(newest.GetReferenceImageGeometryReferenceRole()) is again
 
 
 def test_a_label_map_is_shown_over_its_volume(widget, slicerQt):
