@@ -21,7 +21,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 def small(name: str) -> nn.Module:
     torch.manual_seed(0)
-    return build_network(NetworkConfig(name=name, widths=(8, 16, 16)), 3)
+    return build_network(NetworkConfig(name=name, widths=(8, 16, 16), context_mm=10.0), 3)
 
 
 class TestUNet:
