@@ -36,11 +36,12 @@ HELD = ("numpy", "SimpleITK", "vtk")
 
 _PROBE = "; ".join(
     (
-        "import json, os, torch",
+        "import json, os, shutil, torch",
         "name, size = torch.cuda.get_device_name, torch.cuda.get_device_properties",
         "device = [name(0), size(0).total_memory] if torch.cuda.is_available() else None",
         "cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()",
-        "print(json.dumps({'torch': torch.__version__, 'device': device, 'cores': cores}))",
+        "driver = shutil.which('nvidia-smi') is not None",
+        "print(json.dumps({'torch': torch.__version__, 'device': device, 'cores': cores, 'driver': driver}))",
     )
 )
 """What the child process does, which may import PyTorch. One line: launchers of Windows pass no others on."""
@@ -248,6 +249,9 @@ class DeviceProbe(Polled):
         else:
             device = _("CPU, {number} cores").format(number=found["cores"])
         self.text = _("PyTorch {version}, {device}").format(version=found["torch"], device=device)
+        if found["device"] is None and found["driver"]:  # a build for the CPU alone, or for a newer driver
+            hint = _("This PyTorch does not use the NVIDIA card here: reinstall it in the module PyTorch Utils.")
+            self.text = f"{self.text}. {hint}"
 
 
 class Installer(Polled):

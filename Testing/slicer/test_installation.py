@@ -296,6 +296,21 @@ class TestProbe:
         assert "cores" in probe.text or "GB" in probe.text
 
     @posix
+    @pytest.mark.parametrize("driver", [True, False])
+    def test_a_card_that_pytorch_does_not_use_is_told(
+        self, site: Path, application: Packaging, tmp_path: Path, driver: bool
+    ):
+        installed(site, "torch", "2.9")
+        code = "from types import SimpleNamespace\n__version__ = '2.9'\n"
+        code += "cuda = SimpleNamespace(is_available=lambda: False, get_device_name=None, get_device_properties=None)"
+        (site / "torch" / "__init__.py").write_text(code, encoding="utf-8")
+        if driver:
+            shutil.copy2(tmp_path / "bin" / "PythonSlicer", tmp_path / "bin" / "nvidia-smi")
+        probe = installation.probeDevice()
+        assert probe.wait() == "done"
+        assert probe.text.endswith("reinstall it in the module PyTorch Utils." if driver else "cores")
+
+    @posix
     def test_a_pytorch_that_does_not_load(self, site: Path, application: Packaging):
         installed(site, "torch", "2.9")
         code = "raise OSError('libcudart.so.13: cannot open shared object file')"
