@@ -40,7 +40,7 @@ _PROBE = "; ".join(
         "name, size = torch.cuda.get_device_name, torch.cuda.get_device_properties",
         "device = [name(0), size(0).total_memory] if torch.cuda.is_available() else None",
         "cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()",
-        "driver = shutil.which('nvidia-smi') is not None",
+        "driver = shutil.which('nvidia-smi') is not None and 'CUDA_VISIBLE_DEVICES' not in os.environ",
         "print(json.dumps({'torch': torch.__version__, 'device': device, 'cores': cores, 'driver': driver}))",
     )
 )
@@ -250,7 +250,9 @@ class DeviceProbe(Polled):
             device = _("CPU, {number} cores").format(number=found["cores"])
         self.text = _("PyTorch {version}, {device}").format(version=found["torch"], device=device)
         if found["device"] is None and found["driver"]:  # a build for the CPU alone, or for a newer driver
-            hint = _("This PyTorch does not use the NVIDIA card here: reinstall it in the module PyTorch Utils.")
+            hint = _(
+                "There seems to be an NVIDIA card that this PyTorch cannot use: see Troubleshooting in the README."
+            )
             self.text = f"{self.text}. {hint}"
 
 
@@ -323,16 +325,18 @@ class Installer(Polled):
             self._lines.append(line)
 
         folder = Path(tempfile.mkdtemp(prefix="SemiCardiacSeg-"))
-        try:
-            pip_install(
-                texts, constraints=_hold(folder, (*HELD, "torch")), blocking=False, show_progress=False,
-                requester="SemiCardiacSeg", logCallback=log, completedCallback=statuses.append,
-            )  # fmt: skip
-            while isPipInstallInProgress():  # in its testing mode Slicer has waited for it
-                yield
-        finally:
-            if not isPipInstallInProgress():  # given up, it goes on, and must still be able to read its constraints
-                shutil.rmtree(folder, ignore_errors=True)
+
+        def complete(status: int) -> None:  # pip that was given up goes on, and must still be able to read them
+            shutil.rmtree(folder, ignore_errors=True)
+            statuses.append(status)
+
+        pip_install(
+            texts, constraints=_hold(folder, (*HELD, "torch")), blocking=False, show_progress=False,
+            requester="SemiCardiacSeg", logCallback=log, completedCallback=complete,
+        )  # fmt: skip
+        while isPipInstallInProgress():
+            yield
+        shutil.rmtree(folder, ignore_errors=True)  # in its testing mode Slicer has waited for pip and calls nobody
         if any(statuses):
             raise ValueError(_reason(lines) or _("exit status {number}").format(number=statuses[0]))
 

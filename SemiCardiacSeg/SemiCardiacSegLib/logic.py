@@ -207,8 +207,9 @@ class SemiCardiacSegLogic:
     # ----- measurement
 
     def labelSetOf(self, segmentations):
-        """What segmentations are measured by: the structures of the model that made them, else those of the table."""
-        return measure.commonLabelSet(segmentations) or self.dataSet().labelSet()
+        """What segmentations are measured by: the structures of the table, or where these are not all that the model
+        has found, those of the model."""
+        return measure.fittingLabelSet(segmentations, self.dataSet().labelSet())
 
     def volumesTable(self, segmentations, labelSet=None):
         """A vtkMRMLTableNode with the volume of each structure in ml, one row a segmentation or frame."""
@@ -269,14 +270,17 @@ class SemiCardiacSegLogic:
 
     def models(self, folder: Path | str) -> list[models.Model]:
         """Finished trainings and model packages in a folder, the newest first."""
+        installation.require()
         return models.findModels(Path(folder))
 
     def exportModel(self, model: Path | str, path: Path | str) -> Path:
         """Packs a model into one zip file to share."""
+        installation.require()
         return models.exportModel(Path(model), Path(path))
 
     def importModel(self, path: Path | str, folder: Path | str) -> models.Model:
         """Unpacks a model package into a new folder there, after a check of its checksums."""
+        installation.require()
         return models.importModel(Path(path), Path(folder))
 
     def deleteModel(self, model: Path | str) -> None:
@@ -286,6 +290,7 @@ class SemiCardiacSegLogic:
 
 def _trainingFolder(folder: Path | str) -> Path:
     """The folder, if it holds a training. Raises ValueError if not."""
+    installation.require()
     engine.addToPath()
     from semicardiac.jobs import TrainJob, load_job
 

@@ -25,16 +25,25 @@ ML_SUFFIX = " (ml)"
 """Ends the names of columns with volumes."""
 
 
-def commonLabelSet(segmentations):
-    """The label set that segmentations were made with, where all have the same one; else None.
+def fittingLabelSet(segmentations, preferred):
+    """The label set to measure by: the preferred one, unless that would lose structures which the segmentations have.
 
     Args:
         segmentations: As for `volumesTable`.
+        preferred: A label set of the engine.
+
+    Returns:
+        `preferred`, or the one that the segmentations were made with, where it is the same for all and knows segments
+        that `preferred` does not.
     """
     if _isSequence(segmentations):
         segmentations = segmentations.GetNthDataNode(0)
-    found = [labelSetOf(node) if node is not None else None for node in _nodeList(segmentations)]
-    return found[0] if all(each == found[0] for each in found) else None
+    nodes = [node for node in _nodeList(segmentations) if node is not None and node.IsA("vtkMRMLSegmentationNode")]
+    made = [labelSetOf(node) for node in nodes]
+    if not made or made[0] is None or any(each != made[0] for each in made):
+        return preferred
+    known = all(guessMapping(node, made[0]).keys() <= guessMapping(node, preferred).keys() for node in nodes)
+    return preferred if known else made[0]
 
 
 def volumesTable(segmentations, labelSet):

@@ -29,7 +29,17 @@ CPU = ComputePlan(device="cpu", name="test", dtype="float32", channels_last=Fals
 
 #: Views that change nothing.
 STILL = AugmentConfig(
-    rotation=0, scale=(1, 1), shift=0, elastic=0, flip=0, brightness=(1, 1), gain=(1, 1), gamma=(1, 1), noise=0, blur=0
+    rotation=0,
+    scale=(1, 1),
+    shift=0,
+    elastic=0,
+    flip=0,
+    reverse=0,
+    brightness=(1, 1),
+    gain=(1, 1),
+    gamma=(1, 1),
+    noise=0,
+    blur=0,
 )
 
 # Sums depend in their last bits on how many threads share them, and these tests compare bits between processes.

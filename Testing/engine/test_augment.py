@@ -216,7 +216,8 @@ class TestGeometry:
 
 class TestReorder:
     def test_the_neighbors_change_places_where_the_view_says_so_and_the_middle_stays(self):
-        view = views(still(), 64)
+        view = views(still(reverse=0.5), 64)
+        assert not views(still(), 64).reverse.any()
         assert 0.3 < view.reverse.float().mean() < 0.7
         stacks = torch.arange(64.0).view(64, 1, 1, 1) + torch.tensor([-0.1, 0, 0.1]).view(1, 3, 1, 1)
         found = reorder(stacks.expand(64, 3, 8, 8), view)

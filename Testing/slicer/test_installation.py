@@ -188,12 +188,7 @@ class TestInstall:
         assert application.files[0].is_file()
         while application.isPipInstallInProgress():
             pass
-        allBut(site, "scipy")
-        shutil.rmtree(site / "scipy")
-        shutil.rmtree(next(site.glob("scipy-*")))
-        assert installation.install().wait() == "done"
-        assert not application.files[1].parent.exists()
-        shutil.rmtree(application.files[0].parent)
+        assert not application.files[0].parent.exists()
 
     def test_a_mac_keeps_its_numpy(self, site: Path, application: Packaging, monkeypatch):
         allBut(site, "torch")
@@ -298,17 +293,19 @@ class TestProbe:
     @posix
     @pytest.mark.parametrize("driver", [True, False])
     def test_a_card_that_pytorch_does_not_use_is_told(
-        self, site: Path, application: Packaging, tmp_path: Path, driver: bool
+        self, site: Path, application: Packaging, tmp_path: Path, monkeypatch, driver: bool
     ):
         installed(site, "torch", "2.9")
         code = "from types import SimpleNamespace\n__version__ = '2.9'\n"
         code += "cuda = SimpleNamespace(is_available=lambda: False, get_device_name=None, get_device_properties=None)"
         (site / "torch" / "__init__.py").write_text(code, encoding="utf-8")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))  # a real card is of no interest here
         if driver:
             shutil.copy2(tmp_path / "bin" / "PythonSlicer", tmp_path / "bin" / "nvidia-smi")
         probe = installation.probeDevice()
         assert probe.wait() == "done"
-        assert probe.text.endswith("reinstall it in the module PyTorch Utils." if driver else "cores")
+        assert ("NVIDIA card" in probe.text) == driver
 
     @posix
     def test_a_pytorch_that_does_not_load(self, site: Path, application: Packaging):

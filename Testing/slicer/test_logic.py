@@ -101,6 +101,17 @@ class TestMeasuredBy:
         assert self.columns(logic.volumesTable(made)) == acdc
         assert len(self.columns(logic.volumesTable(made, get_label_set("mmwhs")))) == 7
 
+    def test_a_table_that_knows_more_of_it_wins(self, logic):
+        """The model's own structures have no roles here, and somebody has drawn a scar besides."""
+        acdc = get_label_set("acdc")
+        plain = acdc.model_copy(
+            update={"name": "mine", "structures": tuple(s.model_copy(update={"role": None}) for s in acdc.structures)}
+        )
+        cine = makeSequence([draw_heart(seed, shape=heartLabels().shape)[0] for seed in (1, 2)])
+        made = sequences.newSegmentationSequence("cine result", cine, [heartLabels()] * 2, plain)
+        assert logic.labelSetOf(made) == acdc
+        assert "lv_ef_percent" in logic.clinicalNumbers(made)
+
 
 class TestStartTraining:
     def test_a_place_with_spaces_and_other_letters(self, logic, ended, tmp_path):

@@ -32,7 +32,7 @@ class View(NamedTuple):
     cutout: Tensor
     """(B, 4): x, y, half width, half height of the blanked rectangle in view units; 0 where there is none."""
     reverse: Tensor
-    """(B,) bool: whether the slice above and the one below change places, since stacks begin at either end."""
+    """(B,) bool: whether the slice above and the one below change places."""
     noise_seed: int
 
     def to(self, device: torch.device) -> View:
@@ -72,7 +72,7 @@ def draw(config: AugmentConfig, batch: int, generator: torch.Generator) -> View:
         dim=1,
     )
     cutout = torch.cat((uniform(-0.8, 0.8, 2), uniform(0.1, 0.35, 2)), dim=1) * happens(config.cutout, 1)
-    reverse = happens(0.5)
+    reverse = happens(config.reverse)
     seed = int(torch.randint(2**31, (1,), generator=generator))
     return View(matrix, shift, displacement, flip, intensity, cutout, reverse, seed)
 

@@ -314,6 +314,7 @@ class Training:
             "unlabeled_volumes": roles.count("unlabeled") if self.semi else 0,
             "validation_volumes": roles.count("validation"),
             "labeled_patients": len({case.patient for case in self.spec.cases if case.role == "labeled"}),
+            "context_mm": self.config.network.context_mm,
             "training_steps": self.learner.step, "training_seconds": round(self.budget.used(), 1),
             "device": self.plan.name, "precision": self.plan.dtype, "torch": torch.__version__,
         }  # fmt: skip

@@ -112,12 +112,18 @@ def settings(record: Record, other: Record | None) -> str:
     default = _flat(TrainConfig().model_dump(mode="json"))
     changed = {key: value for key, value in values.items() if value != default.get(key)}
     parts = [_settings_table(changed, default, "default", "What differs from the default preset.")]
-    if other is not None and (theirs := _flat(other.job.get("config") or {})):
-        different = {key: value for key, value in values.items() if value != theirs.get(key)}
+    settled = _settled(record)
+    if other is not None and (theirs := _settled(other)):
+        different = {key: value for key, value in settled.items() if value != theirs.get(key)}
         parts.append(_settings_table(different, theirs, "labeled only", "How the two trainings differ."))
-    rows = [[f"<code>{escape(key)}</code>", _setting(value)] for key, value in values.items()]
+    rows = [[f"<code>{escape(key)}</code>", _setting(value)] for key, value in settled.items()]
     every = page.table(["Setting", "value"], rows, numeric_from=2)
     return page.section("Settings", *parts, page.details("All settings", every))
+
+
+def _settled(record: Record) -> dict[str, Any]:
+    """All settings: those of the model, where what was left open is decided, or as long as there is none the job's."""
+    return _flat(record.model.get("config") or record.job.get("config") or {})
 
 
 def provenance(record: Record, main: Record) -> str:

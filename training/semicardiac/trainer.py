@@ -83,5 +83,5 @@ def load_start(path: Path, spec: TrainSpec) -> Model:
         wanted = wanted.model_copy(update={"context_mm": start.config.network.context_mm})
     if (start.config.network, start.config.locate.widths) != (wanted, spec.config.locate.widths):
         what = f"this model has the network {start.config.network}, not {wanted}"
-        raise UserError(what, where=path, hint="Set the network as that model has it, or start without a model")
+        raise UserError(what, where=path, hint="Choose the preset that it was trained with, or start without a model")
     return start
