@@ -17,7 +17,6 @@ from semicardiac import augment, thresholds
 from semicardiac.compute import choose_plan, keep_freed_memory, pick_device
 from semicardiac.config import make_config
 from semicardiac.network import build_network
-from semicardiac.prepare import CONTEXT_MM
 from semicardiac.step import Batch, Learner, see, teach, train_step
 from semicardiac.teacher import Teacher
 
@@ -41,14 +40,11 @@ def main() -> None:
     keep_freed_memory()
     device = pick_device(arguments.device)
     configs = {
-        name: make_config(
-            "default",
-            {"loss": loss, "network": {"context_mm": CONTEXT_MM}, "preprocess": {"crop": CROP, "margin": MARGIN}},
-        )
+        name: make_config("default", {"loss": loss, "preprocess": {"crop": CROP, "margin": MARGIN}})
         for name, loss in VARIANTS.items()
     }
     config = configs["DPTM + REM + contrast"]
-    plan = choose_plan(build_network(config.network, CLASSES), (config.network.channels, CROP, CROP), device)
+    plan = choose_plan(build_network(config.network, CLASSES), CROP, device)
     print(f"{plan.name}, {plan.dtype}, {plan.threads} threads, images a second by candidate: {plan.images_per_s}")
     labeled, unlabeled = (_batch(config, count, plan.device) for count in config.optim.batch_mixed)
     learners = {name: _learner(config, plan) for name in VARIANTS}
@@ -97,7 +93,7 @@ def main() -> None:
 def _batch(config, count: int, device: str) -> Batch:
     size = CROP + 2 * MARGIN
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(count, config.network.channels, size, size, generator=generator).to(device)
+    image = torch.randn(count, 1, size, size, generator=generator).to(device)
     label = torch.randint(CLASSES, (count, 1, size, size), generator=generator).float().to(device)
     view = augment.draw(config.augment, count, generator).to(torch.device(device))
     return Batch(image, label, torch.zeros(count, 2, device=device), view)

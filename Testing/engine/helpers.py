@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 TINY = {
-    "network": {"widths": (4, 8), "context_mm": 10.0},
+    "network": {"widths": (4, 8)},
     "preprocess": {"crop": 32, "margin": 8, "spacing_mm": 2.0},
     "locate": {"size": 32, "spacing_mm": 4.0, "widths": (4, 8), "batch": 2, "steps_max": 6},
     "optim": {"batch_labeled": 4, "batch_mixed": (2, 4)},

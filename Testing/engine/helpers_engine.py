@@ -29,17 +29,7 @@ CPU = ComputePlan(device="cpu", name="test", dtype="float32", channels_last=Fals
 
 #: Views that change nothing.
 STILL = AugmentConfig(
-    rotation=0,
-    scale=(1, 1),
-    shift=0,
-    elastic=0,
-    flip=0,
-    reverse=0,
-    brightness=(1, 1),
-    gain=(1, 1),
-    gamma=(1, 1),
-    noise=0,
-    blur=0,
+    rotation=0, scale=(1, 1), shift=0, elastic=0, flip=0, brightness=(1, 1), gain=(1, 1), gamma=(1, 1), noise=0, blur=0
 )
 
 # Sums depend in their last bits on how many threads share them, and these tests compare bits between processes.
@@ -164,11 +154,6 @@ class Spec:
 # ----- models and steps
 
 
-def own_slice(image: Tensor) -> Tensor:
-    """(B, H, W): what a network segments of its input (B, K, H, W), without the neighbors."""
-    return image[:, image.shape[1] // 2]
-
-
 class Thresholder(nn.Module):
     """A network that needs no training: class 1 where the image is above a value. Counts its calls."""
 
@@ -178,9 +163,9 @@ class Thresholder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         self.calls += 1
-        score = (own_slice(image) - self.above) * self.sharpness
+        score = (image - self.above) * self.sharpness
         logits = torch.full((len(image), self.classes, *image.shape[2:]), -30.0)
-        logits[:, 0], logits[:, 1] = 0, score
+        logits[:, 0], logits[:, 1] = 0, score[:, 0]
         return logits, image
 
 
@@ -213,9 +198,9 @@ def new_batch(config: TrainConfig, count: int, seed: int, *, labeled: bool, clas
     """Random squares with smooth content, and views of them."""
     generator = torch.Generator().manual_seed(seed)
     side = config.preprocess.crop + 2 * config.preprocess.margin
-    coarse = torch.randn(count, config.network.channels, side // 8, side // 8, generator=generator)
+    coarse = torch.randn(count, 1, side // 8, side // 8, generator=generator)
     image = nn.functional.interpolate(coarse, (side, side), mode="bilinear")
-    label = ((own_slice(image).unsqueeze(1) + 2).clamp(0, classes - 1)).floor() if labeled else None
+    label = ((image + 2).clamp(0, classes - 1)).floor() if labeled else None
     offset = torch.randint(-3, 4, (count, 2), generator=generator).float()
     return Batch(image, label, offset, augment.draw(config.augment, count, generator))
 

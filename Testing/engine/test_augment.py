@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers_engine import STILL
-from semicardiac.augment import View, draw, flip_like, grid_of, plain_grid, recolor, reorder, warp
+from semicardiac.augment import View, draw, flip_like, grid_of, plain_grid, recolor, warp
 from semicardiac.config import AugmentConfig
 from torch import Tensor
 from torch.nn import functional as F
@@ -212,23 +212,6 @@ class TestGeometry:
         reach = torch.diagonal(view.matrix, dim1=1, dim2=2) + view.shift.abs()
         assert reach.max() <= 1 + 1e-5
         assert view.matrix[:, 0, 0].min() >= 0.7
-
-
-class TestReorder:
-    def test_the_neighbors_change_places_where_the_view_says_so_and_the_middle_stays(self):
-        view = views(still(reverse=0.5), 64)
-        assert not views(still(), 64).reverse.any()
-        assert 0.3 < view.reverse.float().mean() < 0.7
-        stacks = torch.arange(64.0).view(64, 1, 1, 1) + torch.tensor([-0.1, 0, 0.1]).view(1, 3, 1, 1)
-        found = reorder(stacks.expand(64, 3, 8, 8), view)
-        assert torch.equal(found[:, 1], stacks[:, 1].expand(64, 8, 8))
-        side = torch.where(view.reverse, 0.1, -0.1).view(64, 1, 1)
-        torch.testing.assert_close(found[:, 0], stacks[:, 1] + side.expand(64, 8, 8))
-        torch.testing.assert_close(found[:, 2], stacks[:, 1] - side.expand(64, 8, 8))
-
-    def test_a_slice_without_neighbors_stays(self):
-        image = smooth(4, 16)
-        assert torch.equal(reorder(image, views(STRONG)), image)
 
 
 class TestFlipLike:

@@ -71,15 +71,6 @@ class TestContent:
                 np.testing.assert_array_equal(bank.labels[first:last], truth)
                 assert set(np.unique(truth)) == {0, 1, 2, 3}
 
-    def test_a_slice_has_the_neighbors_of_its_own_case_alone(self, tmp_path: Path, cases: list[Case]):
-        bank, _ = build(tmp_path / "bank", cases)
-        opened, _ = build(tmp_path / "bank", cases)
-        assert bank.spacings == opened.spacings == {case.name: read_case(case, "acquired").spacing[0] for case in cases}
-        for found in (bank.neighbors(1e-3), opened.neighbors(1e-3)):  # the next ones, however near
-            assert found[:4].tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 2], [3, 3, 4]]
-            assert found[-5:].tolist() == [[8, 9, 9], [10, 10, 11], [10, 11, 12], [11, 12, 13], [12, 13, 13]]
-        assert bank.neighbors(0).tolist() == [[number] for number in range(14)]
-
     def test_labels_of_other_roles_never_enter(self, tmp_path: Path):
         image, labels = heart(0)
         validation = write_case(tmp_path / "data", "v", image, labels, "validation")

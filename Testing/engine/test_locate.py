@@ -177,7 +177,7 @@ class TestTraining:
         network = build_locator(CONFIG)
         config = tiny_config(locate={"batch": 6})
         told: list[Progress] = []
-        learn(network, SliceBank(images, masks, {}, {}, {}, 32), config, lambda step: step / 100, told.append)
+        learn(network, SliceBank(images, masks, {}, {}, 32), config, lambda step: step / 100, told.append)
         assert len(told) == 2
         assert told[1].loss < 0.7 * told[0].loss
         assert not network.training
@@ -188,7 +188,7 @@ class TestTraining:
 
     def test_a_stop_comes_through(self):
         images, masks, _ = disks(4, 0)
-        bank = SliceBank(images, masks, {}, {}, {}, 32)
+        bank = SliceBank(images, masks, {}, {}, 32)
         with pytest.raises(Stopped):
             learn(build_locator(CONFIG), bank, CONFIG, lambda step: 0.0, stop=stop_after(2))
 
@@ -198,6 +198,6 @@ class TestTraining:
         for _ in range(2):
             torch.manual_seed(0)
             network = build_locator(CONFIG)
-            learn(network, SliceBank(images, masks, {}, {}, {}, 32), CONFIG, lambda step: step / 5)
+            learn(network, SliceBank(images, masks, {}, {}, 32), CONFIG, lambda step: step / 5)
             weights.append(weights_of(network))
         assert same_weights(*weights)

@@ -76,8 +76,8 @@ class TestRoundTrip:
         assert loaded.about == model.about
 
     def test_it_computes_what_was_saved_and_is_not_trained_any_more(self, package: Path):
+        image = torch.randn(1, 1, 32, 32)
         loaded = load_model(package)
-        image = torch.randn(1, loaded.config.network.channels, 32, 32)
         torch.testing.assert_close(loaded.network(image)[0], new_model().network(image)[0], rtol=0, atol=0)
         for network in (loaded.network, loaded.locator):
             assert not network.training

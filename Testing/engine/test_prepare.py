@@ -7,27 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_engine import (
-    ACDC,
-    Thresholder,
-    heart,
-    mass_center,
-    model_of,
-    same_weights,
-    stop_after,
-    tiny_config,
-    weights_of,
-    write_case,
-)
+from helpers_engine import ACDC, heart, mass_center, same_weights, stop_after, tiny_config, weights_of, write_case
 from semicardiac import prepare as preparing
 from semicardiac.budget import Budget
 from semicardiac.cases import Case
-from semicardiac.config import NetworkConfig
 from semicardiac.context import Context
 from semicardiac.errors import Stopped, UserError
 from semicardiac.events import EventLog, Progress, Warned
 from semicardiac.locate import Found
-from semicardiac.prepare import fewness, fitting_crop, locator_share, locator_steps, prepare, reach_mm, settled_network
+from semicardiac.prepare import fewness, fitting_crop, locator_share, locator_steps, prepare, reach_mm
 from semicardiac.preprocess import Stack
 
 CONFIG = tiny_config()
@@ -51,27 +39,7 @@ def run_prepare(folder: Path, cases: list[Case], config=CONFIG, stop=lambda: Fal
     return ready, told
 
 
-class TestSettledNetwork:
-    @pytest.mark.parametrize(("patients", "context"), [(1, 0.0), (3, 0.0), (6, 0.0), (7, 10.0), (70, 10.0)])
-    def test_neighbors_are_seen_where_there_are_patients_enough(self, patients: int, context: float):
-        assert settled_network(NetworkConfig(), patients, None) == NetworkConfig(context_mm=context)
-
-    def test_what_was_asked_for_wins_and_then_the_model_to_go_on_from(self):
-        of_model = model_of(Thresholder())  # with the context of `tiny_config`
-        assert of_model.config.network.context_mm == 10.0
-        assert settled_network(NetworkConfig(), 1, of_model).context_mm == 10.0
-        assert settled_network(NetworkConfig(context_mm=0.0), 70, of_model).context_mm == 0.0
-        assert settled_network(NetworkConfig(context_mm=4.0), 1, None).context_mm == 4.0
-
-
 class TestPrepare:
-    def test_the_network_is_settled_and_stays_so(self, tmp_path: Path, study: list[Case]):
-        config = tiny_config(network={"context_mm": None})
-        first, _ = run_prepare(tmp_path / "work", study, config)
-        assert first.config.network.context_mm == 0.0
-        second, _ = run_prepare(tmp_path / "work", study, config)
-        assert second.config == first.config
-
     def test_labeled_cases_lie_where_their_labels_say(self, tmp_path: Path, study: list[Case]):
         ready, _ = run_prepare(tmp_path / "work", study)
         image, labels = heart(0, shape=(3, 50, 56))

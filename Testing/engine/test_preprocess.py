@@ -10,15 +10,7 @@ from helpers_engine import ball, dice, ijk_to_ras, mass_center, middle_of, ras_o
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
-from semicardiac.preprocess import (
-    Stack,
-    as_stack,
-    centroid,
-    neighbors,
-    restore_probabilities,
-    sample_images,
-    sample_labels,
-)
+from semicardiac.preprocess import Stack, as_stack, centroid, restore_probabilities, sample_images, sample_labels
 from semicardiac.volumes import Volume
 
 CLIP = (-3.0, 4.0)
@@ -303,22 +295,6 @@ class TestInverse:
         np.testing.assert_array_equal(square, array)
         probability = np.moveaxis(np.eye(3, dtype=np.float32)[square], -1, 1)
         np.testing.assert_allclose(restore_probabilities(probability, stack, stack.middle, 1.5), probability, atol=1e-6)
-
-
-class TestNeighbors:
-    @pytest.mark.parametrize(
-        ("spacing", "context", "step"),
-        [(10, 10, 1), (5, 10, 2), (1.37, 10, 7), (6.5, 10, 2), (7, 10, 1), (25, 10, 1), (8, 30, 4), (0.5, 10, 20)],
-    )
-    def test_they_lie_so_many_millimeters_away_to_the_nearest_slice(self, spacing: float, context: float, step: int):
-        assert neighbors(100, spacing, context)[50].tolist() == [50 - step, 50, 50 + step]
-
-    def test_where_the_stack_ends_its_last_slice_stands_for_what_lies_beyond(self):
-        assert neighbors(4, 4.0, 8.0).tolist() == [[0, 0, 2], [0, 1, 3], [0, 2, 3], [1, 3, 3]]
-        assert neighbors(1, 8.0, 10.0).tolist() == [[0, 0, 0]]
-
-    def test_without_context_a_slice_is_alone(self):
-        assert neighbors(3, 8.0, 0.0).tolist() == [[0], [1], [2]]
 
 
 class TestCentroid:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers_engine import ACDC, dice, heart, own_slice, same_weights, stop_after, tiny_config, weights_of, write_case
+from helpers_engine import ACDC, dice, heart, same_weights, stop_after, tiny_config, weights_of, write_case
 from semicardiac import refine
 from semicardiac.budget import Budget
 from semicardiac.cases import Case
@@ -29,8 +29,7 @@ class ByBrightness(nn.Module):
     """Knows the structures of the drawn hearts by their gray values."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        edges = torch.tensor([0.1, 1.1, 2.1])  # dark, myocardium, RV, LV
-        structure = torch.bucketize(own_slice(image).contiguous(), edges)
+        structure = torch.bucketize(image[:, 0], torch.tensor([0.1, 1.1, 2.1]))  # dark, myocardium, RV, LV
         label = torch.tensor([0, 2, 1, 3])[structure]
         return nn.functional.one_hot(label, 4).movedim(-1, 1) * 20.0, image
 
@@ -66,7 +65,7 @@ def stage(tmp_path: Path) -> SimpleNamespace:
     torch.manual_seed(0)
     budget = Budget(CONFIG.schedule, refine_share(CONFIG, 1))
     ready = prepare(Context(tmp_path / "work", cases, ACDC, CONFIG, budget, EventLog(), lambda: False), "cpu")
-    bank = DeviceBank(ready.bank, "cpu", CONFIG.network.context_mm)
+    bank = DeviceBank(ready.bank, "cpu")
     bank.recenter(ByBrightness(), ready.config, ready.plan, ready.bank)
     first = weights_of(ready.locator)
 

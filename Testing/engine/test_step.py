@@ -113,7 +113,7 @@ class TestParity:
 
             grid = augment.grid_of(labeled.view, 32)
             image = augment.warp(labeled.image, grid, crop=32, offset=labeled.offset, outside="border")
-            image = augment.recolor(augment.reorder(image, labeled.view), labeled.view, (-3.0, 4.0))
+            image = augment.recolor(image, labeled.view, (-3.0, 4.0))
             label = augment.warp(labeled.label, grid, crop=32, offset=labeled.offset, mode="nearest")[:, 0].long()
             optimizer.zero_grad()
             loss = losses.supervised(student(image)[0], label)
@@ -248,7 +248,7 @@ class TestTeaching:
         gamma = augment.warp(target.gated.gamma.unsqueeze(1), grid, crop=32)[:, 0]
         assert gamma.eq(0).any()  # where the view looks beyond the crop
         seen = augment.warp(unlabeled.image, grid, crop=32, offset=unlabeled.offset, outside="border")
-        logits = learner.student(augment.recolor(augment.reorder(seen, unlabeled.view), unlabeled.view, (-3.0, 4.0)))[0]
+        logits = learner.student(augment.recolor(seen, unlabeled.view, (-3.0, 4.0)))[0]
         log_q = logits.log_softmax(1).gather(1, label.unsqueeze(1))[:, 0]
         expected = -(gamma * log_q).mean()
         sums = train_step(learner, config, CPU, labeled, unlabeled, 1.0, 0.9)

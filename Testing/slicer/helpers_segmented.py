@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import draw_heart
-from helpers_engine import model_of, own_slice
+from helpers_engine import model_of
 from helpers_scene import makeVolume, obliqueMatrix
 from semicardiac import segment_job
 from semicardiac.events import EventLog
@@ -27,7 +27,7 @@ class Bands(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         centers = torch.tensor(self.CENTERS).reshape(1, -1, 1, 1)
-        return -3 * (own_slice(image).unsqueeze(1) - centers) ** 2, image
+        return -3 * (image - centers) ** 2, image
 
 
 def heartVolume(name: str = "scan", seed: int = 1, matrix: np.ndarray = MATRIX):

@@ -31,8 +31,6 @@ class View(NamedTuple):
     """(B, 5): brightness, gain, gamma, standard deviation of the noise, weight of the blur."""
     cutout: Tensor
     """(B, 4): x, y, half width, half height of the blanked rectangle in view units; 0 where there is none."""
-    reverse: Tensor
-    """(B,) bool: whether the slice above and the one below change places."""
     noise_seed: int
 
     def to(self, device: torch.device) -> View:
@@ -72,9 +70,8 @@ def draw(config: AugmentConfig, batch: int, generator: torch.Generator) -> View:
         dim=1,
     )
     cutout = torch.cat((uniform(-0.8, 0.8, 2), uniform(0.1, 0.35, 2)), dim=1) * happens(config.cutout, 1)
-    reverse = happens(config.reverse)
     seed = int(torch.randint(2**31, (1,), generator=generator))
-    return View(matrix, shift, displacement, flip, intensity, cutout, reverse, seed)
+    return View(matrix, shift, displacement, flip, intensity, cutout, seed)
 
 
 def grid_of(view: View, size: int) -> Tensor:
@@ -122,21 +119,16 @@ def warp(
 
 
 def clean_crops(image: Tensor, offset: Tensor, size: int) -> Tensor:
-    """The canonical crops (B, K, size, size) of squares (B, K, S, S); `offset`: see `warp`."""
+    """The canonical crops (B, 1, size, size) of squares (B, 1, S, S); `offset`: see `warp`."""
     grid = plain_grid(len(image), size, image.device)
     return warp(image, grid, crop=size, offset=offset, outside="border")
-
-
-def reorder(image: Tensor, view: View) -> Tensor:
-    """Slices with their neighbors, (B, K, S, S), in the order of the view."""
-    return torch.where(view.reverse.view(-1, 1, 1, 1), image.flip(1), image)
 
 
 def recolor(image: Tensor, view: View, clip: tuple[float, float]) -> Tensor:
     """Brightness, gamma, gain, blur, noise and cutout.
 
     Args:
-        image: (B, K, H, W) float32 within `clip`.
+        image: (B, 1, H, W) float32 within `clip`.
         view: What was drawn.
         clip: Bounds of the intensities; brightness and gamma work on the range between them as 0 to 1.
     """
@@ -144,8 +136,7 @@ def recolor(image: Tensor, view: View, clip: tuple[float, float]) -> Tensor:
     brightness, gain, gamma, noise, blur = (value.view(-1, 1, 1, 1) for value in view.intensity.unbind(1))
     unit = ((image - low) / (high - low)).clamp(1e-4, 1) * brightness
     image = unit.pow(gamma) * (high - low) + low
-    middle = image.shape[1] // 2
-    mean = image[:, middle : middle + 1].mean(dim=(2, 3), keepdim=True)
+    mean = image.mean(dim=(2, 3), keepdim=True)
     image = mean + (image - mean) * gain
     image = torch.lerp(image, F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1), blur)
     generator = torch.Generator(image.device).manual_seed(view.noise_seed)

@@ -68,12 +68,12 @@ def pick_device(asked: str) -> str:
     return asked
 
 
-def choose_plan(network: nn.Module, shape: tuple[int, int, int], device: str, *, fixed: bool = False) -> ComputePlan:
+def choose_plan(network: nn.Module, size: int, device: str, *, fixed: bool = False) -> ComputePlan:
     """Times a few training steps of each candidate and takes the fastest.
 
     Args:
         network: One like that which will be trained; it is moved about, and thrown away.
-        shape: Of an image that it takes, (channels, rows, cols).
+        size: Side of its input.
         device: From `pick_device`.
         fixed: Take float32 without timing anything: for deterministic runs, the same on every machine.
     """
@@ -94,15 +94,15 @@ def choose_plan(network: nn.Module, shape: tuple[int, int, int], device: str, *,
     speed = {}
     for plan in plans:
         layout = "channels_last" if plan.channels_last else "contiguous"
-        speed[f"{plan.dtype} {layout}"] = round(_images_per_second(plan, network, shape), 1)
+        speed[f"{plan.dtype} {layout}"] = round(_images_per_second(plan, network, size), 1)
     best = plans[max(range(len(plans)), key=list(speed.values()).__getitem__)]
     return best.model_copy(update={"images_per_s": speed})
 
 
-def _images_per_second(plan: ComputePlan, network: nn.Module, shape: tuple[int, int, int]) -> float:
+def _images_per_second(plan: ComputePlan, network: nn.Module, size: int) -> float:
     batch = 4 if torch.device(plan.device).type == "cpu" else 16
     network = plan.place(network)
-    image = plan.place(torch.zeros(batch, *shape))
+    image = plan.place(torch.zeros(batch, 1, size, size))
     elapsed = []
     for _ in range(3):
         _wait(image)

@@ -112,8 +112,6 @@ class AugmentConfig(Section):
     elastic_points: int = Field(6, ge=2, le=32)
     flip: float = Field(0.5, ge=0, le=1)
     """Probability of each of the two flips."""
-    reverse: float = Field(0.5, ge=0, le=1)
-    """Probability that the slices above and below change places: stacks begin at either end of the heart."""
     brightness: Factor = (0.7, 1.3)
     gain: Factor = (0.7, 1.4)
     """Contrast around the slice's mean."""
@@ -135,17 +133,6 @@ class NetworkConfig(Section):
     """`unet`, our own; or a 2D network of MONAI: dynunet, segresnet, swinunetr."""
     widths: Widths = (16, 32, 64, 128)
     """Channels of each level. Our own U-Net begins at half resolution, MONAI's networks at full."""
-    context_mm: float | None = Field(None, ge=0, le=50)
-    """How far away the two further slices lie, one on each side, that the network sees beside the one it segments: in
-    the most basal slices these tell what the slice alone does not. To the nearest whole slice, the next one at the
-    least; 0: it sees its own slice alone. None: 10 with 7 labeled patients or more, 0 with fewer, to which it overfits;
-    a training that goes on from a model keeps that model's. Dice with neighbors and without on ACDC, one seed: 0.889
-    and 0.884 with 7 labeled, 0.858 and 0.872 with 3. Not measured on whole hearts."""
-
-    @property
-    def channels(self) -> int:
-        """Slices that the network sees at once, its own in the middle."""
-        return 3 if self.context_mm else 1
 
 
 class LossConfig(Section):
@@ -250,7 +237,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "augment": {"cutout": 0.5, "crop": 0.5, "noise": 0.1, "shift": 0.0, "blur": 0.0},
         "locate": {"method": "center"},
         "preprocess": {"crop": 160},
-        "network": {"context_mm": 0.0},
     },
     # The same recipe on the labeled cases alone.
     "supervised": {

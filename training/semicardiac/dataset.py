@@ -18,7 +18,7 @@ from .cases import Case, load_image, load_labels
 from .errors import UserError
 from .files import as_user_error, read_json, write_json
 from .labels import LabelSet
-from .preprocess import Center, Stack, as_stack, neighbors, sample_images, sample_labels
+from .preprocess import Center, Stack, as_stack, sample_images, sample_labels
 
 Placing = Callable[[Case, Stack], Center]
 
@@ -32,7 +32,6 @@ class SliceBank:
         labels: (L, size, size) uint8 training labels of the first L slices, mapped.
         ranges: First slice and the one behind the last, by case name.
         centers: Where each case's squares have their middle, (row, col) in mm.
-        spacings: Distance of each case's slices, mm.
         size: Side of the squares.
     """
 
@@ -40,20 +39,11 @@ class SliceBank:
     labels: np.ndarray
     ranges: dict[str, tuple[int, int]]
     centers: dict[str, Center]
-    spacings: dict[str, float]
     size: int
 
     @property
     def labeled_slices(self) -> int:
         return len(self.labels)
-
-    def neighbors(self, context: float) -> np.ndarray:
-        """For each slice the slices of its case that the network sees with it; see `preprocess.neighbors`."""
-        parts = [
-            first + neighbors(last - first, self.spacings[name], context)
-            for name, (first, last) in sorted(self.ranges.items(), key=lambda item: item[1])
-        ]
-        return np.concatenate(parts)
 
 
 def read_case(case: Case, plane: str) -> Stack:
@@ -112,7 +102,6 @@ def build_bank(
 
     ranges: dict[str, tuple[int, int]] = {}
     centers: dict[str, Center] = {}
-    spacings: dict[str, float] = {}
     start = 0
     try:
         with open(folder / "images.f16", "wb") as image_file, open(folder / "labels.u8", "wb") as label_file:
@@ -123,17 +112,14 @@ def build_bank(
                 if case.role == "labeled":
                     label_stack = read_case_labels(case, plane, labels)
                     label_file.write(sample_labels(label_stack, center, spacing, size, labels.classes).tobytes())
-                centers[case.name], spacings[case.name] = center, stack.spacing[0]
+                centers[case.name] = center
                 ranges[case.name] = (start, start + len(stack.array))
                 start += len(stack.array)
                 progress(number + 1, len(ordered), case.name)
     except OSError as error:
         raise as_user_error(error, folder) from error
     labeled = sum(stop - first for case in ordered if case.role == "labeled" for first, stop in [ranges[case.name]])
-    stored = {
-        "key": key, "size": size, "slices": start, "labeled": labeled,
-        "ranges": ranges, "centers": centers, "spacings": spacings,
-    }  # fmt: skip
+    stored = {"key": key, "size": size, "slices": start, "labeled": labeled, "ranges": ranges, "centers": centers}
     write_json(index, stored)
     return _open(folder, stored)
 
@@ -155,7 +141,7 @@ def _open(folder: Path, stored: dict) -> SliceBank:
         labels = np.zeros((0, size, size), np.uint8)
     ranges = {name: tuple(bounds) for name, bounds in stored["ranges"].items()}
     centers = {name: tuple(center) for name, center in stored["centers"].items()}
-    return SliceBank(images, labels, ranges, centers, stored["spacings"], size)
+    return SliceBank(images, labels, ranges, centers, size)
 
 
 def _stamp(path: Path | None) -> list | None:

@@ -16,27 +16,23 @@ from .step import Batch
 class DeviceBank:
     """The bank where the batches are made: on a GPU if it fits into a third of the free memory, else read in place."""
 
-    def __init__(self, bank: SliceBank, device: str, context_mm: float) -> None:
+    def __init__(self, bank: SliceBank, device: str) -> None:
         self.device = torch.device(device)
         self.images, self.labels = torch.from_numpy(bank.images), torch.from_numpy(bank.labels)
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             if bank.images.nbytes + bank.labels.nbytes < free / 3:
                 self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
-        self.neighbors = torch.from_numpy(bank.neighbors(context_mm)).to(self.images.device)
         self.offsets = torch.zeros(len(bank.images), 2, device=self.device)
 
     def batch(self, index: torch.Tensor, view: augment.View, *, labeled: bool) -> Batch:
-        """Slices by their numbers, each with its neighbors, as float32 on the device."""
-        label = self._take(self.labels, index.unsqueeze(1)) if labeled else None
-        return Batch(self._images(index), label, self.offsets[self._moved(index, self.device)], view)
-
-    def _images(self, index: torch.Tensor) -> torch.Tensor:
-        return self._take(self.images, self.neighbors[self._moved(index, self.neighbors.device)])
+        """Slices by their numbers, as float32 on the device."""
+        label = self._take(self.labels, index) if labeled else None
+        return Batch(self._take(self.images, index), label, self.offsets[self._moved(index, self.device)], view)
 
     def _take(self, squares: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         taken = squares[self._moved(index, squares.device)]
-        return self._moved(taken, self.device).float()
+        return self._moved(taken, self.device).float().unsqueeze(1)
 
     @staticmethod
     def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -63,7 +59,7 @@ class DeviceBank:
         """Training labels that the network gives slices on their crops, (last - first, crop, crop) uint8."""
         crop, parts = config.preprocess.crop, []
         for index in torch.arange(first, last).split(8):
-            clean = augment.clean_crops(self._images(index), self.offsets[index.to(self.device)], crop)
+            clean = augment.clean_crops(self._take(self.images, index), self.offsets[index.to(self.device)], crop)
             with plan.autocast():
                 logits, _ = network(plan.place(clean))
             parts.append(logits.argmax(1).to(torch.uint8).cpu())

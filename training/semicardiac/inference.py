@@ -12,7 +12,7 @@ from .compute import ComputePlan
 from .config import Roi
 from .locate import find_heart, roi_center
 from .model import Model
-from .preprocess import Center, Stack, as_stack, centroid, neighbors, restore_maps, restore_probabilities, sample_images
+from .preprocess import Center, Stack, as_stack, centroid, restore_maps, restore_probabilities, sample_images
 from .volumes import Volume
 
 #: Slices a network call: more do not pay on a CPU.
@@ -112,13 +112,11 @@ def segment(
 def predict_square(model: Model, stack: Stack, center: Center, plan: ComputePlan, *, flips: bool) -> np.ndarray:
     """Class probabilities on the square around `center`, (slices, C, crop, crop) float32."""
     config = model.config.preprocess
-    images = torch.from_numpy(sample_images(stack, center, config.spacing_mm, config.crop, config.clip))
-    seen = torch.from_numpy(neighbors(len(images), stack.spacing[0], model.config.network.context_mm))
+    images = torch.from_numpy(sample_images(stack, center, config.spacing_mm, config.crop, config.clip)).unsqueeze(1)
     size = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
     axes: list[list[int]] = [[], [3], [2], [2, 3]] if flips else [[]]
     parts = []
-    for index in seen.split(size):
-        batch = images[index]
+    for batch in images.split(size):
         total = torch.zeros((), device=plan.device)
         for flip in axes:
             with plan.autocast():

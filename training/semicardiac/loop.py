@@ -67,7 +67,7 @@ class Training:
         self.folder, self.spec, self.stop = folder, spec, context.stop
         self.budget, self.events = context.budget, context.events
         self.config, self.plan, self.ready = ready.config, ready.plan, ready
-        self.bank = DeviceBank(ready.bank, self.plan.device, self.config.network.context_mm)
+        self.bank = DeviceBank(ready.bank, self.plan.device)
         labeled = ready.bank.labeled_slices
         self.labeled, self.unlabeled = Stream(0, labeled), Stream(labeled, len(ready.bank.images))
         self.semi = len(self.unlabeled) > 0
@@ -314,7 +314,6 @@ class Training:
             "unlabeled_volumes": roles.count("unlabeled") if self.semi else 0,
             "validation_volumes": roles.count("validation"),
             "labeled_patients": len({case.patient for case in self.spec.cases if case.role == "labeled"}),
-            "context_mm": self.config.network.context_mm,
             "training_steps": self.learner.step, "training_seconds": round(self.budget.used(), 1),
             "device": self.plan.name, "precision": self.plan.dtype, "torch": torch.__version__,
         }  # fmt: skip

@@ -51,8 +51,7 @@ class Model:
 
 def build_locator(config: TrainConfig) -> nn.Module:
     """The small network that finds the heart: two classes, heart or not."""
-    settings = {"name": "unet", "widths": config.locate.widths, "context_mm": 0.0}
-    return build_network(config.network.model_copy(update=settings), 2)
+    return build_network(config.network.model_copy(update={"name": "unet", "widths": config.locate.widths}), 2)
 
 
 def save_model(folder: Path, model: Model) -> None:

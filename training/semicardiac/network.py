@@ -28,14 +28,13 @@ class UNet(nn.Module):
         classes: Channels of the logits, background included.
         widths: Channels of each level, from half resolution down; the input's sides must be multiples of
             2 ** levels.
-        inputs: Slices that it sees at once, an odd number, its own in the middle.
     """
 
-    def __init__(self, classes: int, widths: tuple[int, ...], inputs: int = 1) -> None:
+    def __init__(self, classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.stride = 2 ** len(widths)
         self.down = nn.ModuleList()
-        channels = 4 * inputs
+        channels = 4
         for width in widths:
             self.down.append(_double_convolution(channels, width))
             channels = width
@@ -51,16 +50,12 @@ class UNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=0.01, nonlinearity="leaky_relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # It begins as a network that sees its own slice alone, and takes from the others what helps.
-        with torch.no_grad():
-            first, own = self.down[0][0].weight, 4 * (inputs // 2)
-            first[:, :own], first[:, own + 4 :] = 0, 0
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and bottleneck of images.
 
         Args:
-            image: (B, inputs, H, W) float.
+            image: (B, 1, H, W) float.
 
         Returns:
             Logits (B, C, H, W) float32 and the deepest level's features (B, F, H / stride, W / stride).
@@ -106,7 +101,7 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
         UserError: For a name that is not known, or a MONAI network where MONAI is not installed.
     """
     if config.name == "unet":
-        return UNet(classes, config.widths, config.channels)
+        return UNet(classes, config.widths)
     builders = {"dynunet": _dynunet, "segresnet": _segresnet, "swinunetr": _swinunetr}
     if config.name not in builders:
         raise UserError(
@@ -120,7 +115,7 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
     except ImportError as error:
         what = f"this network needs {error.name}, which is not installed"
         raise UserError(what, where="network.name", hint="Install it with: pip install monai einops") from None
-    return builders[config.name](nets, config.widths, config.channels, classes)
+    return builders[config.name](nets, config.widths, classes)
 
 
 def _double_convolution(inputs: int, outputs: int) -> nn.Sequential:
@@ -134,19 +129,19 @@ def _double_convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _dynunet(nets, widths: tuple[int, ...], inputs: int, classes: int) -> MonaiBackbone:
+def _dynunet(nets, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
     levels = len(widths)
     strides = [1] + [2] * (levels - 1)
-    network = nets.DynUNet(2, inputs, classes, [3] * levels, strides, strides[1:], filters=list(widths))
+    network = nets.DynUNet(2, 1, classes, [3] * levels, strides, strides[1:], filters=list(widths))
     return MonaiBackbone(network, network.bottleneck, 2 ** (levels - 1))
 
 
-def _segresnet(nets, widths: tuple[int, ...], inputs: int, classes: int) -> MonaiBackbone:
-    network = nets.SegResNet(2, widths[0], inputs, classes, norm=("GROUP", {"num_groups": min(8, widths[0])}))
+def _segresnet(nets, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
+    network = nets.SegResNet(2, widths[0], 1, classes, norm=("GROUP", {"num_groups": min(8, widths[0])}))
     return MonaiBackbone(network, network.down_layers[-1], 8)
 
 
-def _swinunetr(nets, widths: tuple[int, ...], inputs: int, classes: int) -> MonaiBackbone:
+def _swinunetr(nets, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
     feature_size = max(12, widths[0] // 12 * 12)
-    network = nets.SwinUNETR(inputs, classes, feature_size=feature_size, spatial_dims=2, norm_name="instance")
+    network = nets.SwinUNETR(1, classes, feature_size=feature_size, spatial_dims=2, norm_name="instance")
     return MonaiBackbone(network, network.encoder10, 32)

@@ -13,23 +13,18 @@ from torch import nn
 
 from .cases import Case, load_image
 from .compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
-from .config import NetworkConfig, TrainConfig, parse
+from .config import TrainConfig, parse
 from .context import Context
 from .dataset import SliceBank, build_bank, read_case_labels
 from .errors import UserError
 from .events import Device, EventLog
 from .files import read_json, write_json
 from .locate import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center, train_locator
-from .model import Model, build_locator, write_tensors
+from .model import build_locator, write_tensors
 from .network import build_network
 from .preprocess import Center, Stack, as_stack, centroid
 
 COARSE_FOLDER, BANK_FOLDER = "coarse", "bank"
-#: How far away the neighbors lie that the network sees where there are patients enough, mm: what slices of short-axis
-#: cine MR lie apart.
-CONTEXT_MM = 10.0
-#: Labeled patients from which on it sees them: to 3 of ACDC it overfits, with 7 it gains (see `NetworkConfig`).
-CONTEXT_PATIENTS = 7
 
 
 class Findings(BaseModel):
@@ -38,7 +33,6 @@ class Findings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     plan: ComputePlan
     crop: int
-    context_mm: float
     heart_area_mm2: tuple[float, float]
     centers: dict[str, Center]
     """By case name, (row, col) in mm."""
@@ -51,20 +45,20 @@ class Prepared:
     """All that the training loop starts from."""
 
     config: TrainConfig
-    """With the side of the crop and the network's context as they were settled."""
+    """With the side of the crop as it was found to be needed."""
     plan: ComputePlan
     locator: nn.Module | None
     heart_area_mm2: tuple[float, float]
     bank: SliceBank
 
 
-def prepare(context: Context, device: str, start: Model | None = None) -> Prepared:
+def prepare(context: Context, device: str, start: nn.Module | None = None) -> Prepared:
     """Does the first stage, or takes up what an earlier run of the job left of it.
 
     Args:
         context: Of the training.
         device: As asked for.
-        start: The model to go on from.
+        start: A trained locator to go on from.
 
     Raises:
         Stopped: If a stop was asked for.
@@ -74,8 +68,8 @@ def prepare(context: Context, device: str, start: Model | None = None) -> Prepar
     torch.manual_seed(context.config.seed)
     kept, weights = context.folder / "findings.json", context.folder / "locator.safetensors"
     locator = build_locator(context.config) if context.config.locate.method == "network" else None
-    if locator is not None and start is not None and start.locator is not None:
-        locator.load_state_dict(start.locator.state_dict())
+    if locator is not None and start is not None:
+        locator.load_state_dict(start.state_dict())
     if kept.exists():
         findings = parse(Findings, read_json(kept), where=kept)
         pick_device(findings.plan.device)
@@ -84,7 +78,7 @@ def prepare(context: Context, device: str, start: Model | None = None) -> Prepar
             findings.plan.place(locator).eval()
         context.budget.used_before = max(context.budget.used_before, findings.used_s)
     else:
-        findings = _find(context, locator, device, start)
+        findings = _find(context, locator, device)
         if locator is not None:
             write_tensors(weights, locator.state_dict())
         write_json(kept, findings.model_dump(mode="json"))
@@ -98,15 +92,13 @@ def prepare(context: Context, device: str, start: Model | None = None) -> Prepar
         plane=settings.plane, spacing=settings.spacing_mm, size=settings.crop + 2 * settings.margin, clip=settings.clip,
         place=lambda case, stack: findings.centers[case.name], progress=context.tell_cases("preparing slices"),
     )  # fmt: skip
-    network = context.config.network.model_copy(update={"context_mm": findings.context_mm})
-    config = context.config.model_copy(update={"preprocess": settings, "network": network})
+    config = context.config.model_copy(update={"preprocess": settings})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank)
 
 
-def _find(context: Context, locator: nn.Module | None, device: str, start: Model | None) -> Findings:
+def _find(context: Context, locator: nn.Module | None, device: str) -> Findings:
     config, plane = context.config, context.config.preprocess.plane
-    settings = settled_network(config.network, context.patients, start)
-    network = build_network(settings, context.labels.classes)
+    network = build_network(config.network, context.labels.classes)
     if (config.preprocess.crop or 0) % network.stride:
         what = f"got {config.preprocess.crop}, which is no multiple of the {network.stride} of this network"
         raise UserError(what, where="preprocess.crop", hint="Leave it out, or take the next multiple")
@@ -119,8 +111,7 @@ def _find(context: Context, locator: nn.Module | None, device: str, start: Model
     bounds = area_bounds([area for area in areas if area > 0] or [1.0])
     step = math.lcm(16, network.stride)
     crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
-    shape = (settings.channels, crop, crop)
-    plan = choose_plan(network, shape, pick_device(device), fixed=config.deterministic)
+    plan = choose_plan(network, crop, pick_device(device), fixed=config.deterministic)
 
     coarse = coarse_bank(context)
     middles = coarse.centers
@@ -141,20 +132,7 @@ def _find(context: Context, locator: nn.Module | None, device: str, start: Model
     _tell_doubts(found, moved, context.unlabeled, context.events)
     found |= moved
     centers |= {case.name: found[case.name].center for case in context.unlabeled}
-    return Findings(
-        plan=plan, crop=crop, context_mm=settings.context_mm, heart_area_mm2=bounds, centers=centers,
-        used_s=context.budget.used(),
-    )  # fmt: skip
-
-
-def settled_network(settings: NetworkConfig, patients: int, start: Model | None) -> NetworkConfig:
-    """The network's settings with its context: as asked for, else that of the model to go on from, else by the number
-    of labeled patients."""
-    context = settings.context_mm
-    if context is None:
-        by_patients = CONTEXT_MM if patients >= CONTEXT_PATIENTS else 0.0
-        context = start.config.network.context_mm if start is not None else by_patients
-    return settings.model_copy(update={"context_mm": context})
+    return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=context.budget.used())
 
 
 def coarse_bank(context: Context) -> SliceBank:

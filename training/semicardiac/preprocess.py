@@ -74,23 +74,6 @@ def as_stack(volume: Volume, plane: str) -> Stack:
     return Stack(array, tuple(float(spacing[axis]) for axis in axes), axes, flipped)
 
 
-def neighbors(count: int, spacing: float, context: float) -> np.ndarray:
-    """The slices that a network sees to segment each slice: the one below, its own, and the one above.
-
-    Args:
-        count: Slices of the stack.
-        spacing: Distance of its slices, mm.
-        context: How far away the two others lie, mm: to the nearest whole slice, the next one at the least; where the
-            stack ends before, its last one. 0: there are no others.
-
-    Returns:
-        (count, 3) or (count, 1) int64 numbers of slices.
-    """
-    step = max(1, round(context / spacing)) if context else 0
-    offsets = np.array([-step, 0, step] if step else [0])
-    return (np.arange(count)[:, None] + offsets).clip(0, count - 1)
-
-
 def sample_images(stack: Stack, center: Center, spacing: float, size: int, clip: tuple[float, float]) -> np.ndarray:
     """Slices as the network sees them: z-scored over the volume, clipped, resampled; outside is the volume's minimum.
 

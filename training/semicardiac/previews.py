@@ -48,7 +48,7 @@ def write_preview(
         gated = thresholds.fixed_gate(teacher, config.loss.fixed_threshold)
         limit = torch.full_like(teacher[:, 0], config.loss.fixed_threshold)
     colors = np.array([structure.color for structure in labels.structures])
-    gray = ((image[:, image.shape[1] // 2] - clip[0]) / (clip[1] - clip[0])).clamp(0, 1).cpu().numpy()
+    gray = ((image.squeeze(1) - clip[0]) / (clip[1] - clip[0])).clamp(0, 1).cpu().numpy()
     rows = []
     for at in range(len(gray)):
         tiles = [

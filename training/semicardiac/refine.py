@@ -57,7 +57,7 @@ def refine_locator(context: Context, ready: Prepared, bank: DeviceBank, teacher:
             masks.append(mask)
     if len(masks) == 1:
         return
-    seen = SliceBank(np.concatenate(images), np.concatenate(masks), {}, {}, {}, coarse.size)
+    seen = SliceBank(np.concatenate(images), np.concatenate(masks), {}, {}, coarse.size)
     most = max(1, round(locator_steps(config, context.patients) * (fewness(context.patients) - 1)))
     done = context.budget.stage(context.budget.reserve, most)
     train_locator(

@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     """Squares from the bank and the views in which the student sees them, on the device."""
 
     image: Tensor
-    """(B, K, S, S) float32: each slice in the middle of its neighbors."""
+    """(B, 1, S, S) float32."""
     label: Tensor | None
     """(B, 1, S, S) float32 training labels; None for unlabeled slices."""
     offset: Tensor
@@ -54,11 +54,11 @@ class Lesson(NamedTuple):
     """What the student sees in a step and should answer: views of the labeled slices, then of the others."""
 
     image: Tensor
-    """(L, K, H, W)."""
+    """(L, 1, H, W)."""
     label: Tensor
     """(L, H, W) int64."""
     other: Tensor | None = None
-    """(B, K, H, W)."""
+    """(B, 1, H, W)."""
     pseudo: Tensor | None = None
     """ŷ, (B, H, W) int64."""
     gamma: Tensor | None = None
@@ -68,7 +68,7 @@ class Lesson(NamedTuple):
     key: Tensor | None = None
     """The teacher's features, flipped as the views are, (B, F, h, w)."""
     clean: Tensor | None = None
-    """The canonical crops, (B, K, H, W), where the student makes the key."""
+    """The canonical crops, (B, 1, H, W), where the student makes the key."""
     flip: Tensor | None = None
     """(B, 2) bool."""
 
@@ -195,10 +195,10 @@ def _student_loss(
 
 
 def see(batch: Batch, size: int, clip: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """The student's views of a batch, (B, K, size, size), and the grids that made them."""
+    """The student's views of a batch, (B, 1, size, size), and the grids that made them."""
     grid = augment.grid_of(batch.view, size)
     image = augment.warp(batch.image, grid, crop=size, offset=batch.offset, outside="border")
-    return augment.recolor(augment.reorder(image, batch.view), batch.view, clip), grid
+    return augment.recolor(image, batch.view, clip), grid
 
 
 def _gate_sums(target: Target | None, classes: int, like: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         context.budget.reserve = refine_share(config, context.patients)
     fresh = spec.start_from is not None and not (folder / CHECKPOINT).exists()
     start = load_start(spec.start_from, spec) if fresh else None
-    ready = prepare(context, spec.device, start)
+    ready = prepare(context, spec.device, start and start.locator)
     training = Training(folder, spec, ready, context)
     if start is not None:
         training.start_from(start)
@@ -78,10 +78,7 @@ def load_start(path: Path, spec: TrainSpec) -> Model:
     if start.labels.names != spec.labels.names:
         what = f"this model segments {', '.join(start.labels.names)}, not {', '.join(spec.labels.names)}"
         raise UserError(what, where=path, hint="Take a model of the same label set, or start without one")
-    wanted = spec.config.network
-    if wanted.context_mm is None:
-        wanted = wanted.model_copy(update={"context_mm": start.config.network.context_mm})
-    if (start.config.network, start.config.locate.widths) != (wanted, spec.config.locate.widths):
-        what = f"this model has the network {start.config.network}, not {wanted}"
-        raise UserError(what, where=path, hint="Choose the preset that it was trained with, or start without a model")
+    if (start.config.network, start.config.locate.widths) != (spec.config.network, spec.config.locate.widths):
+        what = f"this model has the network {start.config.network}, not {spec.config.network}"
+        raise UserError(what, where=path, hint="Set the network as that model has it, or start without a model")
     return start

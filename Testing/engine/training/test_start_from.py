@@ -42,15 +42,6 @@ def test_a_resumed_job_no_longer_needs_the_model(tmp_path: Path, cases: tuple[Ca
     run(tmp_path / "next", cases, config_of(schedule={"steps": 4}), start_from=tmp_path / "deleted")
 
 
-def test_the_network_sees_as_many_slices_as_that_of_the_model(tmp_path: Path, cases: tuple[Case, ...], job: Path):
-    config = config_of(schedule={"steps": 2}, network={"context_mm": None})  # few patients: alone it would see one
-    run(tmp_path / "next", cases, config, start_from=job)
-    run(tmp_path / "next", cases, config_of(schedule={"steps": 4}, network={"context_mm": None}))  # resumed
-    run(tmp_path / "new", cases, config)
-    seen = {name: load_model(tmp_path / name).config.network.context_mm for name in ("next", "new")}
-    assert seen == {"next": 10.0, "new": 0.0}
-
-
 def test_another_label_set_is_an_error(tmp_path: Path, cases: tuple[Case, ...], job: Path):
     with pytest.raises(UserError, match="segments RV cavity, LV myocardium, LV cavity, not") as caught:
         run(tmp_path / "next", cases, labels=get_label_set("mmwhs"), start_from=job)
@@ -62,5 +53,3 @@ def test_another_network_is_an_error(tmp_path: Path, cases: tuple[Case, ...], jo
     with pytest.raises(UserError, match="has the network") as caught:
         run(tmp_path / "next", cases, config_of(network={"widths": (8, 8, 8)}), start_from=job)
     assert caught.value.hint
-    with pytest.raises(UserError, match=r"context_mm=0\.0"):
-        run(tmp_path / "other", cases, config_of(network={"context_mm": 0.0}), start_from=job)

@@ -145,19 +145,16 @@ class TestRecentering:
         images[0:2, 20:26, 20:26] = 3  # labeled: left alone
         images[2:4, 20:26, 27:33] = 3  # middle (22.5, 29.5): from 23.5 by (-1, 6)
         images[4:6, 8:13, 8:13] = 3  # middle (10, 10): by (-13.5, -13.5)
-        ranges, labels = {"a": (0, 2), "b": (2, 4), "c": (4, 6)}, np.zeros((2, size, size), np.uint8)
-        bank = SliceBank(images, labels, ranges, {}, dict.fromkeys(ranges, 8.0), size)
-        on_device = DeviceBank(bank, "cpu", 0.0)
+        bank = SliceBank(images, np.zeros((2, size, size), np.uint8), {"a": (0, 2), "b": (2, 4), "c": (4, 6)}, {}, size)
+        on_device = DeviceBank(bank, "cpu")
         on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
         assert on_device.offsets.tolist() == [[0, 0]] * 2 + [[-1, 6]] * 2 + [[-margin, -margin]] * 2
         on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
         assert on_device.offsets[2:4].tolist() == [[-1, 6]] * 2  # where it is right it stays
 
     def test_a_volume_without_a_prediction_stays(self):
-        bank = SliceBank(
-            np.zeros((2, 48, 48), np.float16), np.zeros((0, 48, 48), np.uint8), {"a": (0, 2)}, {}, {"a": 8.0}, 48
-        )
-        on_device = DeviceBank(bank, "cpu", 0.0)
+        bank = SliceBank(np.zeros((2, 48, 48), np.float16), np.zeros((0, 48, 48), np.uint8), {"a": (0, 2)}, {}, 48)
+        on_device = DeviceBank(bank, "cpu")
         on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
         assert on_device.offsets.eq(0).all()
 
