@@ -1,8 +1,9 @@
-"""Testing/real/acdc.py: a training that fails is told, and the table counts what was computed."""
+"""The scripts of Testing/real: a training that fails is told, the table counts what was computed, the pool is unseen."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,29 @@ from helpers import REPOSITORY, engine_environment
 SCRIPT = REPOSITORY / "Testing" / "real" / "acdc.py"
 
 
-@pytest.fixture(scope="module")
-def acdc():
-    spec = importlib.util.spec_from_file_location("acdc", SCRIPT)
+def loaded(script: Path):
+    spec = importlib.util.spec_from_file_location(script.stem, script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def acdc():
+    return loaded(SCRIPT)
+
+
+def test_the_pool_is_all_but_the_labeled_patients(tmp_path: Path):
+    patients = [f"patient{number:03d}" for number in (9, 2, 7, 1, 8, 3, 5, 4, 6)]
+    (tmp_path / "splits.json").write_text(json.dumps({"train_patients": patients}), encoding="utf-8")
+    for patient in patients:
+        (tmp_path / patient).mkdir()
+        for phase in (1, 12):
+            for end in ("", "_gt"):
+                (tmp_path / patient / f"{patient}_frame{phase:02d}{end}.nii.gz").touch()
+    found = loaded(SCRIPT.with_name("pool.py")).pool(tmp_path)
+    names = [f"{patient}_frame{phase}.nii.gz" for patient in ("patient004", "patient006") for phase in ("01", "12")]
+    assert [path.name for path in found] == names
 
 
 @pytest.mark.parametrize("out", ["out", "a file"], ids=["a training that fails", "a training that cannot be started"])
