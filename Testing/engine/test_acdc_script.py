@@ -1,4 +1,4 @@
-"""The scripts of Testing/real: a training that fails is told, the table counts what was computed, the pool is unseen."""
+"""The scripts of Testing/real: what fails is told, the table counts what was computed, the pool is unseen."""
 
 from __future__ import annotations
 
