@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os.path
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,7 @@ from .entries import addEntry, addFile, addPool, entryOf, filesOf
 from .i18n import tr as _
 from .nodes import checkKind, hardenedCopy, isTransformed
 from .problems import Problem, contentState, noCases, problemsOfAll, problemsOfRow
-from .rows import PARTS, PHASES, ROLES, Row, rowOf
+from .rows import PARTS, PHASES, ROLES, Row, rowOf, summaryOf
 from .scene_cases import findSequences, findVolumes, isCine, matchSegmentations, patientAndPhase, sequenceOf
 from .segmentations import isLabelMap, resampledCopy
 from .structures import guessMapping
@@ -117,21 +116,7 @@ class DataSet:
     def summary(self) -> str:
         """How many cases there are: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`."""
         rows = self.rows()
-        if not rows:
-            return noCases()
-        counts = Counter()
-        for row in rows:
-            counts[row.role] += row.count
-        patients = len({row.patient for row in rows if row.role == "labeled"})
-        texts = [_("{count:,} labeled").format(count=counts["labeled"])]
-        if patients:
-            texts[0] += " " + (_("(1 patient)") if patients == 1 else _("({count:,} patients)").format(count=patients))
-        texts.append(_("{count:,} unlabeled").format(count=counts["unlabeled"]))
-        if counts["validation"]:
-            texts.append(_("{count:,} validation").format(count=counts["validation"]))
-        if counts["ignore"]:
-            texts.append(_("{count:,} ignored").format(count=counts["ignore"]))
-        return ", ".join(texts)
+        return summaryOf(rows) if rows else noCases()
 
     # ----- adding and removing
 

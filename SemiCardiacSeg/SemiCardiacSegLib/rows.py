@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .i18n import tr as _
 from .nodes import gridOf, timesText
 
 ROLES = ("labeled", "unlabeled", "validation", "ignore")
@@ -73,3 +76,20 @@ def rowOf(entry: dict, volumeNode, segmentationNode, sequenceNode) -> Row:
         sizeText=size,
         spacingText=spacing,
     )
+
+
+def summaryOf(rows: Sequence[Row]) -> str:
+    """How many cases rows hold: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`."""
+    counts = Counter()
+    for row in rows:
+        counts[row.role] += row.count
+    patients = len({row.patient for row in rows if row.role == "labeled"})
+    texts = [_("{count:,} labeled").format(count=counts["labeled"])]
+    if patients:
+        texts[0] += " " + (_("(1 patient)") if patients == 1 else _("({count:,} patients)").format(count=patients))
+    texts.append(_("{count:,} unlabeled").format(count=counts["unlabeled"]))
+    if counts["validation"]:
+        texts.append(_("{count:,} validation").format(count=counts["validation"]))
+    if counts["ignore"]:
+        texts.append(_("{count:,} ignored").format(count=counts["ignore"]))
+    return ", ".join(texts)

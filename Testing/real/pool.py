@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from semicardiac.cli import main as semicardiac
@@ -23,8 +24,15 @@ def pool(data: Path) -> list[Path]:
     """The images of the patients behind the labeled ones."""
     patients = json.loads((data / "splits.json").read_text(encoding="utf-8"))["train_patients"][LABELED:]
     images = [path for patient in patients for path in sorted((data / patient).glob("*_frame??.nii*"))]
-    assert len(images) == 2 * len(patients)
+    if len(images) != 2 * len(patients):
+        sys.exit(f"{data}: {len(images)} volumes of {len(patients)} patients; there should be ED and ES of each")
     return images
+
+
+def run(*arguments: str) -> None:
+    """A command of the engine; what it could not do it has told."""
+    if status := semicardiac(list(arguments)):
+        sys.exit(status)
 
 
 def main() -> None:
@@ -37,11 +45,8 @@ def main() -> None:
         out = arguments.out / job.name
         if not (out / "evaluation" / "metrics.json").exists():
             images = map(str, pool(arguments.data))
-            assert semicardiac(["segment", str(job), *images, "--out", str(out / "segmented")]) == 0
-            assert (
-                semicardiac(["evaluate", str(out / "segmented"), str(arguments.data), "--out", str(out / "evaluation")])
-                == 0
-            )
+            run("segment", str(job), *images, "--out", str(out / "segmented"))
+            run("evaluate", str(out / "segmented"), str(arguments.data), "--out", str(out / "evaluation"))
         found = json.loads((out / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
         dice = {name: round(values["dice"]["mean"], 4) for name, values in found.items()}
         print(f"{job.name}: {dice}")
