@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image
 pytest.importorskip("matplotlib")
 
 from helpers_report import GRID, Page, labels_of, make_train_job
-from semicardiac import jobs, report
+from semicardiac import jobs, report, report_training
 from semicardiac.errors import UserError
 from semicardiac.events import EventLog, Failed, Result, Warned
 from semicardiac.package import open_package, write_zip
@@ -106,6 +107,14 @@ class TestTrainJob:
         assert "2,000 steps, 3.3 min, 6.7 min of processor time over all cores" in parsed.text
         assert "The job took 3.3 min, 6.5 min of processor time over all cores" in parsed.text
         assert "43.2 (median)" in parsed.text
+
+    def test_what_a_setting_left_open_is_shown_as_it_was_decided(self):
+        open_, decided = {"preprocess": {"crop": None}}, {"preprocess": {"crop": 128}}
+        trained = SimpleNamespace(job={"config": open_}, model={"config": decided})
+        begun = SimpleNamespace(job={"config": open_}, model={})
+        assert "128" not in report_training.settings(begun, None)
+        assert "128" in report_training.settings(trained, None)
+        assert "How the two trainings differ." in report_training.settings(trained, begun)
 
     def test_worst_volume_and_names_at_the_line_ends(self, parsed):
         assert (
