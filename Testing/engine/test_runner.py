@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import ACDC, QUICK, engine_environment
 from helpers_jobs import train_job, work_is
 from semicardiac import events, files, runner
 from semicardiac.cases import Case, discover
+from semicardiac.compute import leave_a_core
 from semicardiac.config import make_config, parse_assignments
 from semicardiac.crash import crash_report
 from semicardiac.errors import Stopped, UserError
@@ -189,6 +192,35 @@ class TestStop:
         monkeypatch.setenv(runner.STARTER, str(starter.pid))
         self.until_stopped(monkeypatch, lambda folder: starter.communicate(b"\n"))
         assert runner.run_job(folder) == 130
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def _three(self) -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(3)
+        yield
+        torch.set_num_threads(before)
+
+    @pytest.mark.parametrize(("window", "asked", "expected"), [(False, "", 3), (True, "", 2), (True, "3", 3)])
+    def test_a_window_that_started_the_job_keeps_a_core(
+        self, tmp_path: Path, monkeypatch, window: bool, asked: str, expected: int
+    ):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if window:
+            monkeypatch.setenv(runner.STARTER, str(os.getpid()))
+        if asked:
+            monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        seen = []
+        monkeypatch.setattr("semicardiac.train_job.run_train", lambda *_: seen.append(torch.get_num_threads()) or {})
+        assert runner.run_job(create_job(tmp_path / "job", train_job(tmp_path / "job"))) == 0
+        assert seen == [expected]
+
+    def test_one_thread_stays_one(self, monkeypatch):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        torch.set_num_threads(1)
+        leave_a_core()
+        assert torch.get_num_threads() == 1
 
 
 class TestProcesses:

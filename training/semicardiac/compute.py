@@ -123,6 +123,17 @@ def _wait(tensor: Tensor) -> None:
         torch.cuda.synchronize(tensor.device)
 
 
+def leave_a_core() -> None:
+    """One thread fewer than PyTorch would take, for a program beside this one that people work in.
+
+    The threads of a step wait for one another: a core that is busy with something else holds all of them up (on two
+    cores, one of them busy, one thread trains more than twice as fast as two). A number of threads that the user has
+    asked for by OMP_NUM_THREADS stays.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+
+
 def keep_freed_memory() -> None:
     """Lets glibc keep large freed blocks: a step frees and takes the same ones, and would fault in each page anew."""
     if platform.system() != "Linux":

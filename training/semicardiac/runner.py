@@ -23,7 +23,7 @@ DONE, OUR_FAULT, USER_CAN_MEND, STOPPED = 0, 1, 2, 130
 """Exit statuses."""
 
 STARTER = "SEMICARDIAC_PARENT_PID"
-"""Environment variable: the number of the process whose end also ends the job, gracefully."""
+"""Environment variable: the number of the process, one with a window, whose end also ends the job, gracefully."""
 
 
 def run_job(folder: Path, *listeners: Listener) -> int:
@@ -79,6 +79,10 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
 
 def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
     """What the kind of job asks for. Imported here, since PyTorch takes seconds that not every job has to wait."""
+    if STARTER in os.environ and isinstance(job, TrainJob | SegmentJob):
+        from .compute import leave_a_core
+
+        leave_a_core()
     if isinstance(job, TrainJob):
         from .train_job import run_train
 
