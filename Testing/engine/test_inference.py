@@ -138,6 +138,18 @@ class TestThresholdMap:
         np.testing.assert_array_equal(found.pseudo_labels.array[2, 30, middle - 9 : middle - 1], 0)
         np.testing.assert_array_equal(found.pseudo_labels.array[2, 30, middle + 2 : middle + 10], 2)
 
+    @pytest.mark.parametrize("dptm", [True, False])
+    def test_what_does_not_exceed_the_least_threshold_is_no_pseudo_label(self, dptm: bool):
+        trained = model(Says(torch.tensor([0.1, 0.2, 0.6, 0.1]).log().view(1, 4, 1, 1)))
+        name = "threshold_floor" if dptm else "fixed_threshold"
+        loss = trained.config.loss.model_copy(update={"dptm": dptm, name: 0.7})
+        trained.config = trained.config.model_copy(update={"loss": loss})
+        found = segment(trained, bright_ball(OBLIQUE)[0], largest_component=False)
+        inside = found.threshold.array > 0
+        assert inside.any()
+        np.testing.assert_allclose(found.threshold.array[inside], 0.7)
+        assert not found.pseudo_labels.array.any()
+
 
 class Says(nn.Module):
     """Gives the same logits for whatever it sees."""

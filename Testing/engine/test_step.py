@@ -213,7 +213,17 @@ class TestTeaching:
         expected = thresholds.update(thresholds.initial_state(4, 32), probability, 0.5, config.loss.class_floor)
         torch.testing.assert_close(state.threshold, expected.threshold, atol=1e-4, rtol=1e-3)
         # The gate asks the map with this batch already in it (Eq. 6 stands before Eq. 10).
-        torch.testing.assert_close(target.gated, thresholds.gate(state, target.probability))
+        torch.testing.assert_close(target.gated, thresholds.gate(state, target.probability, 0.0))
+
+    @pytest.mark.parametrize("dptm", [True, False])
+    def test_a_pseudo_label_has_to_exceed_the_least_threshold_too(self, dptm: bool):
+        name = "threshold_floor" if dptm else "fixed_threshold"
+        config = tiny_config(loss={"dptm": dptm, name: 0.4})
+        target, _ = teach(new_learner(config), config, CPU, new_batch(config, 4, 2, labeled=False), 0.5)
+        passed = target.gated.gamma > 0
+        assert passed.any()
+        assert target.probability.amax(1)[passed].min() > 0.4
+        assert target.probability.amax(1).min() < 0.4
 
     def test_the_map_is_carried_from_step_to_step(self):
         config = tiny_config()

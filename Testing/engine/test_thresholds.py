@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from semicardiac.thresholds import MapState, fixed_gate, gate, initial_state, settle_alpha, update
+from semicardiac.thresholds import MapState, gate, initial_state, limits, settle_alpha, update
 from torch import Tensor
 
 
@@ -16,7 +16,7 @@ def random_probability(seed: int, *shape: int, sharpness: float = 2.0) -> Tensor
     return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * sharpness).softmax(1)
 
 
-def naive_update(threshold: np.ndarray, ratio: np.ndarray, p: np.ndarray, alpha: float, floor: int):
+def naive_update(threshold: np.ndarray, ratio: np.ndarray, p: np.ndarray, alpha: float, class_floor: int):
     """Eqs. 5 to 8, pixel by pixel; what is not finite does not count."""
     images, classes, rows, cols = p.shape
     new = threshold.copy()
@@ -33,15 +33,15 @@ def naive_update(threshold: np.ndarray, ratio: np.ndarray, p: np.ndarray, alpha:
                 counts[best] += 1
             if seen:
                 new[h, w] = alpha * threshold[h, w] + (1 - alpha) * sum(seen) / len(seen)
-    means = {c: sums[c] / counts[c] for c in range(classes) if counts[c] >= floor}
+    means = {c: sums[c] / counts[c] for c in range(classes) if counts[c] >= class_floor}
     k = ratio.copy()
     for c, mean in means.items():
         k[c] = mean / max(means.values())
     return new, k
 
 
-def naive_gate(threshold: np.ndarray, ratio: np.ndarray, p: np.ndarray, kind: str):
-    """Eqs. 9 and 10, pixel by pixel."""
+def naive_gate(threshold: np.ndarray, ratio: np.ndarray, p: np.ndarray, floor: float, kind: str):
+    """Eqs. 9 and 10, pixel by pixel, with a least threshold."""
     images, _, rows, cols = p.shape
     label, gamma = np.zeros((images, rows, cols), np.int64), np.zeros((images, rows, cols))
     for i in range(images):
@@ -49,7 +49,7 @@ def naive_gate(threshold: np.ndarray, ratio: np.ndarray, p: np.ndarray, kind: st
             for w in range(cols):
                 best = int(np.argmax(p[i, :, h, w]))
                 label[i, h, w] = best
-                if p[i, best, h, w] > ratio[best] * threshold[h, w]:
+                if p[i, best, h, w] > max(floor, ratio[best] * threshold[h, w]):
                     gamma[i, h, w] = p[i, best, h, w] if kind == "confidence" else 1
     return label, gamma
 
@@ -71,46 +71,56 @@ class TestByHand:
 
     def test_the_gate_opens_above_the_threshold_of_its_class_and_place(self):
         state = MapState(torch.full((1, 2), 0.75), torch.tensor([1.0, 0.875]))  # 0.75 for class 0, 0.65625 for class 1
-        gated = gate(state, BY_HAND)
+        gated = gate(state, BY_HAND, 0.0)
         assert gated.label.tolist() == [[[0, 1]], [[0, 1]]]
         torch.testing.assert_close(gated.gamma, torch.tensor([[[0.9, 0.0]], [[0.0, 0.8]]]))
 
     def test_a_binary_gate_has_ones_where_the_other_has_confidence(self):
         state = MapState(torch.full((1, 2), 0.75), torch.tensor([1.0, 0.875]))
-        assert gate(state, BY_HAND, "binary").gamma.tolist() == [[[1, 0]], [[0, 1]]]
+        assert gate(state, BY_HAND, 0.0, "binary").gamma.tolist() == [[[1, 0]], [[0, 1]]]
 
     def test_confidence_equal_to_the_threshold_does_not_pass(self):
         p = torch.tensor([[[[0.75]], [[0.25]]]])
-        assert gate(MapState(torch.tensor([[0.75]]), torch.ones(2)), p).gamma.item() == 0
-        assert fixed_gate(p, 0.75).gamma.item() == 0
+        assert gate(MapState(torch.tensor([[0.75]]), torch.ones(2)), p, 0.0).gamma.item() == 0
+        assert gate(initial_state(2, 1), p, 0.75).gamma.item() == 0
 
-    def test_the_fixed_gate_has_one_threshold_for_all(self):
-        torch.testing.assert_close(fixed_gate(BY_HAND, 0.75).gamma, torch.tensor([[[0.9, 0.0]], [[0.0, 0.8]]]))
-        assert fixed_gate(BY_HAND, 0.65, "binary").gamma.tolist() == [[[1, 0]], [[1, 1]]]
+    def test_no_threshold_is_less_than_the_floor(self):
+        state = MapState(torch.full((1, 2), 0.75), torch.tensor([1.0, 0.8]))  # 0.75 for class 0, 0.6 for class 1
+        label = torch.tensor([[[0, 1]]])
+        torch.testing.assert_close(limits(state, label, 0.65), torch.tensor([[[0.75, 0.65]]]))
+        assert gate(state, BY_HAND, 0.5, "binary").gamma.tolist() == [[[1, 0]], [[0, 1]]]
+        assert gate(state, BY_HAND, 0.85, "binary").gamma.tolist() == [[[1, 0]], [[0, 0]]]
+
+    def test_over_the_first_map_the_floor_is_the_one_threshold_for_all(self):
+        first = initial_state(2, 1)
+        torch.testing.assert_close(gate(first, BY_HAND, 0.75).gamma, torch.tensor([[[0.9, 0.0]], [[0.0, 0.8]]]))
+        assert gate(first, BY_HAND, 0.65, "binary").gamma.tolist() == [[[1, 0]], [[1, 1]]]
 
     def test_the_first_map_lets_every_pixel_pass(self):
         state = initial_state(4, 8)
         assert state.threshold.eq(0.25).all()
         assert state.ratio.tolist() == [1, 1, 1, 1]
-        assert (gate(state, random_probability(0, 3, 4, 8, 8)).gamma > 0).all()
+        assert (gate(state, random_probability(0, 3, 4, 8, 8), 0.0).gamma > 0).all()
 
 
 class TestAgainstALoop:
     @pytest.mark.parametrize(
-        ("classes", "alpha", "floor", "kind"),
-        [(2, 0.9, 1, "confidence"), (4, 0.5, 6, "binary"), (8, 0.99, 3, "confidence")],
+        ("classes", "alpha", "class_floor", "floor", "kind"),
+        [(2, 0.9, 1, 0.0, "confidence"), (4, 0.5, 6, 0.6, "binary"), (8, 0.99, 3, 0.4, "confidence")],
     )
-    def test_three_batches_one_after_the_other(self, classes: int, alpha: float, floor: int, kind: str):
+    def test_three_batches_one_after_the_other(
+        self, classes: int, alpha: float, class_floor: int, floor: float, kind: str
+    ):
         state = initial_state(classes, 5)
         threshold, ratio = np.full((5, 5), 1 / classes), np.ones(classes)
         for seed in range(3):  # the map is carried over: every batch starts from what the one before left
             p = random_probability(seed, 3, classes, 5, 5)
-            state = update(state, p, alpha, floor)
-            threshold, ratio = naive_update(threshold, ratio, p.double().numpy(), alpha, floor)
+            state = update(state, p, alpha, class_floor)
+            threshold, ratio = naive_update(threshold, ratio, p.double().numpy(), alpha, class_floor)
             np.testing.assert_allclose(state.threshold, threshold, rtol=1e-6)
             np.testing.assert_allclose(state.ratio, ratio, rtol=1e-5)
-            gated = gate(state, p, kind)
-            label, gamma = naive_gate(threshold, ratio, p.double().numpy(), kind)
+            gated = gate(state, p, floor, kind)
+            label, gamma = naive_gate(threshold, ratio, p.double().numpy(), floor, kind)
             np.testing.assert_array_equal(gated.label, label)
             np.testing.assert_allclose(gated.gamma, gamma, rtol=1e-6)
 
@@ -174,7 +184,7 @@ class TestAgainstFreeMatch:
             ours = update(ours, p, alpha=0.9)
             mask = theirs.mask(q)
         np.testing.assert_allclose(ours.ratio, theirs.p / theirs.p.max(), rtol=1e-5)
-        passed = gate(ours, p).gamma.flatten().numpy() > 0
+        passed = gate(ours, p, 0.0).gamma.flatten().numpy() > 0
         np.testing.assert_array_equal(passed, mask)
         assert all(0.1 < share < 1 for share in passed.reshape(3, 40).mean(axis=1))
         assert (q.max(axis=1) > theirs.tau)[80:].mean() < 0.5 * passed[
@@ -209,8 +219,7 @@ class TestWhatNeverEnters:
     def test_the_gate_is_closed_where_the_teacher_is_not_finite(self):
         p = random_probability(0, 1, 3, 4, 4)
         p[0, :, 0, 0] = math.nan
-        assert gate(initial_state(3, 4), p).gamma[0, 0, 0] == 0
-        assert fixed_gate(p, 0.0).gamma[0, 0, 0] == 0
+        assert gate(initial_state(3, 4), p, 0.0).gamma[0, 0, 0] == 0
 
 
 class TestRareClasses:
@@ -222,11 +231,11 @@ class TestRareClasses:
         return p.T.reshape(1, 3, 4, 4)
 
     @pytest.mark.parametrize(
-        ("pixels", "floor", "expected"), [(0, 1, 0.7), (4, 5, 0.7), (5, 5, 2 / 3), (6, 5, 2 / 3), (1, 1, 2 / 3)]
+        ("pixels", "class_floor", "expected"), [(0, 1, 0.7), (4, 5, 0.7), (5, 5, 2 / 3), (6, 5, 2 / 3), (1, 1, 2 / 3)]
     )
-    def test_a_class_below_the_floor_keeps_its_ratio(self, pixels: int, floor: int, expected: float):
+    def test_a_class_with_too_few_pixels_keeps_its_ratio(self, pixels: int, class_floor: int, expected: float):
         before = MapState(torch.full((4, 4), 0.5), torch.tensor([1.0, 0.8, 0.7]))
-        after = update(before, self.batch(pixels), 0.9, floor)
+        after = update(before, self.batch(pixels), 0.9, class_floor)
         torch.testing.assert_close(after.ratio, torch.tensor([1.0, 0.8, expected]))
 
     def test_the_surest_class_is_sought_among_those_with_enough_pixels(self):
@@ -246,7 +255,7 @@ class TestRareClasses:
 class TestPrecision:
     def test_the_state_stays_float32_whatever_comes_in(self):
         state = update(initial_state(3, 8), random_probability(0, 2, 3, 8, 8).bfloat16(), 0.99)
-        gated = gate(state, random_probability(0, 2, 3, 8, 8).bfloat16())
+        gated = gate(state, random_probability(0, 2, 3, 8, 8).bfloat16(), 0.5)
         assert {state.threshold.dtype, state.ratio.dtype, gated.gamma.dtype} == {torch.float32}
 
     def test_a_slow_map_moves_under_bfloat16_outputs(self):
@@ -269,7 +278,7 @@ class TestPrecision:
         p = random_probability(0, 2, 3, 4, 4).requires_grad_()
         state = update(initial_state(3, 4), p, 0.9)
         assert not state.threshold.requires_grad
-        assert not gate(state, p).gamma.requires_grad
+        assert not gate(state, p, 0.0).gamma.requires_grad
 
 
 class TestAlpha:

@@ -139,7 +139,7 @@ class LossConfig(Section):
     """The method's three modules and their weights."""
 
     dptm: bool = True
-    """Dynamic threshold map (Eqs. 5-10). Off: the fixed threshold below."""
+    """Dynamic threshold map (Eqs. 5-10). Off: `fixed_threshold`."""
     rem: bool = True
     """Robust entropy minimization (Eqs. 11, 12). Off: squared difference of the two softmaxes where the gate opens."""
     contrast: bool = True
@@ -151,6 +151,8 @@ class LossConfig(Section):
     """λ2, the weight of the contrastive loss."""
     alpha: float | None = Field(None, ge=0, lt=1)
     """α of the threshold map; without it, chosen so that the map settles within a tenth of the steps."""
+    threshold_floor: float = Field(0.95, ge=0, le=1)
+    """The least that M_c (Eq. 9) can be; 0 is the published rule."""
     gamma: Literal["confidence", "binary"] = "confidence"
     fixed_threshold: float = Field(0.95, ge=0, le=1)
     tau: float = Field(1.0, gt=0)
@@ -162,6 +164,11 @@ class LossConfig(Section):
     """The bottleneck is pooled to this many cells a side; 1 would be blind behind an instance norm."""
     contrast_key: Literal["teacher", "student"] = "teacher"
     """Features of the original image: the teacher's pass that runs anyway, or a second student pass."""
+
+    @property
+    def least_threshold(self) -> float:
+        """What the confidence of a pseudo-label has to exceed everywhere; without DPTM nothing else is asked."""
+        return self.threshold_floor if self.dptm else self.fixed_threshold
 
 
 class OptimConfig(Section):
@@ -223,7 +230,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # The published recipe, read literally: no warm-up, no ramp, every batch half labeled and half unlabeled.
     "paper": {
-        "loss": {"supervised": "ce", "alpha": 0.99, "contrast_key": "student"},
+        "loss": {"supervised": "ce", "alpha": 0.99, "threshold_floor": 0.0, "contrast_key": "student"},
         "optim": {
             "learning_rate": 0.01,
             "weight_decay": 5e-4,

@@ -13,6 +13,7 @@ from .config import Roi
 from .locate import find_heart, roi_center
 from .model import Model
 from .preprocess import Center, Stack, as_stack, centroid, restore_maps, restore_probabilities, sample_images
+from .thresholds import MapState, limits
 from .volumes import Volume
 
 #: Slices a network call: more do not pay on a CPU.
@@ -27,8 +28,8 @@ class Prediction:
         labels: Training labels, uint8.
         confidence: Largest class probability of each voxel, float32.
         entropy: Entropy of the class probabilities over its largest possible value, 0 to 1, float32.
-        threshold: The dynamic threshold M_c (Eq. 9) of each voxel's class c at the end of training, 0 to 1, float32; 0
-            outside the square that the network sees.
+        threshold: What a pseudo-label of each voxel's class c had to exceed at the end of training, M_c (Eq. 9) or the
+            least threshold of the configuration, 0 to 1, float32; 0 outside the square that the network sees.
         pseudo_labels: Training labels, uint8, where the confidence passes that threshold (Eq. 10), else 0: what the
             student would be taught here.
         center: Where the square around the heart had its middle, (row, col) in mm of the stack's plane.
@@ -88,7 +89,9 @@ def segment(
         probability = predict_square(model, stack, center, plan, flips=True)
 
     shape = stack.array.shape
-    labels, confidence, entropy = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    labels = np.zeros(shape, np.uint8)
+    confidence, entropy, threshold = (np.zeros(shape, np.float32) for _ in range(3))
+    canonical = restore_maps(model.threshold.cpu().numpy(), stack, center, config.preprocess.spacing_mm)
     for at in range(0, len(probability), 8):  # a few slices at a time: the classes of a whole CT would not fit
         rows = slice(at, at + 8)
         restored = restore_probabilities(probability[rows], stack, center, config.preprocess.spacing_mm)
@@ -96,8 +99,7 @@ def segment(
         confidence[rows] = restored.max(axis=1)
         safe = restored.clip(1e-12, 1)
         entropy[rows] = -(safe * np.log(safe)).sum(axis=1) / np.log(model.labels.classes)
-    canonical = restore_maps(model.threshold.cpu().numpy(), stack, center, config.preprocess.spacing_mm)
-    threshold = model.ratio.cpu().numpy()[labels] * canonical
+        threshold[rows] = _limits(model, canonical, labels[rows])
     pseudo_labels = np.where(confidence > threshold, labels, 0).astype(np.uint8)
     if largest_component:
         labels = keep_largest(labels)
@@ -106,6 +108,13 @@ def segment(
     maps = (labels, confidence, entropy.clip(0, 1), threshold, pseudo_labels)
     as_volume = (volume.with_array(stack.restore(array)) for array in maps)
     return Prediction(*as_volume, center, doubt)
+
+
+def _limits(model: Model, canonical: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The threshold of each voxel's class, (slices, rows, cols); `canonical` is M, (rows, cols), 0 beyond its frame."""
+    state = MapState(torch.from_numpy(canonical), model.ratio.cpu())
+    limit = limits(state, torch.from_numpy(labels).long(), model.config.loss.least_threshold)
+    return np.where(canonical > 0, limit.numpy(), np.float32(0))
 
 
 @torch.no_grad()

@@ -101,11 +101,11 @@ class Training:
         self.history = History(folder / HISTORY)
 
     def start_from(self, model: Model) -> None:
-        """Takes up what an earlier training has learned; its threshold map only where the crop is the same."""
+        """Takes up what an earlier training has learned; its threshold map only for DPTM, and in the same crop."""
         learner = self.learner
         for network in (learner.student, learner.teacher.network):
             network.load_state_dict(model.network.state_dict())
-        if model.threshold.shape == learner.thresholds.threshold.shape:
+        if self.config.loss.dptm and model.threshold.shape == learner.thresholds.threshold.shape:
             device = self.plan.device
             learner.thresholds = thresholds.MapState(model.threshold.to(device), model.ratio.to(device))
 
@@ -251,7 +251,10 @@ class Training:
     def _watch_gate(self, closed: bool) -> None:
         self.closed_looks = self.closed_looks + 1 if closed else 0
         if self.closed_looks == 5:
-            hint = "The teacher sees no structure in the unlabeled cases: are they of the same kind as the labeled ones"
+            hint = (
+                "The teacher is sure of no structure in the unlabeled cases: either they are of another kind than the "
+                "labeled ones, or it needs a longer training"
+            )
             self.events.warn(
                 "no foreground pseudo-label has passed its threshold for 100 steps", where="unlabeled cases", hint=hint
             )

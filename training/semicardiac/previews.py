@@ -39,14 +39,9 @@ def write_preview(
     with plan.autocast():
         student = learner.student(plan.place(image))[0].float().softmax(1)
         teacher = learner.teacher.network(plan.place(image))[0].float().softmax(1)
-    state = learner.thresholds
-    own = teacher.argmax(1)
-    if config.loss.dptm:
-        gated = thresholds.gate(state, teacher)
-        limit = state.ratio[own] * state.threshold
-    else:
-        gated = thresholds.fixed_gate(teacher, config.loss.fixed_threshold)
-        limit = torch.full_like(teacher[:, 0], config.loss.fixed_threshold)
+    own, floor = teacher.argmax(1), config.loss.least_threshold
+    gamma = thresholds.gate(learner.thresholds, teacher, floor).gamma
+    limit = thresholds.limits(learner.thresholds, own, floor)
     colors = np.array([structure.color for structure in labels.structures])
     gray = ((image.squeeze(1) - clip[0]) / (clip[1] - clip[0])).clamp(0, 1).cpu().numpy()
     rows = []
@@ -54,7 +49,7 @@ def write_preview(
         tiles = [
             paint_slice(gray[at], student[at].argmax(0).cpu().numpy(), colors, size=(TILE, TILE)),
             paint_slice(gray[at], own[at].cpu().numpy(), colors, size=(TILE, TILE)),
-            _heat(limit[at]), _heat(gated.gamma[at]),
+            _heat(limit[at]), _heat(gamma[at]),
         ]  # fmt: skip
         rows.append(np.concatenate(tiles, axis=1))
     write_png(path, np.concatenate([_header(learner.step), *rows]))

@@ -130,12 +130,10 @@ def teach(
             plan.place(augment.clean_crops(batch.image, batch.offset, config.preprocess.crop))
         )
     probability = logits.float().softmax(1)
-    state, kind = learner.thresholds, config.loss.gamma
-    if config.loss.dptm:
-        state = thresholds.update(state, probability, alpha, config.loss.class_floor)
-        gated = thresholds.gate(state, probability, kind)
-    else:
-        gated = thresholds.fixed_gate(probability, config.loss.fixed_threshold, kind)
+    state, settings = learner.thresholds, config.loss
+    if settings.dptm:
+        state = thresholds.update(state, probability, alpha, settings.class_floor)
+    gated = thresholds.gate(state, probability, settings.least_threshold, settings.gamma)
     return Target(gated, probability, features), state
 
 

@@ -31,7 +31,7 @@ class Gated(NamedTuple):
 
 
 def initial_state(classes: int, size: int, device: torch.device | str = "cpu") -> MapState:
-    """M = 1/C everywhere, which lets every pixel pass, and k = 1."""
+    """M = 1/C everywhere, which no confidence can be below, and k = 1."""
     return MapState(torch.full((size, size), 1 / classes, device=device), torch.ones(classes, device=device))
 
 
@@ -75,26 +75,29 @@ def update(state: MapState, probability: Tensor, alpha: float, class_floor: int 
     return MapState(threshold, ratio)
 
 
+def limits(state: MapState, label: Tensor, floor: float) -> Tensor:
+    """What a pixel's confidence has to exceed: M_c = k_c M (Eq. 9) of its class c, and not less than the floor.
+
+    Where the teacher is unsure M is low, and M alone would let half of its guesses pass.
+
+    Args:
+        state: M and k, M of any shape that fits the label's.
+        label: Classes, int64.
+        floor: 0 is Eq. 9 as published. Over an initial state it is the only threshold, which is the gate without DPTM.
+    """
+    return (state.ratio[label] * state.threshold).clamp(min=floor)
+
+
 @torch.no_grad()
-def gate(state: MapState, probability: Tensor, kind: str = "confidence") -> Gated:
-    """Pseudo-labels and γ of a batch under the thresholds M_c = k_c M (Eqs. 9, 10).
+def gate(state: MapState, probability: Tensor, floor: float, kind: str = "confidence") -> Gated:
+    """Pseudo-labels and γ of a batch (Eq. 10).
 
     Args:
         state: M and k.
         probability: Teacher softmax, (B, C, H, W) float32.
+        floor: The least threshold, see `limits`.
         kind: `confidence` or `binary`, the value of γ where the gate is open.
     """
     confidence, label = probability.float().max(dim=1)
-    return _open(confidence, label, confidence > state.ratio[label] * state.threshold, kind)
-
-
-@torch.no_grad()
-def fixed_gate(probability: Tensor, threshold: float, kind: str = "confidence") -> Gated:
-    """The gate without DPTM: one threshold for all classes and places."""
-    confidence, label = probability.float().max(dim=1)
-    return _open(confidence, label, confidence > threshold, kind)
-
-
-def _open(confidence: Tensor, label: Tensor, passed: Tensor, kind: str) -> Gated:
     value = confidence if kind == "confidence" else torch.ones_like(confidence)
-    return Gated(label, torch.where(passed, value, 0.0))
+    return Gated(label, torch.where(confidence > limits(state, label, floor), value, 0.0))
