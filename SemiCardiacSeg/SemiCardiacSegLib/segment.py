@@ -7,8 +7,9 @@ be loaded after the scene was saved and opened again, or Slicer was started anew
 from __future__ import annotations
 
 import logging
+import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,6 +300,7 @@ def _load(result: SegmentedInput, kind: str):
     isSequence = node.IsA("vtkMRMLSequenceNode")
     arrays = result.read(kind, gridOf(node.GetNthDataNode(0) if isSequence else node))
     name = titleOf(kind, node.GetName())
+    darkest = _leastThreshold(arrays) if kind == "threshold" else 0.0
     if kind in _LABELS:
         if isSequence:
             made = sequences.newSegmentationSequence(name, node, arrays, result.labelSet)
@@ -306,10 +308,10 @@ def _load(result: SegmentedInput, kind: str):
             made = newSegmentation(name, node, arrays[0], result.labelSet)
     elif isSequence:
         made = sequences.newVolumeSequence(name, node, arrays)
-        _showAsMap(sequences.shownBy(made))
+        _showAsMap(sequences.shownBy(made), darkest)
     else:
         made = sequences.newVolumeBeside(name, node, arrays[0])
-        _showAsMap(made)
+        _showAsMap(made, darkest)
     made.SetAttribute(RESULT_ATTRIBUTE, kind)
     return made
 
@@ -326,10 +328,16 @@ def titleOf(kind: str, name: str) -> str:
     return titles[kind].format(name=name)
 
 
-def _showAsMap(volumeNode) -> None:
-    """Shows numbers from 0 to 1 all in the same way."""
+def _leastThreshold(arrays: Iterable[np.ndarray]) -> float:
+    """The tenth below all thresholds: most lie so near to 1 that on a scale from 0 they would all look the same."""
+    least = min((float(array[array > 0].min()) for array in arrays if array.any()), default=0.0)
+    return min(math.floor(10 * least) / 10, 0.9)
+
+
+def _showAsMap(volumeNode, darkest: float) -> None:
+    """Shows numbers from `darkest` to 1."""
     display = volumeNode.GetDisplayNode()
     display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(0.0, 1.0)
+    display.SetWindowLevelMinMax(darkest, 1.0)
     if slicer.mrmlScene.GetNodeByID(_MAP_COLORS) is not None:
         display.SetAndObserveColorNodeID(_MAP_COLORS)

@@ -214,6 +214,23 @@ class TestLoad:
             pseudo = byName[f"{name} pseudo-labels"]
             assert np.array_equal(labelsOf(pseudo, volume), fileOf(folder, "pseudo_labels", index))
 
+    @pytest.mark.parametrize(("least", "darkest"), [(0.96, 0.9), (0.34, 0.3), (1.0, 0.9)])
+    def test_thresholds_are_shown_from_the_tenth_below_their_least_to_one(self, model, least: float, darkest: float):
+        volume = heartVolume()
+        folder = segmented(model, volume, Options(flips=False, entropy=True, thresholdMap=True))
+        thresholds = np.zeros_like(fileOf(folder, "threshold"))
+        thresholds[:, 5:9] = least
+        thresholds[:, 6:7] = 0.999
+        path = readResults(folder)[0].files["threshold"]
+        image = sitk.ReadImage(str(path))
+        changed = sitk.GetImageFromArray(thresholds)
+        changed.CopyInformation(image)
+        sitk.WriteImage(changed, str(path))
+        _segmentation, entropy, shown = loadResults(folder)
+        for node, lowest in ((entropy, 0.0), (shown, darkest)):
+            display = node.GetDisplayNode()
+            assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((lowest, 1.0))
+
     def test_results_lie_under_the_transform_of_the_volume(self, model):
         volume = heartVolume()
         transform = makeTransform()

@@ -16,7 +16,6 @@ from .labels import LabelSet
 from .overlays import paint_slice, write_png
 from .step import Batch, Learner
 
-COLUMNS = ("student", "teacher", "threshold of its class", "confidence that passed")
 TILE, BAR = 224, 22
 
 
@@ -42,6 +41,8 @@ def write_preview(
     own, floor = teacher.argmax(1), config.loss.least_threshold
     gamma = thresholds.gate(learner.thresholds, teacher, floor).gamma
     limit = thresholds.limits(learner.thresholds, own, floor)
+    darkest = min(max(2 * floor - 1, 0.0), 0.9)  # thresholds lie near 1: on a scale from 0 they would all look the same
+    columns = f"student (step {learner.step})", "teacher", f"threshold, {darkest:.1f} to 1", "confidence that passed"
     colors = np.array([structure.color for structure in labels.structures])
     gray = ((image.squeeze(1) - clip[0]) / (clip[1] - clip[0])).clamp(0, 1).cpu().numpy()
     rows = []
@@ -49,10 +50,10 @@ def write_preview(
         tiles = [
             paint_slice(gray[at], student[at].argmax(0).cpu().numpy(), colors, size=(TILE, TILE)),
             paint_slice(gray[at], own[at].cpu().numpy(), colors, size=(TILE, TILE)),
-            _heat(limit[at]), _heat(gamma[at]),
+            _heat((limit[at] - darkest) / (1 - darkest)), _heat(gamma[at]),
         ]  # fmt: skip
         rows.append(np.concatenate(tiles, axis=1))
-    write_png(path, np.concatenate([_header(learner.step), *rows]))
+    write_png(path, np.concatenate([_header(columns), *rows]))
 
 
 def preview_slices(first: int, last: int, count: int = 4) -> torch.Tensor:
@@ -69,9 +70,9 @@ def _heat(values: torch.Tensor) -> np.ndarray:
     ).astype(np.uint8)
 
 
-def _header(step: int) -> np.ndarray:
-    picture = Image.new("RGB", (TILE * len(COLUMNS), BAR), "black")
+def _header(columns: tuple[str, ...]) -> np.ndarray:
+    picture = Image.new("RGB", (TILE * len(columns), BAR), "black")
     draw = ImageDraw.Draw(picture)
-    for column, text in enumerate(COLUMNS):
-        draw.text((TILE * column + 6, 5), f"{text} (step {step})" if column == 0 else text, fill="white")
+    for at, text in enumerate(columns):
+        draw.text((TILE * at + 6, 5), text, fill="white")
     return np.asarray(picture)
