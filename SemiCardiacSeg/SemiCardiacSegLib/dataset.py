@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os.path
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -164,7 +165,10 @@ class DataSet:
         """
         rows = self.rows()
         known = {row.volumeNode for row in rows} | {row.sequenceNode for row in rows}
-        volumes = [node for node in findVolumes() if node not in known]
+        found, refused = findVolumes()
+        for why in refused:
+            logging.warning(why)
+        volumes = [node for node in found if node not in known]
         matches = matchSegmentations(volumes, self.labelSet(), taken={row.segmentationNode for row in rows})
         with self.atOnce():
             added = [self.addVolume(node, matches.get(node)) for node in volumes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -81,9 +82,11 @@ def startProcess(commandLine: Sequence[str], output: BinaryIO) -> subprocess.Pop
         own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     else:
         own = {"start_new_session": True}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         commandLine, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **own
     )
+    logging.info("SemiCardiacSeg started process %d: %s", process.pid, " ".join(commandLine))
+    return process
 
 
 def killTree(process: subprocess.Popen[bytes]) -> None:

@@ -171,11 +171,13 @@ class Polled(ABC):
 
     def poll(self) -> list[str]:
         """Goes on with the work as far as that takes no time; returns the lines printed since the last call."""
-        if self.state == "running":
+        if self.state == "running" and not self._steps.gi_running:  # pip of Slicer 5.10 lets the window go on meanwhile
             try:
                 next(self._steps)
+                if self.state != "running":  # given up meanwhile
+                    self._steps.close()
             except StopIteration:
-                self.state = "done"
+                self.state = "done" if self.state == "running" else self.state
             except (ValueError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
                 self.state, self.text = "failed", str(error)
         lines, self._lines = self._lines, []
@@ -195,7 +197,8 @@ class Polled(ABC):
 
     def stop(self) -> None:
         """Gives the work up and ends its processes; Slicer's pip, once begun, goes on to its end."""
-        self._steps.close()
+        if not self._steps.gi_running:
+            self._steps.close()
         if self.state == "running":
             self.state, self.text = "failed", _("Stopped")
 

@@ -34,21 +34,22 @@ class SemiCardiacSegLogic:
 
     # ----- data
 
-    def parameterNode(self):
+    def getParameterNode(self):
         """The vtkMRMLScriptedModuleNode of this module in the scene, which holds the data set."""
         node = slicer.mrmlScene.GetSingletonNode(MODULE, "vtkMRMLScriptedModuleNode")
         if node is None:
             node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
             node.UnRegister(None)  # the scene keeps it
             node.SetSingletonTag(MODULE)
-            node.SetModuleName(MODULE)
             node = slicer.mrmlScene.AddNode(node)
+        if node.GetModuleName() != MODULE:  # a scene that closes leaves a singleton without it
+            node.SetModuleName(MODULE)
         return node
 
     def dataSet(self) -> DataSet:
         """The case table of the scene."""
         installation.require()
-        return DataSet(self.parameterNode())
+        return DataSet(self.getParameterNode())
 
     def addSampleData(self) -> list:
         """Adds the phantom study to the scene and its cases to the table; returns the rows. Takes half a minute."""

@@ -224,10 +224,13 @@ def saveTable(tableNode, path: Path) -> Path:
     return path
 
 
-def structureVolumes(segmentationNode, labelSet) -> dict[str, float]:
+def structureVolumes(segmentationNode, labelSet, placedBy=None) -> dict[str, float]:
     """The volume of each structure in ml, as the segmentation lies in the scene; NaN where no segment stands for it.
 
-    A segmentation of a sequence, which is in no scene of its own, can be measured too.
+    Args:
+        segmentationNode: The segmentation, which may be one of a sequence.
+        labelSet: The engine's LabelSet.
+        placedBy: The node whose parent transform counts; that of a sequence's frames is the one that shows them.
 
     Raises:
         ValueError: If it lies under a transform that is not linear, or has surfaces without voxels.
@@ -241,7 +244,7 @@ def structureVolumes(segmentationNode, labelSet) -> dict[str, float]:
     mapping = guessMapping(segmentationNode, labelSet)
     for structure in mapping.values():
         volumes[structure] = 0.0  # a segment without voxels has no layer
-    scale = _transformScale(segmentationNode)
+    scale = _transformScale(placedBy or segmentationNode)
     for layer in readLayers(segmentationNode, None):
         voxelMl = abs(np.linalg.det(layer.matrix[:3, :3])) / 1000 * scale
         for segmentId, value in layer.values.items():
@@ -256,14 +259,15 @@ def _volumes(segmentations, labelSet) -> list[dict[str, float]]:
     if _isSequence(segmentations):
         count = segmentations.GetNumberOfDataNodes()
         nodes = [segmentations.GetNthDataNode(index) for index in range(count)]
+        placedBy = sequences.shownBy(segmentations)
     else:
-        nodes = _nodeList(segmentations)
+        nodes, placedBy = _nodeList(segmentations), None
     for node in nodes:
         if node is None or not node.IsA("vtkMRMLSegmentationNode"):
             name = _("nothing") if node is None else f"'{node.GetName()}'"
             message = _("Volumes are measured in segmentations, and {name} is none. Segment it first.")
             raise ValueError(message.format(name=name))
-    volumes = [structureVolumes(node, labelSet) for node in nodes]
+    volumes = [structureVolumes(node, labelSet, placedBy) for node in nodes]
     if not volumes or all(math.isnan(value) for each in volumes for value in each.values()):
         message = _("No segment of '{name}' is one of {structures}. Rename the segments.")
         name = segmentations.GetName() if _isSequence(segmentations) else nodes[0].GetName()

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import slicer.util
 
-from . import engine, segment
+from . import engine, segment, sequences
 from .dataset import DataSet, Row
 from .i18n import tr as _
 from .models import requireModel
@@ -215,8 +215,8 @@ def _loadCase(row: Row, result: segment.SegmentedInput, key: str):
     image, labels = (read_series(path)[index] for path in (result.image, result.files["segmentation"]))
     name = _nameOf(result, index if isFrame else None)
     volumeNode = addVolume(image.array, image.ijk_to_ras, uniqueName(name))
-    if row.sequenceNode is not None:
-        placeBeside(volumeNode, row.sequenceNode)
+    if isFrame and (shown := sequences.shownBy(row.sequenceNode)) is not None:
+        placeBeside(volumeNode, shown)
     title = segment.titleOf("segmentation", volumeNode.GetName())
     node = newSegmentation(title, volumeNode, result.labelSet.to_training(labels.array), result.labelSet)
     node.SetAttribute(RESULT_ATTRIBUTE, "segmentation")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +10,8 @@ import slicer
 import slicer.util
 
 from . import engine
-from .nodes import RESULT_ATTRIBUTE, checkKind, shItem
+from .nodes import RESULT_ATTRIBUTE, checkKind
+from .sequences import shownBy
 from .structures import guessMapping
 
 _PATIENT_FOLDER = re.compile(r"(patient|subject|subj|sub|case|pat)[\s_-]*\d+", re.IGNORECASE)
@@ -36,18 +36,22 @@ def patientAndPhase(node) -> tuple[str, str]:
     return parts.patient, parts.phase or ""
 
 
-def findVolumes() -> list:
-    """The scalar volumes of the scene, without results of ours and without those that show a frame of a sequence."""
-    volumes = []
+def findVolumes() -> tuple[list, list[str]]:
+    """The scalar volumes of the scene, without results of ours and without those that show a frame of a sequence.
+
+    Returns:
+        The volumes, and for each that cannot be used the reason.
+    """
+    volumes, refused = [], []
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         if _isInteresting(node) and not node.IsA("vtkMRMLLabelMapVolumeNode"):
             try:
                 checkKind(node)
             except ValueError as error:
-                logging.warning(str(error))
+                refused.append(str(error))
             else:
                 volumes.append(node)
-    return volumes
+    return volumes, refused
 
 
 def findSequences() -> list:
@@ -101,9 +105,8 @@ def matchSegmentations(volumes: Iterable, labelSet, taken: Iterable = ()) -> dic
 
 def folderOf(node) -> str:
     """The name of the subject-hierarchy folder that a node lies in; nothing at the top of the scene."""
-    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    parent = hierarchy.GetItemParent(shItem(node))
-    return "" if parent == hierarchy.GetSceneItemID() else hierarchy.GetItemName(parent)
+    folder = _folderItem(node)
+    return slicer.mrmlScene.GetSubjectHierarchyNode().GetItemName(folder) if folder else ""
 
 
 def _findSegmentations() -> list:
@@ -139,8 +142,15 @@ def _pairs(volumes: list, segmentations: list, keyOf: Callable) -> dict:
 def _folderItem(node) -> int:
     """The folder of a node; 0 at the top of the scene, which is nobody's."""
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    parent = hierarchy.GetItemParent(shItem(node))
+    item = _item(node)
+    parent = hierarchy.GetItemParent(item) if item else hierarchy.GetSceneItemID()
     return 0 if parent == hierarchy.GetSceneItemID() else parent
+
+
+def _item(node) -> int:
+    """The item of a node in the subject hierarchy, 0 without one; a sequence lies where the node that shows it does."""
+    shown = shownBy(node) if node.IsA("vtkMRMLSequenceNode") else node
+    return slicer.mrmlScene.GetSubjectHierarchyNode().GetItemByDataNode(shown) if shown is not None else 0
 
 
 def _nameWithoutEnding(node) -> str:
@@ -153,8 +163,9 @@ def _nameWithoutEnding(node) -> str:
 def _dicomPatient(node) -> str:
     """The name of the patient above a node in the subject hierarchy, or nothing."""
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    item = hierarchy.GetItemAncestorAtLevel(shItem(node), "Patient")
-    return hierarchy.GetItemName(item) if item else ""
+    item = _item(node)
+    patient = hierarchy.GetItemAncestorAtLevel(item, "Patient") if item else 0
+    return hierarchy.GetItemName(patient) if patient else ""
 
 
 def _underscored(name: str) -> str:

@@ -53,6 +53,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.unreadable = ""
         self._wrapped = None
         self._guiTag: int | None = None
+        self._guiObservers: list[int] = []
         self._dataSet = None
         self._updating = False
 
@@ -89,12 +90,15 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             each.setup()
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onStartClose)
+        self.addObserver(scene, scene.StartImportEvent, self._onStartImport)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
             self.addObserver(scene, event, self._onNewScene)
         self.addObserver(scene, scene.EndImportEvent, self.segment.onSceneOpened)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onChange)
         self.connectParameters()
+        self.train.followLast()
+        self.update()
         self._openNext()
         self._pollTimer.start()
 
@@ -138,7 +142,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         It knows which cases it has looked through, and so is kept.
         """
-        node = slicer.vtkMRMLScriptedModuleNode() if self.unreadable else self.logic.parameterNode()
+        node = slicer.vtkMRMLScriptedModuleNode() if self.unreadable else self.logic.getParameterNode()
         if self._dataSet is None or self._dataSet.parameterNode is not node:
             self._dataSet = DataSet(node)
         return self._dataSet
@@ -146,7 +150,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def connectParameters(self) -> None:
         """Connects the controls to the parameter node of the scene."""
         self.disconnectParameters()
-        node = self.logic.parameterNode()
+        node = self.logic.getParameterNode()
         named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
         named.pop(None, None)
         # Each wrapper observes the node for good: a new one at every visit would never go.
@@ -156,7 +160,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if str(self.parameters.folder) in ("", "."):
             self.parameters.folder = self.train.folder()
         # Not connectGui: that of some versions does not return the tag by which to disconnect.
-        self._guiTag = self.parameters.connectParametersToGui(named)
+        self._guiTag = self._connectToGui(named)
         self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onChange)
         self.models.refresh()
         self.update()
@@ -166,7 +170,20 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChange)
         self.parameters.disconnectGui(self._guiTag)
+        for tag in self._guiObservers:
+            self.parameters.parameterNode.RemoveObserver(tag)
         self.parameters = self._guiTag = None
+
+    def _connectToGui(self, named) -> int:
+        """Connects controls by their parameter's name; returns the tag by which to disconnect.
+
+        In Slicer 5.10 this makes an observer of the node that its disconnectGui leaves behind: it is noted here.
+        """
+        parameters, self._guiObservers = self.parameters, []
+        if not hasattr(parameters, "_guiVtkObserverTags"):
+            add = type(parameters).AddObserver
+            parameters.AddObserver = lambda *args: self._guiObservers.append(add(parameters, *args))
+        return parameters.connectParametersToGui(named)
 
     def _wrap(self, node, names: Iterable[str]) -> Parameters:
         """The settings in a parameter node; those that another version has saved in another way are reset."""
@@ -199,6 +216,12 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for each in self.panels:
             each.poll()
 
+    def releaseViews(self, but=None) -> None:
+        """Gives the user's layout back: takes up the buttons that show a plot or a table, but for one."""
+        for button in (self.ui.curvesButton, self.ui.tableButton, self.ui.curveButton):
+            if button is not but:
+                button.setChecked(False)
+
     def announce(self, text: str) -> None:
         """Tells the end of a long run where it is seen from another program: status bar and task bar."""
         slicer.util.showStatusMessage(text, 30_000)
@@ -226,9 +249,13 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parameters is not None:
             self._updateTimer.start()
 
-    def _onStartClose(self, caller, event) -> None:
+    def _onStartImport(self, caller=None, event=None) -> None:
+        """Lets go of the parameter node: the selectors of nodes are emptied and filled anew while a scene comes in."""
         self.disconnectParameters()
-        self._wrapped = None  # a new one writes the defaults into the emptied node
+        self._wrapped = None  # a new one writes the defaults that the node then lacks
+
+    def _onStartClose(self, caller, event) -> None:
+        self._onStartImport()
         for each in self.panels:
             each.forget()
 

@@ -224,6 +224,25 @@ class TestInstall:
         assert installer.wait() == "failed"
         assert "module PyTorch Utils" in installer.text
 
+    @pytest.mark.parametrize("stops", [False, True])
+    def test_the_window_that_goes_on_within_a_step(self, site: Path, application: Packaging, monkeypatch, stops: bool):
+        """The pip of Slicer 5.10 lets clock and buttons of the window go on until it returns."""
+        logic = sys.modules["PyTorchUtils"].PyTorchUtilsLogic
+        install = logic._installLightTheTorch
+
+        def whileTheWindowGoesOn() -> None:
+            assert installer.poll() == []
+            if stops:
+                installer.stop()
+            install()
+
+        monkeypatch.setattr(logic, "_installLightTheTorch", staticmethod(whileTheWindowGoesOn))
+        installer = installation.install()
+        assert installer.wait() == ("failed" if stops else "done")
+        assert not stops or installer.text == "Stopped"
+        assert installation.status().ready != stops
+        assert stops == (application.asked == [])
+
     def test_pytorch_cannot_be_installed(self, site: Path, application: Packaging):
         (site / "fails").touch()
         installer = installation.install()

@@ -103,6 +103,21 @@ class TestVolumes:
         transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
         assert measure.structureVolumes(node, ACDC)["LV cavity"] == pytest.approx(3 * LV * VOXEL_ML)
 
+    def test_the_transform_of_a_cine_counts_too(self, scene):
+        cine = segmentedCine(20, 10)
+        proxy = sequences.shownBy(cine)
+        before = column(measure.volumesTable(cine, ACDC), "LV cavity (ml)")
+        transform = makeTransform()
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([2.0, 1.0, 1.5, 1.0])))
+        proxy.SetAndObserveTransformNodeID(transform.GetID())
+        after = column(measure.volumesTable(cine, ACDC), "LV cavity (ml)")
+        assert after == pytest.approx([3 * value for value in before])
+        assert measure.structureVolumes(proxy, ACDC)["LV cavity"] in [pytest.approx(value) for value in after]
+        bending = scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "bend")
+        proxy.SetAndObserveTransformNodeID(bending.GetID())
+        with pytest.raises(ValueError, match="lies under the transform 'bend'"):
+            measure.clinicalNumbers(cine, ACDC)
+
     def test_a_transform_that_bends_is_told(self, scene):
         node = makeHeartSegmentation(makeVolume())
         bending = scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "bend")

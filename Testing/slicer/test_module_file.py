@@ -97,9 +97,12 @@ def test_slicer_finds_the_classes_by_name(module):
 
 
 def test_one_parameter_node_whoever_asks(module):
-    logic = module.SemiCardiacSegLogic()
-    assert logic.getParameterNode() is logic.parameterNode()
-    assert module.SemiCardiacSegLogic().parameterNode() is logic.parameterNode()
+    library = importlib.import_module("SemiCardiacSegLib.logic").SemiCardiacSegLogic  # slicer.util.getModuleLogic
+    for _scene in range(2):
+        node = module.SemiCardiacSegLogic().getParameterNode()
+        assert library().getParameterNode() is node
+        assert node.GetModuleName() == "SemiCardiacSeg"
+        slicer.mrmlScene.Clear(False)
 
 
 def test_a_reload_reads_the_library_anew(module, monkeypatch):

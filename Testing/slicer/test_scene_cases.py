@@ -79,6 +79,16 @@ class TestPatients:
         hierarchy.SetItemParent(shItem(volume), study)
         assert patientAndPhase(volume) == ("DOE^JOHN", "ED")
 
+    def test_patient_of_a_cine_is_that_of_the_volume_that_shows_it(self, scene):
+        """Slicer's subject hierarchy has no items for sequences, and none is to be made."""
+        cine, volume = addCine("4: cine sax")
+        hierarchy = scene.GetSubjectHierarchyNode()
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "DOE^JOHN")
+        hierarchy.SetItemAttribute(patient, "Level", "Patient")
+        hierarchy.SetItemParent(shItem(volume), hierarchy.CreateStudyItem(patient, "Cardiac MR"))
+        assert patientAndPhase(cine)[0] == "DOE^JOHN"
+        assert not hierarchy.GetItemByDataNode(cine)
+
 
 class TestAddScene:
     def test_by_reference(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctk
 import qt
 import slicer
 
@@ -9,13 +10,13 @@ from .. import engine
 from ..i18n import tr as _
 from ..nodes import addVolume, uniqueName
 from ..rows import ROLES
-from ..scene_cases import findSequences
+from ..scene_cases import findSequences, findVolumes
 from ..segment import nothingHalfMade
 from ..segmentations import newSegmentation
 from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
-from .panel import Panel
+from .panel import Panel, ignoreWheel
 from .structures_dialog import StructuresDialog
 
 CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
@@ -50,6 +51,7 @@ class DataPanel(Panel):
         self.onClick(ui.mendButton, self._onMend)
         self.onClick(ui.labelSetButton, self._onEditStructures)
         ui.labelSetBox.connect("activated(int)", self._onLabelSet)
+        ignoreWheel(ui.labelSetBox)
 
         table = ui.caseTable
         header = table.horizontalHeader()
@@ -85,6 +87,9 @@ class DataPanel(Panel):
 
     def forget(self) -> None:
         self._fromFiles = {}
+        self.cleanup()
+
+    def cleanup(self) -> None:
         if self._dialog is not None:
             self._dialog.reject()
 
@@ -136,7 +141,8 @@ class DataPanel(Panel):
         box.blockSignals(False)
 
     def _roleBox(self, key: str):
-        box = qt.QComboBox()
+        box = ctk.ctkComboBox()
+        ignoreWheel(box)
         box.setFrame(False)
         box.addItems([words.role(role) for role in ROLES])
         box.setToolTip(_("What the case is for. With several rows selected, all of them change."))
@@ -190,6 +196,8 @@ class DataPanel(Panel):
 
     def _popup(self, actions) -> None:
         """Shows a menu of texts and what each does."""
+        if self._menu is not None:
+            self._menu.deleteLater()
         self._menu = qt.QMenu(self.ui.caseTable)
         for text, function in actions:
             self.onTrigger(self._menu.addAction(text), function)
@@ -204,9 +212,20 @@ class DataPanel(Panel):
 
         action.connect("triggered()", onTriggered)
 
+    def _open(self, dialog) -> None:
+        """Opens a dialog over the window, which lives until it is answered."""
+        self._dialog = dialog
+
+        def onFinished(result: int) -> None:
+            dialog.dialog.deleteLater()
+            if self._dialog is dialog:
+                self._dialog = None
+
+        dialog.dialog.connect("finished(int)", onFinished)
+        dialog.open()
+
     def _openDetails(self, row) -> None:
-        self._dialog = CaseDialog(slicer.util.mainWindow(), self.dataSet, row, self.widget.update)
-        self._dialog.open()
+        self._open(CaseDialog(slicer.util.mainWindow(), self.dataSet, row, self.widget.update))
 
     def _show(self, row) -> None:
         if row.volumeNode is not None:
@@ -277,14 +296,8 @@ class DataPanel(Panel):
             with self.attempt():
                 self.dataSet.setMapping(row.key, mapping)
 
-        self._dialog = MappingDialog(
-            slicer.util.mainWindow(),
-            row.segmentationNode,
-            self.dataSet.labelSet(),
-            self.dataSet.mapping(row.key),
-            onAccept,
-        )
-        self._dialog.open()
+        mapping, labelSet = self.dataSet.mapping(row.key), self.dataSet.labelSet()
+        self._open(MappingDialog(slicer.util.mainWindow(), row.segmentationNode, labelSet, mapping, onAccept))
 
     # ----- structures
 
@@ -307,8 +320,7 @@ class DataPanel(Panel):
                 self.dataSet.setLabelSet(name)
 
     def _onEditStructures(self) -> None:
-        self._dialog = StructuresDialog(slicer.util.mainWindow(), self.dataSet.labelSet(), self._onStructuresChanged)
-        self._dialog.open()
+        self._open(StructuresDialog(slicer.util.mainWindow(), self.dataSet.labelSet(), self._onStructuresChanged))
 
     def _onStructuresChanged(self, labelSet) -> None:
         self.dataSet.setLabelSet(labelSet)
@@ -317,7 +329,15 @@ class DataPanel(Panel):
     # ----- adding and removing
 
     def _onAddScene(self) -> None:
-        self._tell(self.dataSet.addScene(), _("All volumes of the scene are in the table already."))
+        added = self.dataSet.addScene()
+        volumes, refused = findVolumes()
+        if refused:
+            more = _("{count} others were left out, too.").format(count=len(refused) - 1) if refused[1:] else ""
+            self.say(f"{refused[0]} {more}".strip(), "warning")
+        elif not volumes and not findSequences():
+            self.say(_("There is no volume in the scene. Load some, or add files or a folder."))
+        else:
+            self._tell(added, _("All volumes of the scene are in the table already."))
 
     def _onAddFiles(self) -> None:
         filters = _("Volumes") + " (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd);;" + _("All files") + " (*)"
@@ -351,10 +371,10 @@ class DataPanel(Panel):
             first = self.logic.addSampleData()[0]
         finally:
             self.drawing = False
-        for cine in findSequences()[-1:]:
-            display.chooseBrowser(cine)
-        display.showVolume(first.volumeNode, first.segmentationNode)
-        if self.parameters is not None:  # None if the user has gone to another module
+        if self.parameters is not None:  # else the user has gone to another module, whose views these are now
+            for cine in findSequences()[-1:]:
+                display.chooseBrowser(cine)
+            display.showVolume(first.volumeNode, first.segmentationNode)
             self.parameters.minutes = 2
         self.say(_("Sample data are in the table. Open the next section and click Train: two minutes are enough."))
         self.ui.trainSection.collapsed = False

@@ -67,11 +67,11 @@ class MeasurePanel(Panel):
         self._clear()
 
     def cleanup(self) -> None:
-        self._release()
+        self._takeUp()
 
     def _clear(self) -> None:
         """Forgets what was measured; its nodes stay in the scene."""
-        self._release()
+        self._takeUp()
         self._selection, self._made, self._last = (), {}, ""
         showLine(self.ui.numbersText, "")
 
@@ -83,13 +83,12 @@ class MeasurePanel(Panel):
         return [node for node in (parameters.measured, parameters.otherPhase) if node is not None]
 
     def _nodes(self) -> list:
-        """The segmentations of the selection, those of all frames."""
+        """The segmentations of the selection, those of all frames, and what lies in the scene for them."""
         inputs = self._inputs()
-        return (
-            inputs
-            if isinstance(inputs, list)
-            else list(map(inputs.GetNthDataNode, range(inputs.GetNumberOfDataNodes())))
-        )
+        if isinstance(inputs, list):
+            return inputs
+        frames = map(inputs.GetNthDataNode, range(inputs.GetNumberOfDataNodes()))
+        return [*frames, sequences.shownBy(inputs)]
 
     def _node(self, kind: str):
         """What was made of the selection last, if it is still there: `volumes`, `clinical`, `comparison` or `chart`."""
@@ -136,19 +135,18 @@ class MeasurePanel(Panel):
         if not on:
             self._layouts[name].restore()
             return
-        self._release(but=name)
+        self.widget.releaseViews(but=getattr(self.ui, name))
         isShown = False
         with self.attempt():
             self._layouts[name].show(make())
             isShown = True
         if not isShown:
-            self._release()
+            self._takeUp()
 
-    def _release(self, but: str = "") -> None:
-        """Takes up the buttons that show another layout, but for one."""
+    def _takeUp(self) -> None:
+        """Takes up the buttons that show what was measured."""
         for name in self._layouts:
-            if name != but:
-                getattr(self.ui, name).setChecked(False)
+            getattr(self.ui, name).setChecked(False)
 
     def _onPhase(self, which: int) -> None:
         """Makes the frame that the views show end diastole (0) or end systole (1), and measures anew."""

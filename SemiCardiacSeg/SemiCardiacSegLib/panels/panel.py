@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 
+import ctk
 import qt
 import slicer
 
@@ -114,6 +115,11 @@ def fileToSave(title: str, name: str, kind: str, suffix: str) -> str:
     path = dialog.selectedFiles()[0] if dialog.exec_() else ""
     dialog.deleteLater()
     return path if not path or path.lower().endswith(suffix) else f"{path}{suffix}"
+
+
+def ignoreWheel(box) -> None:
+    """Keeps the mouse wheel, with which the user moves through the panel, from choosing something in a ctkComboBox."""
+    box.scrollWheelEffect = ctk.ctkComboBox.NeverScroll
 
 
 def showLine(label, text: str, level: str = "info") -> None:

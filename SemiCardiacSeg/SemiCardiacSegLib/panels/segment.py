@@ -11,7 +11,7 @@ from ..i18n import tr as _
 from . import display
 from .job_view import JobView
 from .models import OTHER_FILE, OTHER_FOLDER
-from .panel import Panel
+from .panel import Panel, ignoreWheel
 
 
 class SegmentPanel(Panel):
@@ -25,8 +25,10 @@ class SegmentPanel(Panel):
         self.ui.manageButton.connect("clicked()", self._onManage)
         self.ui.modelBox.connect("currentIndexChanged(int)", self.widget.update)
         self.ui.modelBox.connect("activated(int)", self._onModel)
+        ignoreWheel(self.ui.modelBox)
         self.ui.show3DButton.setEnabled(False)
         self._unloaded = self._loadNow = False
+        self._fresh: list = []
         self._model: Path | None = None
 
     def update(self) -> None:
@@ -36,6 +38,7 @@ class SegmentPanel(Panel):
         self.enable(self.ui.segmentButton, "" if running else self._whyNot(), self.ui.segmentWhy)
         self.ui.inputSelector.setEnabled(not (self.parameters and self.parameters.allCases))
         self.view.show()
+        self._present()
 
     def poll(self) -> None:
         was = self.view.running
@@ -50,6 +53,7 @@ class SegmentPanel(Panel):
                     self._load()
 
     def forget(self) -> None:
+        self._fresh = []
         self.ui.show3DButton.setSegmentationNode(None)
         self.ui.show3DButton.setEnabled(False)
 
@@ -102,10 +106,19 @@ class SegmentPanel(Panel):
         self._unloaded = False
         self.discard(self.view)
         self.widget.announce(_("SemiCardiacSeg: {name} is there").format(name=nodes[0].GetName()))
-        if self.parameters is not None:
+        self._fresh = nodes
+        self._present()
+
+    def _present(self) -> None:
+        """Shows and offers to measure what is new; while the user works in another module, the views are not ours."""
+        nodes = [node for node in self._fresh if slicer.mrmlScene.IsNodePresent(node)]
+        if self.parameters is None or not self._fresh:
+            return
+        self._fresh = []
+        if nodes:
             self.parameters.measured = nodes[0]
-        self.ui.measureSection.collapsed = False
-        self._show(nodes)
+            self.ui.measureSection.collapsed = False
+            self._show(nodes)
 
     def _show(self, nodes: list) -> None:
         """Shows the first of the new segmentations in the views, and the first map over it."""

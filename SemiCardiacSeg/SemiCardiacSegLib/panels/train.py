@@ -14,7 +14,7 @@ from ..job import Job
 from ..plots import TrainingCurves
 from . import words
 from .job_view import JobView
-from .panel import Panel, showLine
+from .panel import Panel, ignoreWheel, showLine
 
 LAST = "SemiCardiacSeg/lastTraining"
 """The user's setting with the folder of the last training, which is found again after Slicer was closed."""
@@ -30,12 +30,13 @@ class TrainPanel(Panel):
     def setup(self) -> None:
         self.view = JobView(self.ui.trainStatus, self.ui.trainProgress, self.ui.trainState, resumable=True)
         self.curves = TrainingCurves()
-        self.layout = BorrowedLayout(showChart)
+        self._layout = BorrowedLayout(showChart)
         self._picture: Path | None = None
         self._stage = ""
         self.onClick(self.ui.trainButton, self._onTrain)
         self.onClick(self.ui.resumeButton, self._onResume)
         self.onClick(self.ui.discardButton, self._onDiscard, wait=False)
+        ignoreWheel(self.ui.startFromBox)
         self.ui.curvesButton.connect("toggled(bool)", self._onCurves)
         self.ui.curvesBox.addItems([curves.title for curves in self._charts()])
         self.ui.curvesBox.connect("currentIndexChanged(int)", lambda: self._onCurves(self.ui.curvesButton.checked))
@@ -44,6 +45,9 @@ class TrainPanel(Panel):
         for widget in (self.ui.logText, self.ui.previewImage, self.ui.curvesBox):
             widget.setVisible(False)
         showLine(self.ui.trainDice, "")
+
+    def followLast(self) -> None:
+        """Shows the last training of the user again, as it is now."""
         last = slicer.util.settingsValue(LAST, "")
         if last and Path(last).is_dir():
             self._follow(Job(last))
@@ -186,9 +190,10 @@ class TrainPanel(Panel):
     def _onCurves(self, on: bool) -> None:
         self.ui.curvesBox.setVisible(on)
         if on:
-            self.layout.show(self._charts()[self.ui.curvesBox.currentIndex].chartNode)
+            self.widget.releaseViews(but=self.ui.curvesButton)
+            self._layout.show(self._charts()[self.ui.curvesBox.currentIndex].chartNode)
         else:
-            self.layout.restore()
+            self._layout.restore()
 
     def _onEnd(self) -> None:
         state = self.view.job.state

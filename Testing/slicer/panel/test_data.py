@@ -185,7 +185,8 @@ def test_a_case_gets_another_patient_phase_and_segmentation(widget, study):
     assert widget.dataSet.rows()[2].patient == "somebody else"
 
 
-def test_sample_data_are_shown_and_nothing_else_can_begin_meanwhile(widget, slicerQt, monkeypatch):
+@pytest.mark.parametrize("stays", [True, False])
+def test_sample_data_are_shown_and_nothing_else_can_begin_meanwhile(widget, slicerQt, monkeypatch, stays):
     from qt_standin.application import addLayers
     from SemiCardiacSegLib.sequences import newCine
 
@@ -199,15 +200,17 @@ def test_sample_data_are_shown_and_nothing_else_can_begin_meanwhile(widget, slic
         browsers.append(slicerQt.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(cine))
         volume = makeVolume("patient01")
         row = widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
-        widget.exit()  # the user has gone to another module
+        if not stays:
+            widget.exit()  # the user has gone to another module
         return [row]
 
     monkeypatch.setattr(widget.logic, "addSampleData", addSampleData)
     widget.ui.sampleDataButton.click()
     assert seen == [("Drawing phantom hearts…", False, False)]
     assert "Sample data are in the table" in line(widget, "dataMessage")
-    assert layers.GetBackgroundVolumeID() == widget.dataSet.rows()[0].volumeNode.GetID()
-    assert browsers[0] is browsers[1]
+    expected = widget.dataSet.rows()[0].volumeNode.GetID() if stays else None
+    assert layers.GetBackgroundVolumeID() == expected
+    assert browsers == [browsers[0]] * (2 if stays else 1)
     widget.enter()
     assert widget.ui.dataSection.enabled
     assert widget.ui.trainSection.enabled
@@ -362,3 +365,54 @@ def test_wrong_structures_keep_the_dialog_open_with_the_reason(widget, scene):
     assert dialog.dialog.isVisible()
     assert widget.dataSet.labelSet().name == "acdc"
     dialog.reject()
+
+
+def test_what_the_scene_holds_and_cannot_be_used_is_said(widget, slicerQt):
+    widget.ui.addSceneButton.click()
+    assert line(widget, "dataMessage").startswith("There is no volume in the scene")
+    slicerQt.util.addVolumeFromArray(np.zeros((2, 3, 4, 7)), name="rgb", nodeClassName="vtkMRMLVectorVolumeNode")
+    widget.ui.addSceneButton.click()
+    assert line(widget, "dataMessage").startswith("'rgb' holds 7 numbers in each voxel.")
+    makeVolume("patient01")
+    slicerQt.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    widget.ui.addSceneButton.click()
+    assert line(widget, "dataMessage").endswith("1 others were left out, too.")
+    assert [row.name for row in widget.dataSet.rows()] == ["patient01"]
+
+
+def test_the_wheel_over_a_row_changes_no_role(widget):
+    import qt
+
+    volume = makeVolume("patient01")
+    row = widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
+    settle()
+    from qt_standin.application import turnWheel
+
+    for box in (widget.ui.caseTable.cellWidget(0, 2), widget.ui.labelSetBox):
+        before = box.currentIndex
+        turnWheel(box)
+        assert box.currentIndex == before
+    assert widget.dataSet.row(row.key).role == "labeled"
+    plain = qt.QComboBox()
+    plain.addItems(["a", "b"])
+    turnWheel(plain)
+    assert plain.currentIndex == 1  # so that the test would see it
+
+
+def test_dialogs_and_menus_go_when_they_are_answered(widget, slicerQt):
+    import qt
+
+    def dialogs() -> int:
+        settle()
+        qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete.value)  # as a running event loop does
+        return len(slicerQt.util.mainWindow().findChildren(qt.QDialog))
+
+    before = dialogs()
+    for answer in ("accept", "reject"):
+        widget.ui.labelSetButton.click()
+        assert dialogs() == before + 1
+        getattr(widget.data._dialog, answer)()
+        assert dialogs() == before
+    widget.ui.labelSetButton.click()
+    widget.cleanup()
+    assert dialogs() == before

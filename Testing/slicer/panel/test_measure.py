@@ -174,6 +174,23 @@ class TestMeasure:
         assert not widget.ui.tableButton.checked
         assert layout.GetViewArrangement() == before
 
+    def test_of_several_that_borrow_the_views_the_last_one_has_them(self, widget, slicerQt):
+        from qt_standin.application import addLayout
+
+        layout = addLayout()
+        before = layout.GetViewArrangement()
+        _volume, byHand = heart("scan")
+        widget.ui.measuredSelector.setCurrentNode(byHand)
+        settle()
+        widget.ui.curvesButton.click()
+        widget.ui.tableButton.click()
+        assert not widget.ui.curvesButton.checked
+        assert layout.GetViewArrangement() == slicerQt.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+        widget.ui.curvesButton.click()
+        assert not widget.ui.tableButton.checked
+        widget.ui.curvesButton.click()
+        assert layout.GetViewArrangement() == before
+
     def test_a_curve_that_fails_leaves_its_button_up_and_says_why(self, widget, slicerQt):
         sequence = slicerQt.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty")
         widget.ui.measuredSelector.setCurrentNode(sequence)

@@ -45,6 +45,28 @@ class TestSegment:
         widget.ui.segmentSection.collapsed = widget.ui.resultsBox.collapsed = False
         photograph(widget, "segmented")
 
+    def test_the_views_of_another_module_are_left_alone_until_the_user_comes_back(self, withModel, slicerQt):
+        from qt_standin.application import addLayers
+
+        widget, layers = withModel, addLayers()
+        volume, _byHand = heart("scan")
+        _other, edited = heart("edited")
+        widget.ui.inputSelector.setCurrentNode(volume)
+        widget.ui.flipsBox.checked = False
+        settle()
+        widget.ui.segmentButton.click()
+        widget.exit()
+        follow(widget, lambda: not widget.segmenting)
+        result = slicerQt.util.getNode("scan SemiCardiacSeg")
+        assert layers.GetBackgroundVolumeID() is None
+        assert edited.GetDisplayNode().GetVisibility() == 1
+        widget.enter()
+        settle()
+        assert layers.GetBackgroundVolumeID() == volume.GetID()
+        assert edited.GetDisplayNode().GetVisibility() == 0
+        assert widget.ui.measuredSelector.currentNode() is result
+        assert widget.parameters.measured is result
+
     def test_a_cine_is_shown_with_its_segmentation_and_its_map(self, withModel, slicerQt):
         from qt_standin.application import addLayers
 

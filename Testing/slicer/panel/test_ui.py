@@ -133,6 +133,6 @@ def test_the_panel_loads_and_fits_400_pixels(slicerQt):
     ui = slicerQt.util.childWidgetVariables(root)
     for name in WIDGETS:
         assert hasattr(ui, name)
-        if name.endswith("Section") or (name.endswith("Box") and WIDGETS[name].get("class").startswith("ctk")):
+        if WIDGETS[name].get("class").startswith("ctkCollapsible"):
             getattr(ui, name).collapsed = False
     assert root.minimumSizeHint().width() <= 400

@@ -72,6 +72,44 @@ def test_another_visit_adds_no_observers(widget):
     assert widget.parameters.parameterNode.GetParameter("minutes") == "33"
 
 
+def test_a_change_is_shown_once_however_often_the_user_has_come_back(widget, monkeypatch):
+    shows = []
+    monkeypatch.setattr(type(widget.parameters), "_updateGui", lambda parameters: shows.append(parameters))
+    for _visit in range(3):
+        widget.exit()
+        widget.enter()
+    widget.parameters.minutes = 33
+    assert len(shows) == 1
+
+
+def test_what_was_chosen_stays_chosen_when_another_scene_is_added(widget, scene, tmp_path):
+    import slicer
+
+    volume = makeVolume("patient01")
+    widget.ui.inputSelector.setCurrentNode(volume)
+    other = slicer.vtkMRMLScene()
+    other.AddNewNodeByClass("vtkMRMLTextNode", "added")
+    other.Commit(str(tmp_path / "other.mrml"))
+    scene.SetURL(str(tmp_path / "other.mrml"))
+    scene.Import()
+    settle()
+    assert slicer.util.getNode("added")
+    assert widget.parameters.inputNode is volume
+    assert widget.ui.inputSelector.currentNode() is volume
+
+
+def test_a_scene_of_a_newer_version_that_was_there_before_the_panel(makeWidget, slicerQt, tmp_path):
+    from SemiCardiacSegLib.logic import SemiCardiacSegLogic
+    from SemiCardiacSegLib.panels.train import LAST
+
+    (tmp_path / "training").mkdir()
+    slicerQt.qt.QSettings().setValue(LAST, str(tmp_path / "training"))
+    SemiCardiacSegLogic().getParameterNode().SetParameter("dataSet", '{"format": 99, "rows": []}')
+    widget = makeWidget()
+    assert "newer version" in line(widget, "dataMessage")
+    assert widget._pollTimer.active
+
+
 def test_settings_of_another_version_are_reset_and_the_cases_stay(widget, scene, tmp_path):
     widget.dataSet.addVolume(makeVolume("patient01"))
     widget.ui.minutesBox.value = 33

@@ -95,3 +95,13 @@ def addLayout():
     manager = _LayoutManager()
     slicer.app.layoutManager = lambda: manager
     return slicer.mrmlScene.AddNode(node)
+
+
+def turnWheel(widget) -> None:
+    """One notch of the mouse wheel, towards the user, over the middle of a widget."""
+    middle = QtCore.QPointF(widget.rect.center())
+    event = QtGui.QWheelEvent(
+        middle, middle, QtCore.QPoint(), QtCore.QPoint(0, -120), QtCore.Qt.NoButton, QtCore.Qt.NoModifier,
+        QtCore.Qt.NoScrollPhase, False,
+    )  # fmt: skip
+    QtWidgets.QApplication.sendEvent(widget, event)

@@ -112,7 +112,7 @@ class _Wrapper:
             if name not in names and not parameterNode.GetNodeReference(name):
                 setattr(self, name, parameter.default)
             getattr(self, name)  # Slicer reads every value
-        parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._updateGui())
+        parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: None)  # for its cache, for good
 
     def connectParametersToGui(self, mapping) -> int:
         connectors = []
@@ -124,6 +124,8 @@ class _Wrapper:
             connector.slot = self._reader(name, connector)
             widget.connect(connector.signal, connector.slot)
             connectors.append((name, connector))
+        # Slicer 5.10 does so, and never takes it back.
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._updateGui())
         tag = len(self._guis)
         self._guis[tag] = connectors
         return tag

@@ -85,6 +85,26 @@ class ctkCollapsibleGroupBox(_Collapsible):
     title = QtCore.Property(str, _Collapsible._getText, _Collapsible._setText)
 
 
+class ctkComboBox(QtWidgets.QComboBox):
+    """A combo box that can be made to leave the mouse wheel alone."""
+
+    NeverScroll, AlwaysScroll = range(2)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._wheel = self.AlwaysScroll
+
+    scrollWheelEffect = QtCore.Property(
+        int, lambda self: self._wheel, lambda self, value: self.__dict__.update(_wheel=value)
+    )
+
+    def wheelEvent(self, event):
+        if self._wheel == self.NeverScroll:
+            event.ignore()
+        else:
+            super().wheelEvent(event)
+
+
 class ctkPathLineEdit(QtWidgets.QWidget):
     """A line for a path, and a button that opens a dialog in Slicer."""
 
@@ -146,8 +166,14 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             slicer.vtkMRMLScene.NodeRemovedEvent,
             vtk.vtkCommand.ModifiedEvent,
         )
-        events += (slicer.vtkMRMLScene.EndCloseEvent, slicer.vtkMRMLScene.EndImportEvent)
+        events += (slicer.vtkMRMLScene.EndCloseEvent,)
         self._observers = [scene.AddObserver(event, lambda caller, name: self._fill()) for event in events]
+        self._observers.append(scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, lambda *_: self._fillAnew()))
+        self._fill()
+
+    def _fillAnew(self):
+        """Slicer's loses its node when a scene is imported: its list is emptied, and filled again."""
+        self.setCurrentNode(None)
         self._fill()
 
     def _fill(self):
@@ -223,5 +249,5 @@ class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
             self._node.GetDisplayNode().SetVisibility3D(on)
 
 
-CTK = (ctkCollapsibleButton, ctkCollapsibleGroupBox, ctkPathLineEdit)
+CTK = (ctkCollapsibleButton, ctkCollapsibleGroupBox, ctkComboBox, ctkPathLineEdit)
 QMRML = (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton)
