@@ -49,6 +49,24 @@ def modelPackage(folder: Path) -> Path:
     return folder
 
 
+def workingPackage(folder: Path, about: dict) -> Path:
+    """The package of a small network that can segment, and knows nothing yet."""
+    from dataclasses import replace
+
+    import torch
+    from helpers import ACDC
+    from helpers_engine import model_of, tiny_config
+    from semicardiac.model import save_model
+    from semicardiac.network import build_network
+
+    torch.manual_seed(0)
+    config = tiny_config(locate={"method": "center"})
+    model = replace(model_of(build_network(config.network, ACDC.classes)), config=config)
+    model.about = about
+    save_model(folder, model)
+    return folder
+
+
 def launcher(folder: Path, script: str) -> Path:
     """A program PythonSlicer in a folder, to be put on PATH; `$PYTHON` is the Python that runs this."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -72,20 +72,10 @@ def widget(makeWidget):
 @pytest.fixture
 def withModel(widget):
     """The widget, with a package in its output folder: of a small network that knows nothing yet."""
-    from dataclasses import replace
-
-    import torch
-    from helpers import ACDC
-    from helpers_engine import model_of, tiny_config
+    from helpers_engine_jobs import workingPackage
     from helpers_results import ABOUT
-    from semicardiac.model import save_model
-    from semicardiac.network import build_network
 
-    torch.manual_seed(0)
-    config = tiny_config(locate={"method": "center"})
-    model = replace(model_of(build_network(config.network, ACDC.classes)), config=config)
-    model.about = ABOUT
-    save_model(widget.train.folder() / "training-1", model)
+    workingPackage(widget.train.folder() / "training-1", ABOUT)
     widget.models.refresh()
     widget.update()
     return widget

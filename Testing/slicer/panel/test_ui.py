@@ -115,6 +115,14 @@ def test_parameters_have_widgets_that_exist_and_the_other_way_round(slicerQt):
     assert named == set(Parameters.allParameters)
 
 
+def test_parameters_that_the_code_names_exist(slicerQt):
+    """Slicer would not say a word if another one were written."""
+    from SemiCardiacSegLib.parameters import Parameters
+
+    methods = {"parameterNode", "connectParametersToGui", "disconnectGui", "AddObserver"}
+    assert set(re.findall(r"\bparameters\.([a-zA-Z]\w*)", CODE)) <= set(Parameters.allParameters) | methods
+
+
 def test_selectors_offer_the_classes_of_their_parameters(slicerQt):
     from SemiCardiacSegLib.parameters import Parameters
 

@@ -1,0 +1,108 @@
+"""What holds for every file of the module: what it may import and call, its texts, and that PyTorch stays outside."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("slicer", reason="needs slicer-core")
+
+from helpers_engine_jobs import ROOT, workingPackage
+
+FILES = sorted((ROOT / "SemiCardiacSeg").rglob("*.py"))
+HEAVY = {"torch", "torchvision", "matplotlib", "pandas"}
+GONE_OR_UNSAFE = {"imp", "distutils", "pkg_resources", "threading", "multiprocessing"}
+"""Not in the Python of the next Slicer, or not safe beside Qt."""
+
+BETTER_LEFT = {"print", "getNode", "saveNode", "exportNode", "delayDisplay"}
+
+
+def nodesOf(path: Path) -> Iterator[tuple[ast.AST, bool]]:
+    """Each node of a file's syntax tree, and whether it is not run when the file is imported."""
+
+    def walk(node: ast.AST, inFunction: bool) -> Iterator[tuple[ast.AST, bool]]:
+        for child in ast.iter_child_nodes(node):
+            forTypes = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            inside = inFunction or forTypes or isinstance(child, ast.FunctionDef | ast.Lambda)
+            yield child, inside
+            yield from walk(child, inside)
+
+    return walk(ast.parse(path.read_text(encoding="utf-8")), False)
+
+
+def importsOf(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name.partition(".")[0] for alias in node.names}
+    return {node.module.partition(".")[0]} if isinstance(node, ast.ImportFrom) and not node.level else set()
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def path(request) -> Path:
+    return request.param
+
+
+def test_imports(path: Path):
+    for node, inFunction in nodesOf(path):
+        names = importsOf(node)
+        assert not names & (HEAVY | GONE_OR_UNSAFE)
+        assert inFunction or "semicardiac" not in names, "the engine's packages may not be installed yet"
+
+
+def test_no_call_that_slicer_has_better_ones_for(path: Path):
+    for node, _inFunction in nodesOf(path):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            assert (
+                name not in ("print", "getNode", "saveNode", "exportNode", "delayDisplay")
+                or path.stem == "SemiCardiacSeg"
+            )
+
+
+def test_texts_are_literal_and_translated_when_they_are_shown(path: Path):
+    for node, inFunction in nodesOf(path):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
+            (text,) = node.args
+            assert isinstance(text, ast.Constant), f"line {node.lineno}"
+            assert isinstance(text.value, str)
+            assert inFunction, f"line {node.lineno}: at import time there is no translator yet"
+
+
+@pytest.mark.slow
+def test_pytorch_stays_out_of_the_process(tmp_path: Path):
+    model = workingPackage(tmp_path / "model", {"labeled_volumes": 1})
+    code = f"""
+import sys
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(ROOT / "SemiCardiacSeg")!r}]
+import boot
+boot.boot()
+from helpers_scene import makeHeartSegmentation, makeVolume
+from SemiCardiacSegLib.logic import SemiCardiacSegLogic
+logic = SemiCardiacSegLogic()
+volume = makeVolume("patient01")
+byHand = makeHeartSegmentation(volume)
+logic.dataSet().addVolume(volume, byHand)
+unlabeled = logic.dataSet().addVolume(makeVolume("patient02"))
+logic.dataSet().allProblems()
+job = logic.startSegmentation({str(model)!r}, [volume], device="cpu", flips=False, entropy=True)
+assert job.wait() == "done"
+segmentation, entropy = logic.loadResults(job)
+logic.discardResults(job)
+logic.volumesTable(byHand)
+logic.compare(byHand, byHand, volume)
+job = logic.startUncertainty({str(model)!r}, device="cpu")
+assert job.wait() == "done"
+assert len(logic.uncertainties(job)) == 1
+logic.discardResults(job)
+print([name for name in sys.modules if name.partition(".")[0] in ("torch", "torchvision")])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONUTF8": "1"}, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
