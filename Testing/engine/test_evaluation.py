@@ -82,7 +82,7 @@ class TestTimeSeries:
     def test_frames_without_reference_are_no_strangers(self, tmp_path, series):
         self.write(tmp_path / "p" / "patient001_4d.nii.gz", series)
         write_acdc(tmp_path / "r", "patient001", {"frame01": series[0]})
-        pairs, strangers = match(tmp_path / "p", tmp_path / "r")
+        pairs, strangers, _ = match(tmp_path / "p", tmp_path / "r")
         assert [(pair.case, pair.prediction_frame, pair.frame) for pair in pairs] == [("patient001_frame01", 0, None)]
         assert strangers == []
 
@@ -201,6 +201,51 @@ class TestEvaluateFolder:
         }
         (warning,) = [event for event in events if isinstance(event, Warned)]
         assert "nobody.nii.gz" in warning.warning
+
+    def warnings_of(self, study) -> list[str]:
+        events = []
+        evaluation.evaluate_folder(*study[:2], ACDC, study[2], EventLog(None, events.append))
+        return [event.warning for event in events if isinstance(event, Warned)]
+
+    def test_what_was_left_out_is_told(self, study):
+        assert self.warnings_of(study) == []
+        (study[0] / "patient002_frame01.nii.gz").unlink()
+        assert self.warnings_of(study) == [
+            "1 reference has no segmentation: patient002_frame01",
+            "1 patient has no ejection fraction: patient002",
+        ]
+
+    def test_patients_of_whom_nothing_was_segmented_are_only_counted(self, study):
+        for number in (3, 4, 5):
+            write_acdc(study[1], f"patient00{number}", {"frame01": labels_of(2, 2, 2), "frame09": labels_of(1, 2, 1)})
+        (warning,) = self.warnings_of(study)
+        assert warning.startswith("6 references have no segmentation: patient003_frame01, ")
+        assert warning.endswith("patient005_frame01, ...")
+
+    def test_a_structure_that_is_nowhere_agrees_with_nothing(self, tmp_path):
+        frames = {"frame01": labels_of(20, 20, 0), "frame12": labels_of(10, 20, 0)}
+        write_acdc(tmp_path / "r", "patient001", frames)
+        for frame, labels in frames.items():
+            write_labels_of(tmp_path / "p", f"patient001_{frame}.nii.gz", labels)
+        result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out")
+        agreement = result.summary["agreement"]
+        assert {measure: found["n"] for measure, found in agreement.items()} == {
+            "lv_edv_ml": 0, "lv_esv_ml": 0, "lv_sv_ml": 0, "lv_ef_percent": 0, "lv_mass_g": 1,
+            "rv_edv_ml": 1, "rv_esv_ml": 1, "rv_sv_ml": 1, "rv_ef_percent": 1,
+        }  # fmt: skip
+        rows = {row["measure"]: row for row in read_rows(tmp_path / "out" / "clinical.csv")}
+        assert (rows["lv_edv_ml"]["reference"], rows["rv_ef_percent"]["reference"]) == ("", "50")
+        assert "nan" not in result.table
+        assert "LV stroke volume: bias" not in result.table
+        assert "could be measured in no patient: LV end-diastolic volume, LV end-systolic volume" in result.table
+        assert "RV ejection fraction: bias +0.0 % (1 patient)" in result.table
+
+    def test_a_structure_that_only_one_side_has_is_a_difference(self, tmp_path):
+        write_acdc(tmp_path / "r", "patient001", {"frame01": labels_of(20, 20, 0), "frame12": labels_of(10, 20, 0)})
+        for frame, size in (("frame01", 20), ("frame12", 10)):
+            write_labels_of(tmp_path / "p", f"patient001_{frame}.nii.gz", labels_of(size, 20, size))
+        result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out")
+        assert result.summary["agreement"]["lv_edv_ml"]["bias"] == pytest.approx(20 * 0.04)
 
     def test_a_patient_with_two_volumes_of_a_phase_has_no_ejection_fraction(self, tmp_path):
         rows = ["image,labels,patient,phase"]

@@ -166,7 +166,15 @@ class TestOwnSets:
     def test_from_a_dataset_of_nnunet(self, tmp_path, labels, values):
         path = tmp_path / "dataset.json"
         path.write_text(json.dumps({"name": "Task027", "labels": labels}))
-        assert {each.name: each.source_values for each in get_label_set(path).structures} == values
+        found = get_label_set(path)
+        assert {each.name: each.source_values for each in found.structures} == values
+        assert (found.role_index("rv"), found.role_index("lv")) == (1, None)
+
+    def test_a_name_that_stands_for_two_things_has_no_role(self, tmp_path):
+        path = tmp_path / "dataset.json"
+        path.write_text(json.dumps({"labels": {"background": 0, "LV": 1, "left ventricle": 2, "myocardium": 3}}))
+        found = get_label_set(path)
+        assert (found.role_index("lv"), found.role_index("myo")) == (None, 3)
 
     def test_regions_of_nnunet_are_refused(self, tmp_path):
         path = tmp_path / "dataset.json"

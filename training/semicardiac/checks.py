@@ -6,7 +6,8 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,28 @@ from typing import Literal
 
 import numpy as np
 
+from . import files
+from .anatomy import meaning_of, plain
 from .cases import Case, load_labels
 from .config import TrainConfig
 from .errors import UserError
-from .labels import LabelSet
+from .labels import LabelSet, Structure, get_label_set
 from .preprocess import as_stack
 from .volumes import Volume, pick_frame, read_series, same_geometry
 
 FIELD_OF_VIEW_MM = (60.0, 1000.0)
 """No heart fits into less, no scanner reaches farther: outside, the spacing is probably wrong."""
+
+_LABEL_MAP_VALUES = 12
+"""An image of whole numbers with fewer different ones is probably a label map."""
+
+_PHASE_ENDING = re.compile(
+    r"(.+?)[ _-]?(phase[ _-]?\d*|(end[ _-]?)?(systol|diastol)(e|ic)|(?<=[ _-])(sys|dias?))", re.IGNORECASE
+)
+_NUMBER_ENDING = re.compile(
+    r"(.*\d.*?)[ _-]((t|tp|time|f|fr|ph|v|visit|ses|scan|vol|rep|run)[ _-]?)?\d{1,2}", re.IGNORECASE
+)
+"""Of a name that has a number before, too: subj002_1, subj002_t1, but neither case_12 nor patient001."""
 
 _PACKAGES = ("semicardiac", "torch", "numpy", "SimpleITK", "nibabel", "scipy", "scikit-image", "pydantic", "monai")
 
@@ -56,7 +70,7 @@ def check_cases(
     if config is None:
         config = TrainConfig.model_validate({"preprocess": {"plane": label_set.plane}})
     cases = [case for case in cases if case.role != "ignore"]
-    findings = _check_roles(cases)
+    findings = [*_check_roles(cases), *_check_patients(cases), *_check_tables(cases, label_set)]
     volumes = _Volumes(label_set, config)
     for number, case in enumerate(cases, start=1):
         findings += volumes.check(case)
@@ -96,6 +110,72 @@ def _check_roles(cases: list[Case]) -> list[Finding]:
     return findings
 
 
+def _check_patients(cases: list[Case]) -> list[Finding]:
+    """Names by which volumes that count as patients of their own are probably of one."""
+    counts = Counter(case.patient for case in cases)
+    single = [patient for patient, count in counts.items() if count == 1]
+    alike = _alike(single, _PHASE_ENDING)
+    numbered = _alike(single, _NUMBER_ENDING)
+    if numbered and len(numbered) >= max(map(len, numbered)):  # else the numbers tell patients, and their stem a site
+        alike += numbered
+    if not alike:
+        return []
+    what = f"{', '.join(alike[0][:3])} look like one patient, and count as {len(alike[0])} patients"
+    what += f" (and so do {len(alike) - 1} more groups)" if len(alike) > 1 else ""
+    hint = "Name the volumes in a cases.csv with a column patient, or one patient may be in training and validation"
+    return [Finding("warning", what, "cases", hint)]
+
+
+def _alike(names: Sequence[str], ending: re.Pattern[str]) -> list[list[str]]:
+    """Names that differ in their ending alone, in groups of two or more."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if found := ending.fullmatch(name):
+            groups[found[1]].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _check_tables(cases: list[Case], label_set: LabelSet) -> list[Finding]:
+    """Whether the tables of labels in nnU-Net data sets say what the label set does."""
+    folders = dict.fromkeys(folder for case in cases if case.labels for folder in case.labels.parents[:2])
+    tables = [folder / "dataset.json" for folder in folders if (folder / "dataset.json").is_file()]
+    return [finding for table in tables for finding in _check_table(table, label_set)]
+
+
+def _check_table(path: Path, label_set: LabelSet) -> list[Finding]:
+    try:
+        data = files.read_json(path)
+        if not isinstance(data, dict) or not isinstance(data.get("labels"), dict):
+            return []
+        named = {value: each for each in get_label_set(path).structures for value in each.source_values}
+    except UserError as error:
+        what = f"whether its labels are those of the label set '{label_set.name}' is not known: {error.what}"
+        return [Finding("warning", what, str(path), "See that the values mean the same")]
+    wrong, unclear = [], []
+    for structure in label_set.structures:
+        for value in structure.source_values:
+            if value in named and plain(named[value].name) != plain(structure.name):
+                meanings = {_meaning(named[value]), _meaning(structure)}
+                text = f"{value} is '{named[value].name}' in dataset.json and '{structure.name}' in the set"
+                if None in meanings:
+                    unclear.append(text)
+                elif len(meanings) > 1:
+                    wrong.append(text)
+    findings = []
+    hint = f"Name the labels of the data set (--labels {path}), or another label set that fits"
+    if wrong:
+        what = f"this data set and the label set '{label_set.name}' contradict each other: {', '.join(wrong)}"
+        findings.append(Finding("error", what, str(path), hint))
+    if unclear:
+        what = f"this data set and the label set '{label_set.name}' may not mean the same: {', '.join(unclear)}"
+        findings.append(Finding("warning", what, str(path), hint))
+    return findings
+
+
+def _meaning(structure: Structure) -> str | None:
+    return structure.role or meaning_of(structure.name)
+
+
 class _Volumes:
     """Looks at the volumes one by one, and keeps what can only be judged over all of them."""
 
@@ -124,6 +204,10 @@ class _Volumes:
                 Finding(level, what, _place(case, case.image), hint)
                 for level, what, hint in _image_faults(image, stack)
             ]
+            if case.role == "unlabeled" and (values := _values_of_label_map(image.array)):
+                what = f"this is probably a label map and no image: it holds {values} different whole numbers"
+                hint = "Move it out of the folder, or give it the role 'ignore' in a cases.csv"
+                findings.append(Finding("warning", what, _place(case, case.image), hint))
             if image.array.min() < image.array.max():
                 self._same_image[_content(image.array)].append(case)
         if case.labels is not None:
@@ -213,12 +297,27 @@ def _image_faults(image: Volume, stack: np.ndarray) -> list[tuple[Literal["error
     if len(stack) == 1:
         what = "this is a single slice: it is used, but volumes in ml mean nothing, and the heart is harder to find"
         faults.append(("warning", what, "Take the whole stack where there is one"))
-    widest = float((image.spacing * image.array.shape[::-1]).max())
-    if not FIELD_OF_VIEW_MM[0] <= widest <= FIELD_OF_VIEW_MM[1]:
-        spacing = " x ".join(f"{side:.4g}" for side in image.spacing)
-        what = f"the image is {widest:.4g} mm wide, so that its spacing of {spacing} mm is probably wrong"
-        faults.append(("warning", what, "Correct the spacing in the header of the file"))
+    if fault := spacing_fault(image):
+        faults.append(("warning", *fault))
     return faults
+
+
+def spacing_fault(image: Volume) -> tuple[str, str] | None:
+    """What and hint if no scanner makes images as wide as the spacing says."""
+    widest = float((image.spacing * image.array.shape[::-1]).max())
+    if FIELD_OF_VIEW_MM[0] <= widest <= FIELD_OF_VIEW_MM[1]:
+        return None
+    spacing = " x ".join(f"{side:.4g}" for side in image.spacing)
+    what = f"the image is {widest:.4g} mm wide, so that its spacing of {spacing} mm is probably wrong"
+    return what, "Correct the spacing in the header of the file"
+
+
+def _values_of_label_map(array: np.ndarray) -> int | None:
+    """How many values there are, if so few that an image is improbable."""
+    if array.dtype.kind not in "iu" or len(np.unique(array.ravel()[::97])) >= _LABEL_MAP_VALUES:  # sorting all is slow
+        return None
+    values = len(np.unique(array))
+    return values if 1 < values < _LABEL_MAP_VALUES else None
 
 
 def _content(array: np.ndarray) -> str:

@@ -30,6 +30,7 @@ from .overlays import overlay_montage, write_png
 from .segmentations import SUFFIX as SEGMENTATION_SUFFIX
 from .summary import by_volume, format_table, summarize
 from .volumes import Volume, read_labels, read_volume, same_geometry, write_labels
+from .wording import count
 
 if TYPE_CHECKING:
     from .compute import ComputePlan
@@ -85,11 +86,25 @@ def evaluate_folder(
         Stopped: If asked to stop.
     """
     events = events or EventLog()
-    pairs, strangers = match(predictions, reference)
+    pairs, strangers, missing = match(predictions, reference)
     if strangers:
-        listed = ", ".join(path.name for path in strangers[:5]) + (", ..." if len(strangers) > 5 else "")
-        events.warn(f"{len(strangers)} segmentations have no reference: {listed}", where=reference)
+        events.warn(_lacking("segmentation", "reference", [path.name for path in strangers]), where=reference)
+    if missing:
+        hint = "They count in no mean; see that no segmentation was lost"
+        events.warn(
+            _lacking("reference", "segmentation", [case.name for case in missing]), where=predictions, hint=hint
+        )
+    measured, lost = ({(each.patient, each.phase) for each in side if each.phase} for side in (pairs, missing))
+    if halves := sorted({patient for patient, _ in measured} & {patient for patient, _ in lost - measured}):
+        what = _lacking("patient", "ejection fraction", halves)
+        events.warn(what, where=predictions, hint="It takes the segmentations of ED and of ES")
     return evaluate_pairs(pairs, label_set, out, events, stop)
+
+
+def _lacking(noun: str, what: str, names: Sequence[str]) -> str:
+    """`2 references have no segmentation: a, b`."""
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{count(len(names), noun)} {'has' if len(names) == 1 else 'have'} no {what}: {listed}"
 
 
 def evaluate_model(
@@ -167,7 +182,7 @@ def _read(pair: Pair, label_set: LabelSet) -> tuple[Volume, Volume]:
 
 
 def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, events: EventLog) -> list[dict[str, Any]]:
-    """Clinical measures of each patient who has one volume at ED and one at ES."""
+    """Clinical measures of each patient who has one volume at ED and one at ES; NaN for a structure that is nowhere."""
     by_patient: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
     for row in rows:
         if row["phase"]:
@@ -181,9 +196,13 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
             events.warn("this patient has several volumes of one phase, and so no ejection fraction", where=patient)
             continue
         ed, es = (next(iter(phases[phase].values())) for phase in ("ED", "ES"))
+        there = {row["structure"] for row in [*ed, *es] if row["prediction_ml"] or row["reference_ml"]}
         sides = {}
         for side in ("prediction", "reference"):
-            volumes = [{row["structure"]: row[f"{side}_ml"] for row in phase} for phase in (ed, es)]
+            volumes = [
+                {row["structure"]: row[f"{side}_ml"] if row["structure"] in there else math.nan for row in phase}
+                for phase in (ed, es)
+            ]
             sides[side] = patient_measures(*volumes, label_set)
         for measure, value in sides["prediction"].items():
             expected = sides["reference"][measure]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from . import files
+from .anatomy import meaning_of
 from .errors import UserError, nearest
 
 #: The Slicer terminology in which all our codes are found (the extension ships it; myocardium is in no default one).
@@ -30,6 +31,7 @@ _LARGEST_SOURCE_VALUE = 65535  # what an unsigned 16-bit label volume can hold
 
 SourceValue = Annotated[int, Field(ge=1, le=_LARGEST_SOURCE_VALUE)]
 Channel = Annotated[int, Field(ge=0, le=255)]
+ClinicalRole = Literal["lv", "myo", "rv"]
 
 
 class _Model(BaseModel):
@@ -62,7 +64,7 @@ class Structure(_Model):
     category: Code = TISSUE
     type: Code = TISSUE
     modifier: Code | None = None
-    role: Literal["lv", "myo", "rv"] | None = None
+    role: ClinicalRole | None = None
     """What it counts as in the clinical numbers: LV cavity, LV myocardium, RV cavity, or nothing."""
 
     @property
@@ -227,6 +229,10 @@ def _from_nnunet(data: dict[str, Any], path: Path) -> dict[str, Any]:
             raise UserError("region-based labels are not supported", where=f"{path}: labels.{name}", hint=hint)
         if value != 0 and name != "ignore":
             structures.append({"name": name, "source_values": [value]})
+    meanings = [meaning_of(each["name"]) for each in structures]
+    for structure, meaning in zip(structures, meanings, strict=True):
+        if meaning in get_args(ClinicalRole) and meanings.count(meaning) == 1:
+            structure["role"] = meaning
     return {"name": str(data.get("name", path.parent.name)) or "nnunet", "structures": structures}
 
 
@@ -245,7 +251,7 @@ def _anatomy(
     color: tuple[int, int, int],
     code: str,
     meaning: str,
-    role: Literal["lv", "myo", "rv"] | None = None,
+    role: ClinicalRole | None = None,
 ) -> Structure:
     kind = Code(scheme="SCT", value=code, meaning=meaning)
     return Structure(name=name, source_values=values, color=color, category=ANATOMY, type=kind, role=role)

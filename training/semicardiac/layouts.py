@@ -6,12 +6,13 @@ import csv
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from . import dicom, files, segmentations
 from .errors import UserError
+from .events import Result, read_events
 from .volumes import count_frames, is_volume_file, read_series, stem
 
 CASE_LIST = "cases.csv"
@@ -20,7 +21,11 @@ Phase = Literal["ED", "ES"]
 LABEL_ENDING = re.compile(r"[_-](gt|labels?|seg|segmentation|mask)$", re.IGNORECASE)
 """What the name of a label file has more than that of its image; a .seg.nrrd needs none of these."""
 IMAGE_ENDING = re.compile(r"[_-]image$", re.IGNORECASE)
+MAP_ENDING = re.compile(r"_(confidence|entropy|threshold|pseudo_labels)$")
+"""Of what segmentation writes beside its labels."""
 
+_SIDE = re.compile(r"(?:images?|imgs?|(labels?|masks?|segmentations?))(tr|ts|[_-].*)?", re.IGNORECASE)
+"""Names of folders that hold the images or, group 1, the labels of a data set; group 2 says of which part of it."""
 _CINE_ENDING = re.compile(r"_4d$", re.IGNORECASE)
 _NOBODY = re.compile(r"frame_?\d+|ED|ES", re.IGNORECASE)
 """Names that say nothing of the patient, whose name the folder has then."""
@@ -90,24 +95,44 @@ def read_table(path: Path) -> csv.DictReader:
     return reader
 
 
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[Path]]]:
+    """A folder and those in it at any depth: its path, the names of the folders in it, and its files, sorted.
+
+    Links are followed, each folder comes once, hidden ones do not. Names taken off the list are not walked into.
+    """
+    seen = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(place, name)) for name in folders if not name.startswith(".")}
+        folders[:] = []
+        for name in sorted(real):
+            if real[name] not in seen:
+                seen.add(real[name])
+                folders.append(name)
+        yield Path(place), folders, [Path(place, name) for name in sorted(names)]
+
+
 def entries_of_folder(folder: Path) -> list[Entry]:
-    """The volumes in a folder, at any depth.
+    """The volumes in a folder, at any depth, but for jobs and what segmentations have written.
 
     Raises:
         UserError: If there are none, labels have no image, or the nnU-Net layout holds what is not supported.
     """
-    if (folder / "imagesTr").is_dir():
-        return _nnunet(folder)
     volumes: list[Path] = []
     entries: list[Entry] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = [Path(place, name) for name in sorted(names)]
-        volumes += [path for path in paths if is_volume_file(path)]
+    results: set[Path] = set()
+    for place, folders, paths in walk(folder):
+        if "imagesTr" in folders:
+            entries += _nnunet(place)
+            folders.clear()
+            continue
+        jobs = [name for name in folders if _is_job(place / name)]
+        results.update(path for name in jobs for path in _results(place / name))
+        folders[:] = [name for name in folders if name not in jobs]
+        volumes += [path for path in paths if is_volume_file(path) and not MAP_ENDING.search(stem(path))]
         if any(path.suffix.lower() in dicom.SUFFIXES for path in paths):
-            entries.append(_dicom(Path(place)))
-    entries = entries_of_files(volumes) + entries
-    if not entries and any(path.is_file() for path in folder.iterdir()):
+            entries.append(_dicom(place))
+    entries = entries_of_files(_without(results, volumes), folder) + entries
+    if not entries and not results and any(path.is_file() for path in folder.iterdir()):
         read_series(folder)  # DICOM files may have no suffix; where they are none, this says so
         entries.append(_dicom(folder))
     if not entries:
@@ -116,27 +141,78 @@ def entries_of_folder(folder: Path) -> list[Entry]:
     return entries
 
 
-def entries_of_files(paths: Iterable[Path]) -> list[Entry]:
-    """Volumes among files, each with the labels that have its name with an ending such as _gt, or .seg.nrrd.
+def _is_job(folder: Path) -> bool:
+    path = folder / "job.json"
+    if not path.is_file():
+        return False
+    try:
+        job = files.read_json(path)
+    except UserError:
+        job = None
+    ours = isinstance(job, dict) and job.get("kind") in ("train", "segment", "evaluate")
+    return ours or (folder / "events.jsonl").is_file()
+
+
+def _results(job: Path) -> Iterator[Path]:
+    """The files that a job has written, also outside of its folder, with their links followed."""
+    events = read_events(job / "events.jsonl") if (job / "events.jsonl").is_file() else []
+    return (Path(os.path.realpath(job / event.path)) for event in events if isinstance(event, Result))
+
+
+def _without(results: set[Path], volumes: list[Path]) -> list[Path]:
+    """Volumes that are no results; a .seg.nrrd beside its image stays, since it is where a person corrects it."""
+    own = {path for path in volumes if Path(os.path.realpath(path)) in results} if results else set()
+    images = {path.parent / stem(path) for path in volumes if path not in own}
+    return [
+        path
+        for path in volumes
+        if path not in own or (path.name.lower().endswith(segmentations.SUFFIX) and path.parent / stem(path) in images)
+    ]
+
+
+def entries_of_files(paths: Iterable[Path], root: Path | None = None) -> list[Entry]:
+    """Volumes among files, each with its labels.
+
+    Labels have the name of their image with an ending such as _gt, or .seg.nrrd, and lie beside it; or they lie in a
+    folder called labels, masks or segmentations, beside the image or its folder images.
+
+    Args:
+        paths: The files.
+        root: The folder that was named; what it and those above it are called does not count. Without it, the folder
+            of each file does.
 
     Raises:
         UserError: If labels have no image, or two files are the same thing.
     """
     images: dict[Path, Path] = {}
     labels: dict[Path, Path] = {}
+    paired: dict[Path, Path] = {}
     for path in paths:
         name = stem(path)
-        is_label = bool(LABEL_ENDING.search(name)) or path.name.lower().endswith(segmentations.SUFFIX)
-        key = path.parent / (LABEL_ENDING if is_label else IMAGE_ENDING).sub("", name)
-        target = labels if is_label else images
+        among_labels, place = _place(path, root or path.parent.parent)
+        if among_labels:
+            key, target = place / IMAGE_ENDING.sub("", LABEL_ENDING.sub("", name)), labels
+        elif LABEL_ENDING.search(name) or path.name.lower().endswith(segmentations.SUFFIX):
+            key, target = path.parent / LABEL_ENDING.sub("", name), labels
+        else:
+            key, target = path.parent / IMAGE_ENDING.sub("", name), images
+            paired[place / key.name] = key
         if key in target:
-            what = f"this and '{target[key].name}' are both {'labels' if is_label else 'images'} of '{key.name}'"
-            raise UserError(what, where=path, hint="Move one of them elsewhere")
+            raise _same(path, target[key], "labels" if target is labels else "images", key)
         target[key] = path
-    orphans = [key for key in labels if key not in images]
+    labels_of: dict[Path, Path] = {}
+    orphans: list[Path] = []
+    for place, path in labels.items():
+        key = place if place in images else paired.get(place)
+        if key is None:
+            orphans.append(place)
+        elif key in labels_of:
+            raise _same(path, labels_of[key], "labels", key)
+        else:
+            labels_of[key] = path
     if orphans:
         what = f"{len(orphans)} label files have no image beside them, of which this is the first"
-        hint = f"An image named {orphans[0].name} is expected in the same place"
+        hint = f"An image named {orphans[0].name} is expected in the same place, or in a folder images beside labels"
         raise LabelsAlone(what, where=labels[orphans[0]], hint=hint)
 
     phases = phases_of(images)
@@ -145,10 +221,22 @@ def entries_of_files(paths: Iterable[Path]) -> list[Entry]:
     for key, image in images.items():
         patient = parse_name(name_of(key)).patient
         if not _CINE_ENDING.search(key.name):
-            entries.append(Entry(name_of(key), patient, image, labels.get(key), phase=phases[key]))
+            entries.append(Entry(name_of(key), patient, image, labels_of.get(key), phase=phases[key]))
         elif key.parent / patient not in frames:  # else the frames that matter lie beside it as files of their own
-            entries += _cine(key, image, labels.get(key))
+            entries += _cine(key, image, labels_of.get(key))
     return entries
+
+
+def _place(path: Path, root: Path) -> tuple[bool, Path]:
+    """Whether a file lies among labels, and its folder with images, labels and the like left out of the path."""
+    sides = [(part, _SIDE.fullmatch(part)) for part in path.parent.relative_to(root).parts]
+    among_labels = any(side and side[1] for _, side in sides)
+    return among_labels, root.joinpath(*((side[2] or "").lower() if side else part for part, side in sides))
+
+
+def _same(path: Path, other: Path, kind: str, key: Path) -> UserError:
+    what = f"this and '{other.name}' are both {kind} of '{key.name}'"
+    return UserError(what, where=path, hint="Move one of them elsewhere")
 
 
 def phases_of(keys: Iterable[Path]) -> dict[Path, Phase | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -11,19 +12,22 @@ from pathlib import Path
 from .cases import Case, discover
 from .errors import UserError
 from .layouts import (
+    CASE_LIST,
     IMAGE_ENDING,
     LABEL_ENDING,
+    MAP_ENDING,
     LabelsAlone,
     NameParts,
     frame_name,
     name_of,
     parse_name,
     phases_of,
+    read_table,
+    walk,
 )
 from .volumes import count_frames, is_volume_file, stem
 
 _CHANNEL_ENDING = re.compile(r"_0000$")  # of an image in nnU-Net layout
-_MAP = re.compile(r"_(confidence|entropy|threshold|pseudo_labels)$")  # what segmentation writes beside its labels
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Pair:
     """Which frame of `prediction`, where it is a time series."""
 
 
-def match(predictions: Path, reference: Path) -> tuple[list[Pair], list[Path]]:
+def match(predictions: Path, reference: Path) -> tuple[list[Pair], list[Path], list[Case]]:
     """Finds the reference of each segmentation by its name.
 
     Endings such as _gt, _label, _seg, and _image and _0000 of the image that the segmentation is named after, do not
@@ -56,12 +60,12 @@ def match(predictions: Path, reference: Path) -> tuple[list[Pair], list[Path]]:
             images, at any depth.
 
     Returns:
-        Pairs sorted by case, and the segmentations that have no reference.
+        Pairs sorted by case, the segmentations that have no reference, and the references that have no segmentation.
 
     Raises:
         UserError: If nothing matches, a name stands for two files, or a case list in `reference` is wrong.
     """
-    found = [path for path in _files(predictions) if not _MAP.search(stem(path))]
+    found = [path for path in _files(predictions) if not MAP_ENDING.search(stem(path))]
     segmentations = _unique((name, path, frame) for path in found for name, frame in _frames(path))
     references = _references(reference)
     pairs = [
@@ -78,13 +82,21 @@ def match(predictions: Path, reference: Path) -> tuple[list[Pair], list[Path]]:
             hint="A segmentation is named after its image; see that both folders are of the same cases",
         )
     matched = {pair.prediction for pair in pairs}
-    return pairs, [path for path in found if path not in matched]
+    measured = {(pair.reference, pair.frame) for pair in pairs}
+    missing = {(case.labels, case.frame): case for case, _ in references.values()}  # a case may have two names
+    return (
+        pairs,
+        [path for path in found if path not in matched],
+        [case for key, case in missing.items() if key not in measured],
+    )
 
 
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise UserError("there is no such file or folder", where=path)
-    found = sorted(item for item in path.rglob("*") if is_volume_file(item)) if path.is_dir() else [path]
+    found = [path]
+    if path.is_dir():
+        found = sorted(file for _, _, names in walk(path) for file in names if is_volume_file(file))
     if not found:
         hint = "Label files are .nii.gz, .nrrd, .seg.nrrd or .mha"
         raise UserError("this folder holds no label files", where=path, hint=hint)
@@ -109,7 +121,7 @@ def _references(path: Path) -> dict[str, tuple[Case, Path | None]]:
     if not path.exists():
         raise UserError("there is no such file or folder", where=path)
     try:
-        cases = discover([path])
+        cases = _with_all_labels(discover([path]), path)
     except LabelsAlone:
         cases = []
     labeled = [frame for case in cases if case.labels is not None for frame in _frames_of_case(case)]
@@ -118,6 +130,25 @@ def _references(path: Path) -> dict[str, tuple[Case, Path | None]]:
     counts = Counter(map(_file_name, labeled))
     by_file = {_file_name(case): case for case in labeled if counts[_file_name(case)] == 1}
     return {name: (case, case.image) for name, case in (by_file | {case.name: case for case in labeled}).items()}
+
+
+def _with_all_labels(cases: list[Case], path: Path) -> list[Case]:
+    """The cases with those labels too that a case list names for unlabeled cases: only a training must not see them."""
+    case_list = path / CASE_LIST if path.is_dir() else path
+    if case_list.suffix.lower() != ".csv" or not case_list.is_file():
+        return cases
+    named = {}
+    for row in read_table(case_list):
+        image, labels, frame = ((row.get(column) or "").strip() for column in ("image", "labels", "frame"))
+        if image and labels:
+            image, labels = (Path(os.path.normpath(case_list.parent / name)) for name in (image, labels))
+            named[image, int(frame) if frame else None] = labels
+    return [
+        case.model_copy(update={"role": "validation", "labels": named[case.image, case.frame]})
+        if case.labels is None and (case.image, case.frame) in named
+        else case
+        for case in cases
+    ]
 
 
 def _cases_of_labels(path: Path, found: list[Case]) -> list[Case]:
