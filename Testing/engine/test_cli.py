@@ -11,9 +11,11 @@ import pytest
 import semicardiac
 import SimpleITK as sitk
 from helpers import draw_heart, quick_settings, write_itk, write_study
+from helpers_jobs import train_job
 from semicardiac.cli import main, parse_arguments
 from semicardiac.commands import COMMANDS
-from semicardiac.jobs import load_job
+from semicardiac.jobs import load_job, write_job
+from semicardiac.labels import get_label_set
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +101,30 @@ class TestOptionsOfTrain:
     def test_the_model_to_start_from(self, job):
         assert job("--start-from", "first").start_from == Path("first").absolute()
 
-    def test_resume_adds_time(self, job, study: Path):
+    @pytest.mark.parametrize(
+        ("options", "schedule"),
+        [((), (10, None)), (("--steps", "9"), (None, 9)), (("--set", "schedule.steps=9"), (None, 9))],
+    )
+    def test_ten_minutes_unless_another_measure_is_named(self, job, options, schedule):
+        found = job(*options).config.schedule
+        assert (found.minutes, found.steps) == schedule
+
+    @pytest.mark.parametrize(("options", "expected"), [([], "mmwhs"), (["--labels", "acdc"], "acdc")])
+    def test_results_are_evaluated_with_the_labels_of_their_model(
+        self, tmp_path: Path, monkeypatch, options: list[str], expected: str
+    ):
+        monkeypatch.setattr("semicardiac.runner.run_job", lambda folder, *_: 0)
+        job = train_job(tmp_path / "job").model_copy(update={"labels": get_label_set("mmwhs")})
+        (tmp_path / "job" / "validation").mkdir(parents=True)
+        write_job(tmp_path / "job", job)
+        monkeypatch.chdir(tmp_path)
+        assert main(["evaluate", "job/validation", "reference", "--out", "out", *options]) == 0
+        assert load_job(tmp_path / "out").labels.name == expected
+
+    def test_resume_adds_time(self, job, study: Path, capsys):
         job("--minutes", "3")
         assert main(["train", "--resume", str(study.parent / "job"), "--minutes", "4"]) == 0
+        assert "Training for 7 minutes in all" in capsys.readouterr().err
         assert load_job(study.parent / "job").config.schedule.minutes == 7
 
     def test_what_a_resumed_training_would_ignore_is_refused_by_name(self, job, study: Path, capsys):

@@ -17,12 +17,13 @@ class TestMistakesInOptions:
     @pytest.mark.parametrize(
         ("arguments", "texts"),
         [
-            ("tran data", ["tran", "semicardiac --help"]),
+            ("tran data", ["tran", "Did you mean 'train'"]),
             ("train data --ot job", ["--ot", "did you mean --out"]),
             ("train data --minutes soon --out job", ["--minutes", "soon"]),
             ("train data --preset papier --out job", ["papier", "paper"]),
             ("train data --out", ["--out"]),
             ("train --out job", ["no data was named"]),
+            ("train --set loss.rem=false data --out job", ["'data' is not of the form", "data before --set"]),
             ("train data", ["no folder for the training", "--out JOB"]),
             ("train data --out job --minutes 1 --steps 5", ["--minutes, --steps", "Give one"]),
             ("train --resume job --out other", ["--resume", "Drop --out; only --minutes or --steps"]),
@@ -202,7 +203,7 @@ class TestBadInput:
         study = write_study(tmp_path / "study", labeled=3, unlabeled=3)
         assert main(["check", str(study)]) == 0
         out = capsys.readouterr().out
-        assert "3 labeled, 3 unlabeled, 0 validation" in out
+        assert "3 labeled (3 patients), 3 unlabeled (3 patients), 0 validation" in out
         assert "torch: " in out
         assert "0 errors, 0 warnings" in out
 

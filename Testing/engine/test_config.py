@@ -47,6 +47,7 @@ class TestOverrides:
             ({"loss": {"lamda_u": 1}}, "loss.lamda_u", "lambda_u"),
             ({"los": {"lambda_u": 1}}, "los", "loss"),
             ({"schedule": {"minute": 3}}, "schedule.minute", "minutes"),
+            ({"lambda_u": 3}, "lambda_u", "loss.lambda_u"),
         ],
     )
     def test_an_unknown_key_names_the_nearest(self, overrides: dict, place: str, hint: str):
@@ -79,6 +80,15 @@ class TestOverrides:
 
 
 class TestAssignments:
+    def test_a_preset_among_the_settings_is_refused(self):
+        """It would give the settings of one preset the name of another."""
+        with pytest.raises(UserError, match=r"no setting by itself.*--preset"):
+            make_config("default", {"preset": "paper"})
+
+    def test_a_training_has_one_measure(self):
+        with pytest.raises(UserError, match="both minutes and steps are given"):
+            make_config("default", {"schedule": {"minutes": 3, "steps": 5}})
+
     def test_values_are_read_as_json_where_they_are(self):
         texts = ["loss.lambda_u=0.5", "optim.batch_mixed=[2, 4]", "loss.dptm=false", "loss.alpha=null"]
         assert parse_assignments([*texts, "network.name=unet"]) == {

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 from semicardiac.console import Console, Lines
-from semicardiac.events import Device, Done, Failed, Progress, Result, Started, Validation, Warned, parse_line
+from semicardiac.events import (
+    Device,
+    Done,
+    Failed,
+    Progress,
+    Result,
+    Started,
+    StoppedEvent,
+    Validation,
+    Warned,
+    parse_line,
+)
 from semicardiac.terminal import LOOKALIKE
 
 
@@ -74,6 +86,12 @@ class TestConsole:
             f"wrote {Path('results/segment-job/overlays')}",
             f"wrote {os.path.abspath('elsewhere.nrrd')}",
         ]
+
+    def test_what_was_stopped_says_how_to_go_on(self):
+        stream = io.StringIO()
+        Console(stream, folder=Path("runs/Jörg's run"))(StoppedEvent())
+        command = stream.getvalue().rstrip().removeprefix("stopped; to go on:   ")
+        assert shlex.split(command) == ["semicardiac", "run", "runs/Jörg's run"]
 
     def test_a_run_that_had_nothing_to_do_says_so(self):
         start, done = Started(kind="train", version="1", pid=1, resumed=True), Done(seconds=0, cpu_seconds=0)

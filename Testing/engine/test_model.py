@@ -206,7 +206,7 @@ class TestNotAModel:
         assert "lambda_u" in caught.value.hint
 
     def test_a_job_that_has_not_finished_says_so(self, tmp_path: Path):
-        (tmp_path / "job.json").write_text("{}")
+        (tmp_path / "job.json").write_text(json.dumps({"kind": "train"}))
         with pytest.raises(UserError, match="no model here") as caught:
             load_model(tmp_path)
         assert "resume" in caught.value.hint

@@ -53,6 +53,18 @@ class TestDetails:
         assert caught.value.where == str(folder)
         assert caught.value.hint
 
+    @pytest.mark.parametrize(("kind", "hint"), [("train", "has not finished"), ("segment", "is not a training")])
+    def test_a_job_without_a_model(self, tmp_path: Path, kind: str, hint: str):
+        (tmp_path / "job.json").write_text(json.dumps({"kind": kind}))
+        with pytest.raises(UserError, match=f"there is no model here.*{hint}"):
+            open_package(tmp_path)
+
+    def test_a_checkpoint_is_no_package(self, tmp_path: Path):
+        with zipfile.ZipFile(tmp_path / "checkpoint.pt", "w") as archive:
+            archive.writestr("data.pkl", b"")
+        with pytest.raises(UserError, match=r"not a model package.*Name a job folder"):
+            open_package(tmp_path / "checkpoint.pt")
+
     def test_labels_that_are_none(self, tmp_path: Path):
         package = open_package(write_package(tmp_path / "p", labels={"name": "x"}))
         with pytest.raises(UserError) as caught:

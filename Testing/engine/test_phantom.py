@@ -317,7 +317,7 @@ class TestStudy:
 
     def test_hidden_labels_lie_nowhere_but_in_the_reference(self, folder: Path):
         hidden = {case.name for case in discover([folder]) if case.role in ("unlabeled", "ignore")}
-        assert {path.name for path in (folder / "reference").glob("*.nii.gz")} == {f"{name}.nii.gz" for name in hidden}
+        assert {path.name for path in (folder / "reference").rglob("*.nii.gz")} == {f"{name}.nii.gz" for name in hidden}
         beside = {path.name[: -len("_gt.nii.gz")] for path in folder.rglob("*_gt.nii.gz")}
         assert beside == {case.name for case in discover([folder])} - hidden
 
@@ -334,15 +334,16 @@ class TestStudy:
     def test_references_fit_their_images(self, folder: Path):
         for case in discover([folder]):
             if case.role in ("unlabeled", "ignore"):
-                truth = read_labels(folder / "reference" / f"{case.name}.nii.gz", LABELS)
+                role = "unlabeled" if case.role == "unlabeled" else "test"
+                truth = read_labels(folder / "reference" / role / f"{case.name}.nii.gz", LABELS)
                 assert same_geometry(truth, read_volume(case.image)) is None
                 assert set(np.unique(truth.array)) == {0, 1, 2, 3}
 
-    def test_an_evaluation_finds_references_with_patient_phase_and_image(self, folder: Path):
-        pairs, unmatched = match(folder / "reference", folder / "reference")
+    @pytest.mark.parametrize("role", ["unlabeled", "test"])
+    def test_an_evaluation_finds_references_with_patient_phase_and_image(self, folder: Path, role: str):
+        pairs, unmatched, _ = match(folder / "reference" / role, folder / "reference" / role)
         assert not unmatched
-        assert len(pairs) == 4
-        assert [pair.phase for pair in pairs] == ["ED", "ES"] * 2
+        assert [pair.phase for pair in pairs] == ["ED", "ES"]
         assert all(pair.image is not None and pair.image.is_file() for pair in pairs)
 
     def test_info_names_frames_and_group(self, folder: Path):

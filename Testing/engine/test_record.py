@@ -9,12 +9,14 @@ from helpers import ACDC
 
 pytest.importorskip("matplotlib")
 
+from helpers_jobs import write_package
 from helpers_report import make_train_job
 from semicardiac import jobs
 from semicardiac.cases import Case
 from semicardiac.config import make_config
 from semicardiac.files import write_text
-from semicardiac.record import Record, read_record
+from semicardiac.labels import get_label_set
+from semicardiac.record import Record, labels_of_segmentations, read_record
 
 
 class TestRecord:
@@ -45,3 +47,33 @@ class TestRecord:
         case = Case(name="a", patient="a", image=tmp_path / "a.nrrd")
         jobs.create_job(tmp_path / "job", jobs.TrainJob(cases=(case,), labels=ACDC, config=config))
         assert read_record(tmp_path / "job").uses_unlabeled == uses
+
+    def test_unlabeled_cases_that_are_not_there_take_no_part(self, tmp_path):
+        case = Case(name="a", patient="a", image=tmp_path / "a.nrrd", labels=tmp_path / "b.nrrd", role="labeled")
+        config = make_config("default", {"schedule": {"minutes": 3}})
+        jobs.create_job(tmp_path / "job", jobs.TrainJob(cases=(case,), labels=ACDC, config=config))
+        assert not read_record(tmp_path / "job").uses_unlabeled
+
+
+class TestLabelsOfSegmentations:
+    MMWHS = get_label_set("mmwhs")
+
+    @pytest.mark.parametrize("place", ["", "validation", "seed3/validation"])
+    def test_of_a_training(self, tmp_path, place):
+        case = Case(name="a", patient="a", image=tmp_path / "a.nrrd")
+        jobs.create_job(tmp_path / "job", jobs.TrainJob(cases=(case,), labels=self.MMWHS))
+        (tmp_path / "job" / place).mkdir(parents=True, exist_ok=True)
+        assert labels_of_segmentations(tmp_path / "job" / place) == self.MMWHS
+
+    def test_of_the_model_that_segmented(self, tmp_path):
+        write_package(tmp_path / "package", labels=self.MMWHS.model_dump(mode="json"))
+        results = tmp_path / "results"
+        job = jobs.SegmentJob(model=tmp_path / "package", inputs=(tmp_path,), out=results)
+        jobs.create_job(results / "segment-job-2", job)
+        assert labels_of_segmentations(results) == self.MMWHS
+
+    def test_files_of_others_tell_none(self, tmp_path):
+        evaluate = jobs.EvaluateJob(predictions=tmp_path, reference=tmp_path, labels=self.MMWHS)
+        jobs.create_job(tmp_path / "evaluation", evaluate)
+        assert labels_of_segmentations(tmp_path) is None
+        assert labels_of_segmentations(tmp_path / "evaluation") is None

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,13 +138,85 @@ class TestComparison:
         assert "lowered the mean Dice from 0.867 to 0.733" in text
         assert "\N{MINUS SIGN}0.133" in text
         assert "labeled only" in text
-        worse = Page(report.write_report(better, baseline=job, out=tmp_path / "report.html")).text
-        assert "raised the mean Dice from 0.733 to 0.867" in worse
+        worse = make_train_job(tmp_path / "worse", preset="supervised", shift=6)
+        text = Page(report.write_report(job, baseline=worse, out=tmp_path / "report.html")).text
+        assert "raised the mean Dice from 0.600 to 0.733" in text
 
     def test_no_change_is_said_too(self, job, tmp_path):
-        assert (
-            "left the mean Dice at 0.733" in Page(report.write_report(job, baseline=job, out=tmp_path / "r.html")).text
-        )
+        alone = make_train_job(tmp_path / "alone", preset="supervised", shift=4)
+        text = Page(report.write_report(job, baseline=alone, out=tmp_path / "r.html")).text
+        assert "left the mean Dice at 0.733" in text
+
+    @pytest.mark.parametrize("baseline", ["semi-supervised", "evaluation"])
+    def test_a_baseline_has_learned_from_the_labeled_cases_alone(self, job, tmp_path, baseline):
+        other = tmp_path / "other"
+        if baseline == "evaluation":
+            shutil.copytree(job, other)
+            (other / "job.json").unlink()
+            jobs.create_job(tmp_path / "e", jobs.EvaluateJob(predictions=tmp_path, reference=tmp_path, labels=ACDC))
+            shutil.move(tmp_path / "e" / "job.json", other)
+        else:
+            make_train_job(other)
+        self.refused(job, other, "the baseline is no training on the labeled cases alone", other)
+
+    def test_nothing_is_said_of_unlabeled_volumes_that_took_no_part(self, tmp_path):
+        alone = [make_train_job(tmp_path / name, preset="supervised") for name in ("first", "second")]
+        self.refused(*alone, "this is no training with unlabeled cases", alone[0])
+
+    @pytest.mark.parametrize("table", ["metrics.csv", "validation.csv"])
+    def test_the_volumes_are_the_same(self, job, tmp_path, table):
+        other = make_train_job(tmp_path / "other", preset="supervised")
+        text = (other / table).read_text(encoding="utf-8")
+        (other / table).write_text(text.replace("patient005_frame01", "patient007_frame01"), encoding="utf-8")
+        self.refused(job, other, "not measured on the same volumes: 'patient005_frame01'", other)
+
+    def test_the_references_are_the_same(self, job, tmp_path):
+        other = make_train_job(tmp_path / "other", preset="supervised")
+        text = (other / "metrics.csv").read_text(encoding="utf-8")
+        (other / "metrics.csv").write_text(text.replace(",0.4\n", ",0.44\n"), encoding="utf-8")  # ml, at ES
+        self.refused(job, other, "not measured on the same volumes: 'patient004_frame01'", other)
+
+    def test_a_job_that_is_not_yet_measured_can_be_compared(self, job, tmp_path):
+        begun, alone = tmp_path / "begun", make_train_job(tmp_path / "alone", preset="supervised")
+        begun.mkdir()
+        for name in ("job.json", "events.jsonl", "history.csv"):
+            shutil.copy(job / name, begun)
+        text = Page(report.write_report(begun, baseline=alone)).text
+        assert "labeled only" in text
+        assert "mean Dice" not in text
+
+    def test_seeds_are_averaged_in_the_head_and_in_the_table(self, tmp_path):
+        places = [
+            make_seeds(tmp_path / "semi", (2, 4), "default"),
+            make_seeds(tmp_path / "alone", (6, 8), "supervised"),
+        ]
+        text = Page(report.write_report(places[0], baseline=places[1], out=tmp_path / "r.html")).text
+        assert "raised the mean Dice from 0.533 to 0.800" in text  # of 0.600 and 0.467, and of 0.867 and 0.733
+        assert re.search(r"mean 0\.533 0\.800 \+0\.267", text)
+        assert "over 2 trainings with and 2 trainings without them" in text
+
+    def refused(self, job: Path, baseline: Path, what: str, where: Path) -> None:
+        page = baseline.parent / "refused.html"
+        with pytest.raises(UserError, match=what) as caught:
+            report.write_report(job, baseline=baseline, out=page)
+        assert caught.value.where == str(where)
+        assert caught.value.hint
+        assert not page.exists()
+
+
+class TestHeartFunction:
+    def test_means_and_bias_are_of_the_same_patients(self, tmp_path):
+        job = make_train_job(tmp_path / "job")
+        rows = ["patient,measure,unit,prediction,reference,difference"]
+        rows += ["a,rv_ef_percent,%,60,50,10", "b,rv_ef_percent,%,,20,", "c,rv_ef_percent,%,64,52,12"]
+        (job / "clinical.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        summary = json.loads((job / "metrics.json").read_text(encoding="utf-8"))
+        limits = {"n": 2, "bias": 11.0, "sd": 1.4142, "lower": 8.228, "upper": 13.772}
+        summary["agreement"] = {"rv_ef_percent": limits}
+        (job / "metrics.json").write_text(json.dumps(summary), encoding="utf-8")
+        text = Page(report.write_report(job)).text
+        assert "RV ejection fraction % n = 2 62.0 51.0 +11.0 +8.2 to +13.8" in text
+        assert "Means over 3 patients with both phases" in text
 
 
 class TestUnfinishedJobs:
@@ -199,10 +272,16 @@ class TestUnfinishedJobs:
             report.write_report(job)
 
 
+def make_seeds(folder: Path, shifts: tuple[int, ...], preset: str) -> Path:
+    """A training with a seed for each shift, of the same validation volumes."""
+    for seed, shift in enumerate(shifts):
+        make_train_job(folder / f"seed{seed}", preset=preset, shift=shift)
+    shutil.move(folder / "seed0" / "job.json", folder)
+    return folder
+
+
 def test_seeds_give_mean_and_standard_deviation(tmp_path):
-    folder = make_train_job(tmp_path / "seeds" / "seed0", shift=0).parent
-    make_train_job(folder / "seed1", shift=4)
-    (folder / "job.json").write_text((folder / "seed0" / "job.json").read_text())
+    folder = make_seeds(tmp_path / "seeds", (0, 4), "default")
     text = Page(report.write_report(folder)).text
     assert "0.867 mean Dice over 2 seeds" in text
     assert "mean ± SD 0.867 ± 0.189" in text

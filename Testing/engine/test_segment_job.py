@@ -14,7 +14,7 @@ from helpers import ACDC, draw_heart
 from helpers_engine import Thresholder, model_of
 from semicardiac import inference, segment_job
 from semicardiac.console import Console
-from semicardiac.events import AnyEvent, Result, read_events
+from semicardiac.events import AnyEvent, Result, Warned, read_events
 from semicardiac.jobs import SegmentJob, create_job, load_job
 from semicardiac.model import save_model
 from semicardiac.network import build_network
@@ -57,6 +57,16 @@ class TestFiles:
             found = read_labels(tmp_path / "out" / f"cine_frame{number:02d}.seg.nrrd", ACDC, grid=frame)
             expected = inference.segment(segment_job.load_model(model), frame, flips=False).labels
             np.testing.assert_array_equal(found.array, expected.array)
+
+    def test_a_spacing_that_no_scanner_has_is_said(self, model: Path, tmp_path: Path):
+        (frame,) = frames(1)
+        write_series(tmp_path / "wide.nrrd", [Volume(frame.array, np.diag([100.0, 100.0, 8.0, 1.0]))])
+        write_series(tmp_path / "usual.nrrd", [frame])
+        inputs = (tmp_path / "wide.nrrd", tmp_path / "usual.nrrd")
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+        run(folder)
+        warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
+        assert [event.where for event in warned if "spacing" in event.warning] == [str(tmp_path / "wide.nrrd")]
 
     def test_two_results_of_one_name_are_refused_before_anything_is_written(self, model: Path, tmp_path: Path, capsys):
         write_series(tmp_path / "a.nrrd", frames(1))

@@ -60,7 +60,7 @@ class TestPublishedSplits:
         assert roles["labeled"] == {f"patient{number:03d}" for number in (99, 38, 50, 100, 58, 21, 49)}
 
     @pytest.mark.parametrize(
-        ("share", "count"), [(0.1, 7), (0.05, 4), (0.2, 14), (0.001, 1), (1, 1), (1.0, 1), (70, 70)]
+        ("share", "count"), [(0.1, 7), (0.05, 4), (0.2, 14), (0.001, 1), (1, 1), (1.0, 70), (70, 70)]
     )
     def test_p70_by_share_or_count(self, share, count):
         assert len(patients_by_role(split(acdc_cases(), protocol="p70", labeled=share))["labeled"]) == count
@@ -75,12 +75,15 @@ class TestPublishedSplits:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"protocol": "p70", "labeled": 71}, "got 71 of 70 patients"),
-            ({"protocol": "p70", "labeled": 0}, "got 0 of 70 patients"),
-            ({"protocol": "p70", "labeled": 2.5}, r"got 2\.5 of 70"),
+            ({"protocol": "p70", "labeled": 71}, "71 of 70 patients"),
+            ({"protocol": "p70", "labeled": 0}, "0 of 70 patients"),
+            ({"protocol": "p70", "labeled": 2.5}, r"share of 2\.5 of 70"),
             ({"protocol": "p70", "validation": 5}, "validation patients of p70 are fixed"),
             ({"protocol": "p80", "labeled": 7}, r"no list of 7 labeled patients. Choose 1, 2, 8"),
             ({"protocol": "p71"}, r"Did you mean 'p7"),
+            ({"protocol": "10%"}, "A share goes with --labeled"),
+            ({"protocol": "mmwhs"}, r"100 patients are neither MR nor CT by their names: patient001"),
+            ({"protocol": "fraction", "validation": 100, "labeled": 3}, "3 of 0 patients.*Ask for fewer of the others"),
         ],
     )
     def test_mistakes(self, options, said):

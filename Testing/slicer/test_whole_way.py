@@ -77,7 +77,7 @@ def test_sample_data_train_segment_measure_accept(scene, monkeypatch, tmp_path):
     node = review.reviewSegmentation(logic.dataSet(), job.folder, found[0].key)
     volume = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
     study = logic.dataSet().row(found[0].key).imagePath.parents[1]
-    exact = read_volume(study / "reference" / f"{found[0].name}.nii.gz").array
+    exact = read_volume(study / "reference/unlabeled" / f"{found[0].name}.nii.gz").array
     setLabels(node, exact, volume, logic.dataSet().labelSet())  # what a person would draw
     logic.accept(found[0].key, node)
     assert logic.dataSet().summary() == "3 labeled (2 patients), 3 unlabeled, 2 validation"

@@ -115,10 +115,11 @@ def discover(paths: Sequence[Path | str]) -> list[Case]:
     A path is one of these:
 
     - a case list, .csv, see `read_case_list`, or a folder with such a cases.csv;
-    - a folder in nnU-Net layout (imagesTr, labelsTr);
+    - a folder in nnU-Net layout (imagesTr, labelsTr), or one that holds such folders;
     - a folder with volumes at any depth, such as those of ACDC and MM-WHS: labels lie beside their image and have its
-      name with the ending _gt, _label, _seg or _mask, or .seg.nrrd. ED and ES come from Info.cfg or from a list with
-      the columns case and phase; without either, the first of two frames is ED;
+      name with the ending _gt, _label, _seg or _mask, or .seg.nrrd; or they lie in a folder labels, masks or
+      segmentations. ED and ES come from Info.cfg or from a list with the columns case and phase; without either, the
+      first of two frames is ED. Folders of jobs, and what segmentations have written, are left out;
     - a DICOM folder;
     - a volume file; labels are then named beside their image.
 
@@ -196,10 +197,10 @@ def split(
         cases: The cases, as discovered. Only a patient with labels can become labeled or validate.
         protocol: `given` keeps the roles as they are; `p70` and `p80` are the published lists of ACDC; `fraction` draws
             patients by the seed, `mmwhs` does so within MR and within CT alike.
-        labeled: How many patients are labeled: a count, or a share (below 1) of the training patients. Without it, 7
-            for p70, 8 for p80, 0.1 for mmwhs, and for fraction all that have labels and do not validate.
-        validation: How many patients validate with fraction and mmwhs: a count, or a share of all patients. Who they
-            are does not depend on `labeled`.
+        labeled: How many patients are labeled: a count (int), or a share (float, up to 1.0) of the training patients.
+            Without it, 7 for p70, 8 for p80, 0.1 for mmwhs, and for fraction all that have labels and do not validate.
+        validation: How many patients validate with fraction and mmwhs: a count (int), or a share (float) of all. Who
+            they are does not depend on `labeled`.
         seed: Of the draw; with a larger `labeled` the same patients and further ones are drawn.
 
     Raises:

@@ -15,7 +15,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, subcommand
 
 from . import __version__
 from .commands import COMMANDS
-from .errors import UserError
+from .errors import UserError, nearest
 from .explain import explain
 from .terminal import LOOKALIKE
 
@@ -86,6 +86,8 @@ def parse_arguments(arguments: list[str]) -> Any:
     if name in COMMANDS:
         command, arguments, prog = COMMANDS[name], arguments[1:], f"semicardiac {name}"
         description = f"{command.__doc__}\n\nExamples:{command.EXAMPLES}"
+    elif not name.startswith("-"):
+        raise UserError(f"there is no command '{name}'", where="semicardiac", hint=nearest(name, COMMANDS))
     else:
         command = Union[tuple(Annotated[kind, subcommand(word)] for word, kind in COMMANDS.items())]  # noqa: UP007
         arguments, prog, description = arguments or ["--help"], "semicardiac", DESCRIPTION

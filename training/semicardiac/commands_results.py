@@ -77,8 +77,8 @@ class Evaluate:
     """Folder of reference segmentations."""
     out: Annotated[Path, arg(metavar="DIR")]
     """New folder for the tables."""
-    labels: Annotated[str, arg(metavar="SET")] = "acdc"
-    """Label set: acdc, mmwhs, or a JSON file."""
+    labels: Annotated[str | None, optional("SET")] = None
+    """Label set: acdc, mmwhs, or a JSON file. Without it, that of the model whose results these are; else acdc."""
     jsonl: Flag = False
     """Events as lines of JSON on standard output, for programs."""
 
@@ -88,8 +88,11 @@ class Evaluate:
     def run(self) -> int:
         from .jobs import EvaluateJob, create_job
         from .labels import get_label_set
+        from .record import labels_of_segmentations
 
-        job = EvaluateJob(predictions=self.predictions, reference=self.reference, labels=get_label_set(self.labels))
+        found = None if self.labels else labels_of_segmentations(self.predictions)
+        labels = found or get_label_set(self.labels or "acdc")
+        job = EvaluateJob(predictions=self.predictions, reference=self.reference, labels=labels)
         return run_shown(create_job(self.out, job), jsonl=self.jsonl)
 
 

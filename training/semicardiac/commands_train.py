@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +27,7 @@ class Cases:
     split: Annotated[str | None, optional("NAME")] = None
     """p70 or p80, published for ACDC; mmwhs; fraction: patients drawn by the seed. Without it, roles as they are."""
     labeled: Annotated[str | None, optional("N")] = None
-    """How many patients keep their labels: a number, or a share such as 10%."""
+    """How many patients keep their labels: a number such as 7, or a share such as 10%."""
     validation: Annotated[str | None, optional("N")] = None
     """How many labeled patients are kept aside for validation: a number, or a share."""
     seed: int = 0
@@ -42,6 +45,9 @@ class Cases:
         from .labels import get_label_set
 
         if not self.data:
+            if swallowed := [text for texts in self.set for text in texts if "=" not in text]:
+                hint = "Name the data before --set, which takes all that follows it"
+                raise UserError(f"'{swallowed[0]}' is not of the form section.key=value", where="--set", hint=hint)
             raise UserError("no data was named", where="DATA", hint="Name a folder, a cases.csv or volume files")
         labels = get_label_set(self.labels)
         cases = discover(self.data)
@@ -51,7 +57,7 @@ class Cases:
             if value is not None
         }
         if self.split or asked:
-            cases = split(cases, protocol=self.split or "fraction", seed=self.seed, **asked)
+            cases = split(cases, protocol=(self.split or "fraction").lower(), seed=self.seed, **asked)
         return tuple(case for case in cases if case.role != "ignore"), labels
 
     def configure(self, labels: Any, **options: Any) -> Any:
@@ -83,8 +89,7 @@ class Check(Cases):
             findings = check_cases(cases, labels, config, progress=console.progress_of("checking inputs"))
         for finding in findings:
             print(f"{finding.level}: {UserError(finding.what, where=finding.where, hint=finding.hint)}")
-        roles = [case.role for case in cases]
-        print(", ".join(f"{roles.count(role)} {role}" for role in ("labeled", "unlabeled", "validation")))
+        print(", ".join(_counted(cases, role) for role in ("labeled", "unlabeled", "validation")))
         for name, value in environment.items():
             print(f"{name}: {value}")
         errors = sum(finding.level == "error" for finding in findings)
@@ -141,12 +146,14 @@ class Train(Cases):
         cases, labels = self.find()
         options = {
             "deterministic": self.deterministic,
-            "schedule.minutes": 10.0 if self.minutes is None and self.steps is None else self.minutes,
+            "schedule.minutes": self.minutes,
             "schedule.steps": self.steps,
             "schedule.validate_every": self.validate_every,
             **{f"loss.{name}": False for name in ("dptm", "rem", "contrast") if getattr(self, f"no_{name}")},
         }
         config = self.configure(labels, **options)
+        if config.schedule.minutes is None and config.schedule.steps is None:
+            config = self.configure(labels, **options | {"schedule.minutes": 10.0})
         job = {"cases": cases, "labels": labels, "config": config, "device": self.device, "seeds": self.seeds}
         job["start_from"] = self.start_from
         return self._train(create_job(self.out, parse(TrainJob, job, where="train")))
@@ -154,8 +161,9 @@ class Train(Cases):
     def _train(self, folder: Path) -> int:
         status = run_shown(folder, jsonl=self.jsonl)
         if status == 0 and not self.jsonl:
-            print(f"The model is in {folder}. Use it:   semicardiac segment {folder} VOLUME --out DIR")
-            print(f"Look at how it went:   semicardiac report {folder}")
+            quoted = shlex.quote(str(folder))
+            print(f"The model is in {folder}. Use it:   semicardiac segment {quoted} VOLUME --out DIR")
+            print(f"Look at how it went:   semicardiac report {quoted}")
         return status
 
     def _go_on(self, folder: Path) -> int:
@@ -169,13 +177,25 @@ class Train(Cases):
             hint = f"Drop {names}; only --minutes or --steps go with --resume"
             raise UserError(what, where="--resume", hint=hint)
         if self.minutes is not None or self.steps is not None:
-            prolong(folder, minutes=self.minutes, steps=self.steps)
+            longer = prolong(folder, minutes=self.minutes, steps=self.steps)
+            if not self.jsonl:
+                amount = f"{longer.minutes:g} minutes" if longer.minutes is not None else f"{longer.steps} steps"
+                print(f"Training for {amount} in all, with what was trained already", file=sys.stderr)
         return self._train(folder)
 
 
+def _counted(cases: Sequence[Any], role: str) -> str:
+    """Such as `14 labeled (7 patients)`."""
+    patients = [case.patient for case in cases if case.role == role]
+    count = len(set(patients))
+    return f"{len(patients)} {role}" + (f" ({count} patient{'s' * (count != 1)})" if patients else "")
+
+
 def _count(text: str, option: str) -> float:
-    """A number of patients, or a share of them below 1, from `7`, `0.1` or `10%`."""
+    """A number of patients (int), or a share of them (float), from `7`, `0.1` or `10%`."""
     try:
+        if text.isdigit():
+            return int(text)
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         hint = "For example 7, 0.1 or 10%"

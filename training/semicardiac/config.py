@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from .errors import UserError, nearest
@@ -209,6 +210,12 @@ class ScheduleConfig(Section):
     checkpoint_s: float = Field(30.0, ge=0)
     """Seconds between checkpoints."""
 
+    @model_validator(mode="after")
+    def _one_measure(self) -> ScheduleConfig:
+        if self.minutes is not None and self.steps is not None:
+            raise ValueError("both minutes and steps are given; give one of them")
+        return self
+
 
 class TrainConfig(Section):
     """Everything that decides what a training does, given its cases."""
@@ -265,6 +272,9 @@ def make_config(preset: str = "default", overrides: dict[str, Any] | None = None
     """
     if preset not in PRESETS:
         raise UserError(f"there is no preset '{preset}'", where="preset", hint=nearest(preset, PRESETS))
+    if "preset" in (overrides or {}):
+        hint = "Use --preset; --set changes single settings of it"
+        raise UserError("a preset is no setting by itself", where="preset", hint=hint)
     return parse(TrainConfig, _merge(_merge({"preset": preset}, PRESETS[preset]), overrides or {}))
 
 
@@ -306,10 +316,10 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
         path = ".".join(str(part) for part in first["loc"])
         place = f"{where}: {path}" if path else str(where)
         if first["type"] == "extra_forbidden":
-            known = _fields_at(model, first["loc"][:-1])
-            raise UserError(
-                "there is no such setting", where=place, hint=nearest(str(first["loc"][-1]), known)
-            ) from None
+            name, known = str(first["loc"][-1]), _fields_at(model, first["loc"][:-1])
+            inside = [f"{section}.{name}" for section in known if name in _fields_at(model, (section,)) != known]
+            hint = f"Did you mean '{inside[0]}'" if inside else nearest(name, known)
+            raise UserError("there is no such setting", where=place, hint=hint) from None
         if first["type"] == "value_error":  # raised by a validator of ours: it says what was found
             raise UserError(str(first["ctx"]["error"]), where=place) from None
         raise UserError(f"got {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None

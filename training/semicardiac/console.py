@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -60,7 +61,7 @@ class Console:
             self.say(f"warning: {UserError(event.warning, where=event.where, hint=event.hint)}")
         elif isinstance(event, StoppedEvent):
             self._close()
-            self.say("stopped; semicardiac run, with the job folder, goes on with it")
+            self.say(f"stopped; to go on:   semicardiac run {shlex.quote(str(self._folder))}")
         elif self._brief:
             return
         elif isinstance(event, Device):

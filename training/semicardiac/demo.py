@@ -71,7 +71,7 @@ def _jobs(
     return [
         (folder, TrainJob(cases=cases, labels=labels, config=config, device=device)),
         (results, SegmentJob(model=folder, inputs=(study / "test",), out=results, flips=True, device=device)),
-        (folder / "evaluation", EvaluateJob(predictions=results, reference=study / "reference", labels=labels)),
+        (folder / "evaluation", EvaluateJob(predictions=results, reference=study / "reference/test", labels=labels)),
     ]
 
 

@@ -105,8 +105,8 @@ def subfolder(folder: Path, name: str) -> Path:
     return path
 
 
-def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = None) -> None:
-    """Gives a training more time or steps than it had.
+def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = None) -> ScheduleConfig:
+    """Gives a training more time or steps than it had; returns the new schedule.
 
     Raises:
         UserError: If the job is no training, or it is measured in the other unit.
@@ -123,6 +123,7 @@ def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = N
             raise UserError(f"this training is measured in {other}", where=folder, hint=f"Use --{other}")
         longer = parse(ScheduleConfig, {**schedule.model_dump(), unit: before + more}, where=f"--{unit}")
         write_job(folder, job.model_copy(update={"config": job.config.model_copy(update={"schedule": longer})}))
+    return longer
 
 
 def write_job(folder: Path, job: Job) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from . import __version__
 from .config import parse
 from .errors import UserError
-from .files import atomic_path, output_folder
+from .files import atomic_path, output_folder, read_json
 from .labels import LabelSet
 
 FORMAT = 1
@@ -141,11 +141,12 @@ def open_package(path: Path) -> Package:
             if (folder / SETTINGS).exists():
                 return Package(folder)
         if (path / "job.json").exists():
-            hint = "This job has not finished; resume it first"
+            is_training = read_json(path / "job.json").get("kind") == "train"
+            hint = "This training has not finished; resume it first" if is_training else "This job is not a training"
         raise UserError("there is no model here", where=path, hint=hint)
     if not path.exists():
         raise UserError("there is no such model", where=path, hint=hint)
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(path) or path.suffix == ".pt":  # a checkpoint is a zip file, too
         raise UserError("this is not a model package", where=path, hint=hint)
     return Package(path)
 

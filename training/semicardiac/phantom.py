@@ -105,8 +105,8 @@ def write_study(
     - patient001/ and so on with Info.cfg, patient001_frame01.nii.gz and, if labeled or for validation, the same name
       with _gt;
     - test/ with further such patients, without labels;
-    - reference/ with the exact labels of unlabeled and test cases under the names of their images, out of reach of a
-      training, and a case list that joins them to their images, for the evaluation;
+    - reference/unlabeled/ and reference/test/ with the exact labels of these cases under the names of their images, out
+      of reach of a training, each with a case list that joins them to their images, for the evaluation;
     - cases.csv with the role of each case; the test's is `ignore`.
 
     Args:
@@ -126,15 +126,16 @@ def write_study(
     folder = files.output_folder(Path(folder))
     roles: list[str] = ["labeled"] * labeled + ["unlabeled"] * unlabeled + ["validation"] * validation + [TEST] * test
     cases: list[_Row] = []
-    references: list[_Row] = []
+    references: dict[str, list[_Row]] = {}
     for number, role in enumerate(roles, start=1):
         turn = number - 1 - roles.index(role)
         own, hidden = _write_patient(folder, f"patient{number:03d}", role, turn, seed * 10_000 + number)
         cases += own
-        references += hidden
+        if hidden:
+            references.setdefault(role, []).extend(hidden)
     _write_list(folder / CASE_LIST, cases)
-    if references:
-        _write_list(folder / REFERENCE / CASE_LIST, references)
+    for role, rows in references.items():
+        _write_list(folder / REFERENCE / role / CASE_LIST, rows)
     return read_case_list(folder / CASE_LIST)
 
 
@@ -161,12 +162,12 @@ def _write_patient(folder: Path, name: str, role: str, turn: int, seed: int) -> 
         case = f"{name}_frame{numbers[phase]:02d}"
         image, labels = patient.frame(fraction)
         path = f"{place}/{case}.nii.gz"
-        truth = f"{REFERENCE}/{case}.nii.gz" if hidden else f"{place}/{case}_gt.nii.gz"
+        truth = f"{REFERENCE}/{role}/{case}.nii.gz" if hidden else f"{place}/{case}_gt.nii.gz"
         write_volume(folder / path, image)
         write_labels(folder / truth, labels, LABELS)
         rows.append(_Row(path, "" if hidden else truth, name, "ignore" if role == TEST else role, phase, "", case))
         if hidden:
-            references.append(_Row(f"../{path}", f"{case}.nii.gz", name, "ignore", phase, "", case))
+            references.append(_Row(f"../../{path}", f"{case}.nii.gz", name, "ignore", phase, "", case))
     return rows, references
 
 

@@ -51,8 +51,8 @@ def assign_roles(
         protocol: `p70`, `p80`, `mmwhs` or `fraction`, see `cases.split`.
         patients: All patients.
         with_labels: Those that have labels.
-        labeled: How many are to be labeled, see `cases.split`.
-        validation: How many are to validate, see `cases.split`.
+        labeled: How many are to be labeled: a count (int) or a share (float), see `cases.split`.
+        validation: How many are to validate, in the same way.
         seed: Of the draw.
 
     Raises:
@@ -66,12 +66,18 @@ def assign_roles(
     if protocol == "fraction":
         return _drawn(sorted(patients), with_labels, labeled, validation, seed)
     if protocol == "mmwhs":
+        strangers = sorted(patient for patient in patients if _modality(patient) not in ("mr", "ct"))
+        if strangers:
+            what = f"{len(strangers)} patients are neither MR nor CT by their names: {_listed(strangers)}"
+            hint = "This split is for names such as mr_train_1001; for other data use the split 'fraction'"
+            raise UserError(what, where="split", hint=hint)
         roles: dict[str, Role] = {}
         for modality in sorted({_modality(patient) for patient in patients}):
             group = sorted(patient for patient in patients if _modality(patient) == modality)
             roles |= _drawn(group, with_labels, 0.1 if labeled is None else labeled, validation, seed)
         return roles
-    raise UserError(f"there is no split '{protocol}'", where="split", hint=nearest(protocol, PROTOCOLS))
+    hint = "A share goes with --labeled" if protocol[:1].isdigit() else nearest(protocol.lower(), PROTOCOLS)
+    raise UserError(f"there is no split '{protocol}'", where="split", hint=hint)
 
 
 def _published(protocol: str, patients: Set[str], with_labels: Set[str], labeled: float | None) -> dict[str, Role]:
@@ -118,13 +124,14 @@ def _drawn(
 
 
 def _count(asked: float, total: int, what: str) -> int:
-    """A number of patients from a count, or from a share (below 1) of `total`; at least 1."""
-    if 0 < asked < 1:
+    """A number of patients from a count (int), or from a share (float, up to 1.0) of `total`; at least 1."""
+    if isinstance(asked, float) and 0 < asked <= 1:
         return max(1, round(asked * total))
-    if asked != int(asked) or not 1 <= asked <= total:
-        hint = f"Give a count from 1 to {total}, or a share such as 0.1"
-        raise UserError(f"got {asked:g} of {total} patients", where=what, hint=hint)
-    return int(asked)
+    if isinstance(asked, float) or not 1 <= asked <= total:
+        number = f"a share of {asked:g}" if isinstance(asked, float) else f"{asked}"
+        hint = f"Give a count from 1 to {total}, or a share such as 0.1" if total else "Ask for fewer of the others"
+        raise UserError(f"{number} of {total} patients cannot be taken", where=what, hint=hint)
+    return asked
 
 
 def _modality(patient: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import UserError
+from .evaluation import VALIDATION
 from .events import AnyEvent, Event, read_events
 from .files import read_json
 from .jobs import full_path
@@ -53,8 +54,9 @@ class Record:
 
     @property
     def uses_unlabeled(self) -> bool:
-        """Whether the settings of a train job let its unlabeled cases take part."""
-        return self.job.get("config", {}).get("schedule", {}).get("warmup", 0) < 1
+        """Whether a train job has unlabeled cases, and its settings let them take part."""
+        warmup = self.job.get("config", {}).get("schedule", {}).get("warmup", 0)
+        return warmup < 1 and any(case.get("role") == "unlabeled" for case in self.cases)
 
     def last(self, kind: type[E]) -> E | None:
         """The last event of a kind."""
@@ -138,6 +140,11 @@ class Record:
         numbers = {int(path.name[4:]): path for path in found if path.name[4:].isdigit()}
         return [Record(path) for _, path in sorted(numbers.items())]
 
+    @property
+    def main(self) -> Record:
+        """The training itself: this one, or that of the first seed."""
+        return self.seeds[0] if self.seeds and not self.history else self
+
     def path(self, name: str) -> Path:
         """What a path in the job's files means."""
         return full_path(self.folder, name)
@@ -158,6 +165,14 @@ def read_record(folder: Path) -> Record:
         hint = f"There is one in it: {inside}" if inside else "A job folder holds a file job.json"
         raise UserError("this is not a job folder", where=folder, hint=hint)
     return record
+
+
+def labels_of_segmentations(folder: Path) -> LabelSet | None:
+    """The label set of the segment job or the training that left a folder of segmentations, where one tells it."""
+    folder = Path(folder).absolute()
+    jobs = [folder, *sorted(folder.glob("segment-job*")), *(folder.parents[:2] if folder.name == VALIDATION else ())]
+    records = (Record(job) for job in jobs if (job / "job.json").is_file())
+    return next((record.labels for record in records if record.kind != "evaluate" and record.labels), None)
 
 
 def _object(path: Path) -> dict[str, Any]:

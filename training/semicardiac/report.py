@@ -10,9 +10,10 @@ from pathlib import Path
 from . import __version__, figures, page
 from . import report_results as results
 from . import report_training as training
+from .errors import UserError
 from .events import Done, Failed, Result, Started, StoppedEvent, Warned
 from .files import write_text
-from .record import Record, read_record
+from .record import Record, Rows, read_record
 from .report_segmented import segmented
 from .summary import MEAN
 from .wording import count, duration, is_number, signed
@@ -36,23 +37,26 @@ def write_report(job: Path, *, baseline: Path | None = None, out: Path | None = 
         The path of the page.
 
     Raises:
-        UserError: If a folder is no job folder, or matplotlib is missing.
+        UserError: If a folder is no job folder, matplotlib is missing, or the baseline cannot tell what the unlabeled
+            cases brought.
     """
     figures.require_matplotlib()
     record = read_record(job)
     other = read_record(baseline) if baseline is not None else None
-    main = record.seeds[0] if record.seeds and not record.history else record
+    if other is not None:
+        _require_comparable(record, other)
+    main = record.main
     path = Path(out).absolute() if out is not None else record.folder / REPORT
     name = path.parent.name
     parts = [
         _header(name, record, main, other),
         _messages(record),
         results.seeds(record),
-        results.accuracy(main, other),
+        results.accuracy(record, other),
         results.pictures(main),
         results.heart_function(main),
         segmented(record),
-        training.curves(main, other),
+        training.curves(main, other and other.main),
         training.previews(main),
         training.cases(record),
         training.settings(record, other),
@@ -62,6 +66,32 @@ def write_report(job: Path, *, baseline: Path | None = None, out: Path | None = 
     title = f"{name} \N{MIDDLE DOT} SemiCardiacSeg"
     write_text(path, page.document(title, "".join(parts), record.labels or main.labels))
     return path
+
+
+def _require_comparable(record: Record, other: Record) -> None:
+    """Raises a UserError unless these are trainings with and without unlabeled cases, measured on the same volumes."""
+    if record.kind != "train" or not record.uses_unlabeled:
+        what = "this is no training with unlabeled cases, so that a baseline tells nothing about them"
+        raise UserError(what, where=record.folder, hint="Leave out --baseline, or name the job of such a training")
+    if other.job.get("kind") != "train" or other.uses_unlabeled:
+        hint = "Name the job folder of one: semicardiac train with --preset supervised, else as the job was trained"
+        raise UserError("the baseline is no training on the labeled cases alone", where=other.folder, hint=hint)
+    ours, theirs = record.main, other.main
+    odd = _differing(ours.metrics or ours.validation, theirs.metrics or theirs.validation)
+    odd = odd or _differing(ours.validation, theirs.validation)
+    if odd:
+        what = f"the baseline was not measured on the same volumes: '{odd}' is in one of the two only, or differs"
+        hint = f"Evaluate both against the same references; the other one is {record.folder}"
+        raise UserError(what, where=other.folder, hint=hint)
+
+
+def _differing(ours: Rows, theirs: Rows) -> str | None:
+    """A case that two tables of measurements do not share, or not with the same reference; None where one is empty."""
+    if not (ours and theirs):
+        return None
+    columns = [column for column in ("case", "structure", "reference_ml") if column in ours[0] and column in theirs[0]]
+    one, two = ({tuple(row[column] for column in columns) for row in rows} for rows in (ours, theirs))
+    return min(one ^ two)[0] if one != two else None
 
 
 def _header(name: str, record: Record, main: Record, other: Record | None) -> str:
@@ -102,7 +132,7 @@ def _lede(record: Record, main: Record) -> str:
         length = f"<b>{duration(seconds)}</b> of training" if is_number(seconds) else "Training"
         length = f"<b>{len(record.seeds)} seeds</b>, each {length}" if record.seeds else length
         unlabeled = count(roles.count("unlabeled"), "unlabeled volume")
-        together = f" and <b>{unlabeled}</b>" if record.uses_unlabeled and "unlabeled" in roles else ""
+        together = f" and <b>{unlabeled}</b>" if record.uses_unlabeled else ""
         parts.append(f"{length} on <b>{count(patients, 'labeled patient')}</b>{together}")
     if main.summary:
         volumes, patients = main.summary["volumes"], main.summary["patients"]

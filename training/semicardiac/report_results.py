@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -25,8 +26,7 @@ _HEADS = {
 def dice_of(record: Record, name: str) -> float | None:
     """Mean Dice of a structure, or of all, in the evaluation, or else in the last validation; mean over the seeds."""
     if record.seeds:
-        mean, _ = mean_and_sd([dice_of(seed, name) for seed in record.seeds])
-        return mean if is_number(mean) else None
+        return _over_seeds(record, lambda seed: dice_of(seed, name))
     if record.summary:
         return record.summary["metrics"].get(name, {}).get("dice", {}).get("mean")
     if not record.validation:
@@ -35,18 +35,25 @@ def dice_of(record: Record, name: str) -> float | None:
     return last if is_number(last) else None
 
 
-def accuracy(main: Record, other: Record | None) -> str:
+def _over_seeds(record: Record, value: Callable[[Record], float | None]) -> float | None:
+    """The mean of a value over the seeds of a training; None where no training has it."""
+    mean = average(value(training) for training in record.seeds or [record])
+    return mean if is_number(mean) else None
+
+
+def accuracy(record: Record, other: Record | None) -> str:
     """Dice of every volume, tables of all metrics, and the comparison with a baseline."""
+    main = record.main
     labels, summary = main.labels, main.summary
     if not summary or labels is None:
         return ""
     groups = {"this": _dice_by_structure(main.metrics, labels)}
     note = "Each dot is a volume, each bar the mean; an arrow is a volume beyond the axis."
     compared = ""
-    if other is not None and other.summary:
-        groups["labeled only"] = _dice_by_structure(other.metrics, labels)
+    if other is not None and other.main.summary:
+        groups["labeled only"] = _dice_by_structure(other.main.metrics, labels)
         note += " Filled: with the unlabeled volumes. Hollow, gray: labeled volumes only."
-        compared = _compared(main, other, labels)
+        compared = _compared(record, other, labels)
     title = "Dice of every volume by structure"
     strip = figures.dice_strip(groups, name="dice", title=title, colors=figures.structure_colors(labels))
     chart = page.panel("Dice of every volume", note, f'<div class="scroll wide">{strip}</div>')
@@ -73,10 +80,11 @@ def typical_picture(main: Record) -> str:
 def heart_function(main: Record) -> str:
     """Agreement of volumes, ejection fraction and mass with the reference."""
     agreements = main.summary.get("agreement", {})
+    total = len({row["patient"] for row in main.clinical})
     panels, rows = [], []
     for measure, found in agreements.items():
         name, unit = MEASURES[measure]
-        patients = [row for row in main.clinical if row["measure"] == measure]
+        patients = [row for row in main.clinical if row["measure"] == measure and is_number(row["difference"])]
         if measure.endswith("ef_percent") and len(patients) > 1:
             limits = Agreement(**{key: math.nan if value is None else value for key, value in found.items()})
             sides = ([row[side] for row in patients] for side in ("prediction", "reference"))
@@ -86,13 +94,13 @@ def heart_function(main: Record) -> str:
         means = [average(row[side] for row in patients) for side in ("prediction", "reference")]
         limits = f"{signed(found['lower'], 1)} to {signed(found['upper'], 1)}" if found["n"] > 1 else DASH
         cells = [*(number(mean, 1) for mean in means), signed(found["bias"], 1), limits]
-        rows.append([f"{escape(name)} <small>{unit}</small>", *cells])
-    if not rows:
+        fewer = f" <small>n = {found['n']}</small>" if found["n"] < total else ""
+        rows.append([f"{escape(name)} <small>{unit}</small>{fewer}", *cells])
+    if not any(found["n"] for found in agreements.values()):
         return ""
-    patients = count(max(found["n"] for found in agreements.values()), "patient")
     caption = (
-        f"Means over {patients} with both phases. Bias: segmentation minus reference. "
-        "LV mass is that of the myocardium at end-diastole, 1.05 g/ml."
+        f"Means over {count(total, 'patient')} with both phases; n where fewer have a value in both. "
+        "Bias: segmentation minus reference. LV mass is that of the myocardium at end-diastole, 1.05 g/ml."
     )
     head = ["Measure", "segmentation", "reference", "bias", "95 % limits of agreement"]
     side_by_side = f'<div class="two">{"".join(panels)}</div>' if panels else ""
@@ -136,12 +144,13 @@ def _metrics_table(summary: Mapping[str, Any], labels: LabelSet) -> str:
     return page.table(head, rows, caption=" ".join(notes), strong=len(labels.structures))
 
 
-def _compared(main: Record, other: Record, labels: LabelSet) -> str:
+def _compared(record: Record, other: Record, labels: LabelSet) -> str:
     rows = []
     for name in [*labels.names, MEAN]:
         cells = []
         for metric, digits in (("dice", 3), ("hd95_mm", 2)):
-            theirs, ours = (side.summary["metrics"][name][metric]["mean"] for side in (other, main))
+            value = partial(_mean_of, name=name, metric=metric)
+            theirs, ours = (_over_seeds(side, value) for side in (other, record))
             change = DASH if theirs is None or ours is None else signed(ours - theirs, digits)
             cells += [number(theirs, digits), number(ours, digits), f"<b>{change}</b>"]
         rows.append([escape(name), *cells])
@@ -149,7 +158,14 @@ def _compared(main: Record, other: Record, labels: LabelSet) -> str:
     for metric in ("Dice", "HD95 mm"):
         head += [f"{metric}, labeled only", "with unlabeled", "change"]
     caption = "What the unlabeled volumes changed: means over the same volumes."
+    if record.seeds or other.seeds:
+        ours, theirs = (count(len(side.seeds) or 1, "training") for side in (record, other))
+        caption = f"{caption[:-1]}, over {ours} with and {theirs} without them."
     return page.table(head, rows, caption=caption, strong=len(rows) - 1)
+
+
+def _mean_of(record: Record, name: str, metric: str) -> float | None:
+    return record.summary["metrics"][name][metric]["mean"] if record.summary else None
 
 
 def _volumes_table(metrics: Sequence[Mapping[str, Any]], labels: LabelSet) -> str:

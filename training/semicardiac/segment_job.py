@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from . import files, inference
-from .checks import image_fault
+from .checks import image_fault, spacing_fault
 from .compute import ComputePlan, pick_device
 from .errors import Stopped, UserError
 from .events import Device, EventLog, Progress, Result, read_events
@@ -65,7 +65,10 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     planned: dict[Path, str] = {}
     for number, (name, path) in enumerate(inputs.items(), start=1):
         tell("checking inputs", number, name)
-        outputs[name] = outputs_of(job, name, len(read_sound_series(path)))
+        series = read_sound_series(path)
+        if fault := spacing_fault(series[0]):
+            events.warn(fault[0], where=str(path), hint=fault[1])
+        outputs[name] = outputs_of(job, name, len(series))
         for output in outputs[name]:
             if output.path.exists() and output.path not in done:
                 hint = "Name another output folder, or move this file away"

@@ -83,10 +83,16 @@ def format_table(summary: dict[str, Any]) -> str:
         notes += [f"{name} is {note}" for note in undefined_notes(found)]
     if summary["worst"]:
         notes.append(f"worst volume: {summary['worst']['case']}, mean Dice {summary['worst']['mean_dice']:.3f}")
+    unmeasured = []
     for measure, found in summary["agreement"].items():
         name, unit = MEASURES[measure]
+        if not found["n"]:
+            unmeasured.append(name)
+            continue
         limits = f", 95 % limits {found['lower']:+.1f} to {found['upper']:+.1f}" if found["n"] > 1 else ""
-        notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({found['n']} patients)")
+        notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({count(found['n'], 'patient')})")
+    if unmeasured:
+        notes.append(f"could be measured in no patient: {', '.join(unmeasured)}")
     return "\n".join(lines + notes).rstrip() + "\n"
 
 
