@@ -74,7 +74,7 @@ def main() -> None:
         logits.square().mean().backward()
 
     def map_and_gate() -> None:
-        thresholds.gate(thresholds.update(learner.thresholds, probability, 0.9), probability)
+        thresholds.gate(thresholds.update(learner.thresholds, probability, 0.9), probability, 0.95)
 
     parts = {
         "drawing the views": lambda: [augment.draw(config.augment, n, torch.Generator()) for n in (4, 8)],
