@@ -147,6 +147,13 @@ class TestStop:
     def folder(self, tmp_path: Path) -> Path:
         return create_job(tmp_path / "job", train_job(tmp_path / "job"))
 
+    @pytest.fixture(autouse=True)
+    def _heard(self) -> Iterator[None]:
+        """A shell has what it starts in the background ignore SIGINT, and so do we: not in these tests."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     @staticmethod
     def until_stopped(monkeypatch, act) -> None:
         """Work that acts once and then waits to be stopped."""
