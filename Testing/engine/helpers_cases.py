@@ -21,3 +21,10 @@ def make_case(name: str, patient: str | None = None, **more) -> Case:
 
 def labeled(name: str, patient: str | None = None, **more) -> Case:
     return make_case(name, patient, labels=Path(f"{name}_gt.nii.gz"), role="labeled", **more)
+
+
+def touch(*paths: Path) -> None:
+    """Files of these names: finding cases looks at names alone."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()

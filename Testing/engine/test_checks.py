@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import SHARED_DATA
-from helpers_cases import make_case
+from helpers_cases import DATA
+from helpers_checks import ACDC, MATRIX, SHAPE, SMALL_BATCHES, make_image, make_labels, write
 from semicardiac import checks
 from semicardiac.cases import Case, discover, split
 from semicardiac.checks import Finding, check_cases, check_environment
 from semicardiac.config import make_config
 from semicardiac.errors import UserError
-from semicardiac.labels import get_label_set
-from semicardiac.volumes import Volume, write_series, write_volume
-
-DATA = Path(os.environ.get("SEMICARDIAC_DATA", SHARED_DATA))
-ACDC = get_label_set("acdc")
-MATRIX = np.diag([2.0, 2.0, 8.0, 1.0])
-SHAPE = (4, 40, 40)
-SMALL_BATCHES = make_config(overrides={"optim": {"batch_labeled": 4, "batch_mixed": (2, 4)}})
-
-
-def make_image(seed: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 200, shape).astype(np.int16)
-
-
-def make_labels(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
-    labels = np.zeros(shape, np.uint8)
-    labels[:, 10:14, 10:20], labels[:, 14:18, 10:20], labels[:, 18:22, 10:20] = 1, 2, 3
-    return labels
-
-
-def write(path: Path, array: np.ndarray, matrix: np.ndarray = MATRIX) -> Path:
-    write_volume(path, Volume(array, matrix))
-    return path
+from semicardiac.volumes import Volume, write_series
 
 
 @pytest.fixture
@@ -194,85 +169,6 @@ class TestRoles:
         cases["unl"].image.unlink()
         cases["unl"] = cases["unl"].with_role("ignore")
         assert check(cases) == []
-
-
-class TestTableOfNnunet:
-    def check(self, folder: Path, labels: dict) -> list[Finding]:
-        data = folder / "Dataset001"
-        for number in (1, 2):
-            write(data / "imagesTr" / f"p{number}_0000.nii.gz", make_image(number))
-        write(data / "labelsTr" / "p1.nii.gz", make_labels())
-        (data / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
-        return check_cases(discover([folder]), ACDC, SMALL_BATCHES)
-
-    def test_swapped_ventricles_stop(self, tmp_path):
-        (finding,) = self.check(tmp_path, {"background": 0, "LV": 1, "MYO": 2, "RV": 3})
-        assert finding.level == "error"
-        assert "1 is 'LV' in dataset.json and 'RV cavity' in the set, 3 is 'RV' in" in finding.what
-        assert finding.where == str(tmp_path / "Dataset001" / "dataset.json")
-        assert f"--labels {finding.where}" in finding.hint
-
-    def test_the_labels_of_the_data_set_fit_it(self, tmp_path):
-        self.check(tmp_path, {"background": 0, "LV": 1, "MYO": 2, "RV": 3})
-        own = get_label_set(tmp_path / "Dataset001" / "dataset.json")
-        assert check_cases(discover([tmp_path]), own, SMALL_BATCHES) == []
-
-    @pytest.mark.parametrize(
-        "names",
-        [("RV", "MYO", "LV"), ("right ventricle", "Myocardium", "left ventricle"), ("RV-Cavity", "LVM", "LVBP")],
-    )
-    def test_names_are_matched_loosely(self, tmp_path, names):
-        old = {"0": "background"} | {str(value): name for value, name in enumerate(names, start=1)}
-        new = {"background": 0} | {name: value for value, name in enumerate(names, start=1)}
-        assert self.check(tmp_path, old) == self.check(tmp_path, new) == []
-
-    def test_a_name_that_is_not_understood_is_a_warning(self, tmp_path):
-        (finding,) = self.check(tmp_path, {"background": 0, "chamber": 1, "MYO": 2, "LV": 3})
-        assert finding.level == "warning"
-        assert "1 is 'chamber' in dataset.json and 'RV cavity' in the set" in finding.what
-
-    def test_a_table_of_regions_is_a_warning(self, tmp_path):
-        (finding,) = self.check(tmp_path, {"background": 0, "heart": [1, 2, 3], "MYO": 2})
-        assert finding.level == "warning"
-        assert "region-based labels" in finding.what
-
-    def test_a_list_of_labels_is_something_else(self, tmp_path):
-        assert self.check(tmp_path, ["LV", "MYO"]) == []
-
-
-class TestPatients:
-    def findings(self, *names: str) -> list[str]:
-        """What is said of patients who look alike, whatever else is wrong with volumes that are not there."""
-        found = check_cases([make_case(name) for name in names], ACDC, SMALL_BATCHES)
-        return [finding.what for finding in found if "look like one patient" in finding.what]
-
-    @pytest.mark.parametrize(
-        ("names", "said"),
-        [
-            (["subj002_phase1", "subj002_phase2", "subj003_phase1"], "subj002_phase1, subj002_phase2 look like one"),
-            (["anna-systole", "anna-diastole"], "anna-systole, anna-diastole look like one"),
-            (["anna_sys", "anna_dia"], "anna_sys, anna_dia look like one"),
-            (
-                ["s01_1", "s01_2", "s02_1", "s02_2"],
-                r"s01_1, s01_2 look like one patient, .* \(and so do 1 more groups\)",
-            ),
-            (["s01_t1", "s01_t2", "s02_t1", "s02_t2"], "s01_t1, s01_t2 look like one"),
-        ],
-    )
-    def test_volumes_that_are_probably_of_one(self, names, said):
-        (what,) = self.findings(*names)
-        assert re.search(said, what)
-
-    @pytest.mark.parametrize(
-        "pattern",
-        ["patient{:03d}", "case_{}", "img{}", "mr_train_{}", "site1_{:02d}", "acdc2017_case_{}", "3T_{}", "scan {}"],
-    )
-    def test_numbers_that_tell_patients(self, pattern):
-        assert self.findings(*(pattern.format(number) for number in (*range(1, 15), 1001, 1002))) == []
-
-    def test_a_patient_who_is_named_is_no_doubt(self):
-        cases = [make_case(f"subj002_phase{number}", "subj002") for number in (1, 2)]
-        assert not any("look like" in finding.what for finding in check_cases(cases, ACDC, SMALL_BATCHES))
 
 
 class TestLabelMapsAsImages:

@@ -109,7 +109,7 @@ def load_labels(case: Case, label_set: LabelSet) -> Volume:
     return read_labels(case.labels, label_set, frame=case.frame, grid=grid)
 
 
-def discover(paths: Sequence[Path | str]) -> list[Case]:
+def discover(paths: Sequence[Path | str], *, roles: bool = True) -> list[Case]:
     """The cases that folders, case lists and files hold.
 
     A path is one of these:
@@ -126,6 +126,11 @@ def discover(paths: Sequence[Path | str]) -> list[Case]:
     Without a case list, cases with labels are labeled and the others unlabeled. Where files of one name lie in several
     folders, these are taken for different patients: the names of the folders go before theirs.
 
+    Args:
+        paths: What to look through.
+        roles: Whether the roles in lists count. Without them every case with labels is labeled, also one whose labels a
+            training must not see: for an evaluation.
+
     Returns:
         The cases with unique names, in the order of the paths.
 
@@ -140,11 +145,11 @@ def discover(paths: Sequence[Path | str]) -> list[Case]:
         if path.is_dir():
             case_list = path / CASE_LIST
             if case_list.is_file() and "image" in read_table(case_list).fieldnames:  # else it is a table about volumes
-                found += _read_rows(case_list)
+                found += _read_rows(case_list, roles)
             else:
                 found += map(_from_entry, entries_of_folder(path))
         elif path.suffix.lower() == ".csv":
-            found += _read_rows(path)
+            found += _read_rows(path, roles)
         elif is_volume_file(path):
             loose.append(path)
         else:
@@ -167,12 +172,12 @@ def read_case_list(path: Path) -> list[Case]:
     return _told_apart(_read_rows(path))
 
 
-def _read_rows(path: Path) -> list[_Found]:
+def _read_rows(path: Path, roles: bool = True) -> list[_Found]:
     reader = read_table(path)
     if "image" not in reader.fieldnames:
         what = f"the list has no column 'image'; its columns are {', '.join(reader.fieldnames) or 'none'}"
         raise UserError(what, where=path, hint="Add the column, or name the folder of the volumes instead")
-    found = [_from_row(row, path, reader.line_num) for row in reader if any(row.values())]
+    found = [_from_row(row, path, reader.line_num, roles) for row in reader if any(row.values())]
     if not found:
         raise UserError("this case list is empty", where=path, hint="Write one row for each volume")
     names = Counter(case.name for case, _, given in found if "name" in given)
@@ -225,13 +230,15 @@ def _from_entry(entry: Entry) -> _Found:
     return _Found(Case.model_validate(data), name)
 
 
-def _from_row(row: dict[str, Any], path: Path, line: int) -> _Found:
+def _from_row(row: dict[str, Any], path: Path, line: int, roles: bool) -> _Found:
     where = f"{path}, line {line}"
     given = {key: row[key].strip() for key in _COLUMNS if row.get(key) and row[key].strip()}
     if "image" not in given:
         raise UserError("this row names no image", where=where, hint="Fill the column 'image' or remove the row")
     if given.get("role", "ignore") not in ROLES:
         raise UserError(f"there is no role '{given['role']}'", where=where, hint=nearest(given["role"], ROLES))
+    if not roles:
+        given.pop("role", None)
     image = _beside(path, given["image"])
     file_name = name_of(image.with_name(stem(image)))
     parts = parse_name(file_name)

@@ -14,6 +14,7 @@ from tyro.conf import UseAppendAction, arg
 
 from .errors import UserError
 from .options import Data, Flag, optional, run_shown
+from .wording import count
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,7 @@ class Train(Cases):
 def _counted(cases: Sequence[Any], role: str) -> str:
     """Such as `14 labeled (7 patients)`."""
     patients = [case.patient for case in cases if case.role == role]
-    count = len(set(patients))
-    return f"{len(patients)} {role}" + (f" ({count} patient{'s' * (count != 1)})" if patients else "")
+    return f"{len(patients)} {role}" + (f" ({count(len(set(patients)), 'patient')})" if patients else "")
 
 
 def _count(text: str, option: str) -> float:

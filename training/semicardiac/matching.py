@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +11,6 @@ from pathlib import Path
 from .cases import Case, discover
 from .errors import UserError
 from .layouts import (
-    CASE_LIST,
     IMAGE_ENDING,
     LABEL_ENDING,
     MAP_ENDING,
@@ -22,7 +20,6 @@ from .layouts import (
     name_of,
     parse_name,
     phases_of,
-    read_table,
     walk,
 )
 from .volumes import count_frames, is_volume_file, stem
@@ -121,7 +118,7 @@ def _references(path: Path) -> dict[str, tuple[Case, Path | None]]:
     if not path.exists():
         raise UserError("there is no such file or folder", where=path)
     try:
-        cases = _with_all_labels(discover([path]), path)
+        cases = discover([path], roles=False)
     except LabelsAlone:
         cases = []
     labeled = [frame for case in cases if case.labels is not None for frame in _frames_of_case(case)]
@@ -130,25 +127,6 @@ def _references(path: Path) -> dict[str, tuple[Case, Path | None]]:
     counts = Counter(map(_file_name, labeled))
     by_file = {_file_name(case): case for case in labeled if counts[_file_name(case)] == 1}
     return {name: (case, case.image) for name, case in (by_file | {case.name: case for case in labeled}).items()}
-
-
-def _with_all_labels(cases: list[Case], path: Path) -> list[Case]:
-    """The cases with those labels too that a case list names for unlabeled cases: only a training must not see them."""
-    case_list = path / CASE_LIST if path.is_dir() else path
-    if case_list.suffix.lower() != ".csv" or not case_list.is_file():
-        return cases
-    named = {}
-    for row in read_table(case_list):
-        image, labels, frame = ((row.get(column) or "").strip() for column in ("image", "labels", "frame"))
-        if image and labels:
-            image, labels = (Path(os.path.normpath(case_list.parent / name)) for name in (image, labels))
-            named[image, int(frame) if frame else None] = labels
-    return [
-        case.model_copy(update={"role": "validation", "labels": named[case.image, case.frame]})
-        if case.labels is None and (case.image, case.frame) in named
-        else case
-        for case in cases
-    ]
 
 
 def _cases_of_labels(path: Path, found: list[Case]) -> list[Case]:

@@ -20,6 +20,10 @@ def slicerQt(scene, tmp_path):
     window = application.addMainWindow()
     pythonqt.slotErrors.clear()
     yield slicer
+    while (
+        popup := slicer.qt.QApplication.activePopupWidget()
+    ) is not None:  # a menu that was left open takes all events
+        popup.close()
     window.close()
     assert not pythonqt.slotErrors, pythonqt.slotErrors[0]
 
@@ -79,3 +83,16 @@ def withModel(widget):
     widget.models.refresh()
     widget.update()
     return widget
+
+
+@pytest.fixture
+def study(widget, scene):
+    """Four volumes, the first two with a segmentation, in the table."""
+    from helpers_scene import makeHeartSegmentation, makeVolume
+
+    volumes = [makeVolume(f"patient{number:02}_ED", seed=number) for number in range(4)]
+    for volume in volumes[:2]:
+        makeHeartSegmentation(volume, f"{volume.GetName()} heart")
+    widget.ui.addSceneButton.click()
+    settle()
+    return volumes
