@@ -50,7 +50,7 @@ def test_nan_becomes_null_in_a_line():
     "line", ["", "{", "{}", '{"event": "done"}', '{"event": "nothing", "time": 1}', "[]", "[" * 100_000]
 )
 def test_what_is_no_event_is_refused(line: str):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         events.parse_line(line)
 
 

@@ -221,7 +221,7 @@ class TrainConfig(Section):
     """Everything that decides what a training does, given its cases."""
 
     preset: Preset = "default"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=1 << 32)
     deterministic: bool = False
     """The same result on the same machine each time: full precision, deterministic kernels, nothing timed."""
     preprocess: PreprocessConfig = PreprocessConfig()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Iterator
@@ -79,6 +80,11 @@ def is_held(path: Path) -> bool:
         except OSError as error:
             return error.errno in _TAKEN or (error.errno in _NO_LOCKS and _lives(_read(holder_of(path))))
     return False
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file is what `exclusive` makes, and so never anything of the user's."""
+    return re.fullmatch(r"(process \d+\n)?", _read(path)) is not None
 
 
 def holder_of(path: Path) -> Path:
