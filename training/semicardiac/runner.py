@@ -18,6 +18,7 @@ from .events import Done, EventLog, Failed, Listener, Started, StoppedEvent
 from .explain import explain
 from .jobs import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, Job, SegmentJob, TrainJob, load_job
 from .processes import exclusive, gone_check
+from .temporaries import is_temporary, remove_abandoned
 
 DONE, OUR_FAULT, USER_CAN_MEND, STOPPED = 0, 1, 2, 130
 """Exit statuses."""
@@ -65,6 +66,7 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
     try:
         resumed = (folder / EVENTS).exists()
         (folder / CRASH_REPORT).unlink(missing_ok=True)
+        _remove_abandoned(folder)
         job = load_job(folder)
         with _stop_requests(folder) as stop:
             log.emit(Started(kind=job.kind, version=__version__, pid=os.getpid(), resumed=resumed))
@@ -75,6 +77,13 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
         return StoppedEvent()
     except Exception as error:
         return _failure(error, folder, job)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What killed runs have left behind in the job folder and the folders in it."""
+    for place, folders, _ in os.walk(folder):
+        remove_abandoned(Path(place))
+        folders[:] = [name for name in folders if not is_temporary(Path(name))]
 
 
 def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
