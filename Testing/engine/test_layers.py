@@ -17,7 +17,8 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "errors processes temporaries files events wording anatomy config labels package explain terminal console",
+        "terminal streams errors processes temporaries files",
+        "events wording anatomy config labels package explain console",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",

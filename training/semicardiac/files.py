@@ -106,7 +106,7 @@ def is_taken(path: Path) -> bool:
     return True
 
 
-def as_user_error(error: OSError, path: Path, *, reading: bool = False) -> Exception:
+def as_user_error(error: OSError, path: Path | str, *, reading: bool = False) -> Exception:
     """The UserError that explains a failed write to `path`, or `error` itself where a user has no say.
 
     Args:
