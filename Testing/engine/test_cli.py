@@ -50,6 +50,7 @@ class TestHelp:
         text = capsys.readouterr().out
         assert f"usage: semicardiac {name}" in text
         assert f"\n  semicardiac {name}" in text
+        assert "(default: )" not in text
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_every_example_of_a_help_can_be_parsed(self, name: str):

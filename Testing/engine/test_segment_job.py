@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from helpers import ACDC, draw_heart, engine_environment
 from helpers_engine import Thresholder, model_of
-from semicardiac import inference, segment_job
+from semicardiac import files, inference, segment_job
 from semicardiac.console import Console
 from semicardiac.events import AnyEvent, Device, Result, Warned, Writing, read_events
 from semicardiac.jobs import SegmentJob, create_job, load_job
@@ -149,6 +150,24 @@ class TestFiles:
         assert "too long" in heard[-1].what
         assert f"{name}_entropy" in heard[-1].where
         assert not list((tmp_path / "out").iterdir())
+
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".seg.nrrd"])
+    def test_a_full_disk_names_the_result_and_leaves_nothing(
+        self, model: Path, tmp_path: Path, monkeypatch, suffix: str
+    ):
+        def fill(*_) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out", suffix=suffix)
+        folder = create_job(tmp_path / "job", job)
+        heard: list[AnyEvent] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(files.os, "replace", fill)
+            assert run_job(folder, heard.append) == 2
+        assert (heard[-1].what, heard[-1].where) == ("the disk is full", str(tmp_path / "out" / f"a{suffix}"))
+        assert not list((tmp_path / "out").iterdir())
+        run(folder)
 
     def test_leftovers_of_a_killed_run_are_removed(self, model: Path, tmp_path: Path):
         gone = subprocess.Popen([sys.executable, "-c", ""])

@@ -152,6 +152,9 @@ class Results:
                     break
         except OSError as error:
             raise files.as_user_error(error, output.path) from error
+        except UserError as error:
+            where = output.path if error.where == str(temporary) else error.where
+            raise UserError(error.what, where=where, hint=error.hint) from error
         finally:
             temporary.unlink(missing_ok=True)
         if path != output.path:
