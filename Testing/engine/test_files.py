@@ -215,6 +215,11 @@ class TestJson:
         assert json.loads(content) == {"name": "Müller"}
 
 
+def test_a_name_that_is_not_utf8_does_not_stop_a_text(tmp_path: Path):
+    files.write_text(tmp_path / "a.html", "M\udcfcller")
+    assert (tmp_path / "a.html").read_text() == "M?ller"
+
+
 def test_sha256_of_known_content(tmp_path: Path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert files.sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -131,9 +131,9 @@ def as_user_error(error: OSError, path: Path | str, *, reading: bool = False) ->
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically as UTF-8."""
+    """Writes a text file atomically as UTF-8; ? stands for what a file's name holds that is none."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
 
 
 def write_json(path: Path, data: Any) -> None:
