@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from platform import node
 
 import pytest
 import torch
 from helpers import ACDC, QUICK, engine_environment
 from helpers_jobs import train_job, work_is
-from semicardiac import events, files, processes, runner
-from semicardiac.cases import Case, discover
+from semicardiac import events, runner
+from semicardiac.cases import discover
 from semicardiac.compute import leave_a_core
 from semicardiac.config import make_config, parse_assignments
-from semicardiac.crash import crash_report
 from semicardiac.errors import Stopped, UserError
 from semicardiac.events import Done, Failed, Started, StoppedEvent, read_events
 from semicardiac.jobs import (
     TrainJob,
     create_job,
 )
-from semicardiac.processes import exclusive, gone_check, is_held
+from semicardiac.processes import exclusive
 
 
 @pytest.fixture
@@ -239,154 +235,6 @@ class TestThreads:
         torch.set_num_threads(1)
         leave_a_core()
         assert torch.get_num_threads() == 1
-
-
-class TestProcesses:
-    def test_a_lock_of_a_killed_process_is_taken_over(self, tmp_path: Path):
-        code = (
-            "import pathlib, sys, time\nfrom semicardiac.processes import exclusive\n"
-            f"with exclusive(pathlib.Path({str(tmp_path / 'lock')!r})):\n"
-            "    print('held', flush=True)\n    time.sleep(60)"
-        )
-        holder = subprocess.Popen([sys.executable, "-c", code], env=engine_environment(), stdout=subprocess.PIPE)
-        assert holder.stdout.readline().strip() == b"held"
-        lock = exclusive(tmp_path / "lock")
-        with pytest.raises(UserError, match=f"process {holder.pid}"), lock:
-            pass
-        holder.kill()
-        holder.communicate()
-        with exclusive(tmp_path / "lock"):
-            assert (tmp_path / "lock").read_text() == f"process {os.getpid()}\n"
-
-    @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-    def test_where_the_file_system_has_no_locks_a_file_tells_who_runs_the_job(
-        self, tmp_path: Path, monkeypatch, number: int
-    ):
-        def refuse(_) -> None:
-            raise OSError(number, os.strerror(number))
-
-        monkeypatch.setattr(processes, "_lock", refuse)
-        lock = tmp_path / "lock"
-        with exclusive(lock):
-            assert is_held(lock)
-            again = exclusive(lock)
-            with pytest.raises(UserError, match=f"process {os.getpid()}") as caught, again:
-                pass
-            assert "delete lock-holder" in caught.value.hint
-        assert not is_held(lock)
-        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
-
-        gone = subprocess.Popen([sys.executable, "-c", ""])
-        gone.wait()
-        (tmp_path / "lock-holder").write_text(f"{gone.pid} {node()}\n")
-        assert not is_held(lock)
-        with exclusive(lock):
-            assert is_held(lock)
-        (tmp_path / "lock-holder").write_text(f"{gone.pid} another-machine\n")
-        assert is_held(lock)
-        elsewhere = exclusive(lock)
-        with pytest.raises(UserError, match="another-machine"), elsewhere:
-            pass
-
-    def test_a_lock_that_fails_otherwise_is_not_called_taken(self, tmp_path: Path, monkeypatch):
-        def fail(_) -> None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        monkeypatch.setattr(processes, "_lock", fail)
-        lock = exclusive(tmp_path / "lock")
-        with pytest.raises(OSError, match=os.strerror(errno.EIO)), lock:
-            pass
-
-    def test_a_lock_is_free_again_after_its_block(self, tmp_path: Path):
-        for _ in range(2):
-            with exclusive(tmp_path / "lock"):
-                pass
-
-    def test_the_end_of_a_process_is_seen(self):
-        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        gone = gone_check(process.pid)
-        assert not gone()
-        process.communicate(b"\n")
-        assert gone()
-        assert gone_check(process.pid)()
-        assert not gone_check(os.getpid())()
-        assert gone_check(1 << 40)()
-
-
-def report_of(error: Exception, job=None) -> str:
-    try:
-        raise error
-    except type(error) as caught:
-        return crash_report(caught, job)
-
-
-class TestCrashReport:
-    NAME = 'J\u00fcrgen\tO\'Neil\\"Mar\u00eda"'
-    """With what `repr` escapes, and letters that have another Unicode form."""
-
-    @pytest.mark.parametrize(
-        "error",
-        [
-            ValueError(f"invalid literal for int() with base 10: {NAME!r}"),
-            ValueError(unicodedata.normalize("NFD", NAME)),
-            KeyError(NAME),
-            KeyError(NAME.encode()),
-            SyntaxError("invalid syntax", (f"/home/{NAME}.py", 1, 2, f"{NAME} = 1")),
-            OSError(5, "Input/output error", f"/home/{NAME}/scan.nii.gz"),
-            type("Group", (Exception,), {"exceptions": property(lambda self: (ValueError(self.args[0]),))})(NAME),
-            type("Rude", (Exception,), {"__str__": lambda self: self.args[1]})(NAME),
-        ],
-        ids=lambda error: type(error).__name__,
-    )
-    def test_holds_nothing_of_the_text_of_an_exception_that_may_come_from_a_file(self, error: Exception):
-        error.__cause__ = RuntimeError(f"cannot use {self.NAME}")
-        error.__notes__ = [f"while reading {self.NAME}"]
-        report = report_of(error)
-        assert type(error).__name__ in report
-        assert not re.search(r"rgen|O.?Neil|Mar[^k]?.?a\b|home|scan", report), report
-
-    def test_holds_what_stands_in_the_source(self):
-        try:
-            try:
-                parse_assignments(["Jane Doe"])
-            except UserError as error:
-                raise IndexError("list index out of range") from error
-        except IndexError as error:
-            report = crash_report(error)
-        assert "Jane" not in report
-        assert "is not of the form section.key=value" in report
-        assert "IndexError: <...>index out of range" in report
-        assert "in parse_assignments" in report
-
-    def test_a_division_by_zero_says_so(self):
-        assert "ZeroDivisionError: division by zero" in report_of(ZeroDivisionError("division by zero"))
-
-    def test_tells_versions_settings_and_the_place_of_the_error(self):
-        case = Case(name="jane", patient="jane", image=Path("jane.nrrd"))
-        job = TrainJob(cases=(case,), labels=ACDC, config=make_config("paper"))
-        try:
-            files.read_json(None)
-        except TypeError as error:
-            report = crash_report(error, job)
-        assert "torch " in report
-        assert '"preset": "paper"' in report
-        assert "File semicardiac/files.py, line" in report
-        assert "in read_json" in report
-        assert "read_text(" in report
-        assert "jane" not in report
-
-    def test_names_no_file_of_code_that_is_not_ours(self, tmp_path: Path):
-        path = tmp_path / "jane_doe.py"
-        path.write_text("def jane():\n    doe = 1 / 0\n")
-        space: dict = {}
-        exec(compile(path.read_text(), str(path), "exec"), space)
-        try:
-            space["jane"]()
-        except ZeroDivisionError as error:
-            report = crash_report(error)
-        assert "division by zero" in report
-        assert "jane" not in report
-        assert "doe" not in report
 
 
 @pytest.mark.slow

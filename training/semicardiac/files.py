@@ -24,6 +24,7 @@ _CURABLE = {
     errno.ENAMETOOLONG: ("this name is too long for the file system", "Choose shorter names of files and folders"),
     errno.EMFILE: ("too many files are open", "Close other programs, or raise the limit (ulimit -n)"),
     errno.ENFILE: ("too many files are open", "Close other programs, or raise the limit (ulimit -n)"),
+    errno.EISDIR: ("there is a folder where a file belongs", "Move it away"),
     errno.EIO: ("the disk or network drive failed", "Check the drive and its connection, then run the same again"),
     **dict.fromkeys(
         (errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT),

@@ -111,7 +111,7 @@ def _holds_only_a_job(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir() if not is_temporary(path)}
     if names - {JOB, EVENTS, LOCK, HOLDER, STOP, CRASH_REPORT, OUTPUT}:
         return False
-    if LOCK in names and not is_lock(folder / LOCK):
+    if LOCK in names and not ((folder / LOCK).is_file() and is_lock(folder / LOCK)):
         return False
     return JOB in names or not names - {LOCK, HOLDER}
 
