@@ -139,13 +139,14 @@ class TestCreateJob:
             create_job(tmp_path, train_job(tmp_path))
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
 
-    def test_takes_the_folder_of_a_process_that_was_killed_on_its_way_to_the_job(self, tmp_path: Path):
+    def test_takes_the_folder_of_a_process_that_was_killed_on_its_way_to_the_job(self, tmp_path: Path, monkeypatch):
+        monkeypatch.chdir(tmp_path.parent)
         (tmp_path / "lock").write_text("process 17\n")
         temporaries.temporary_beside(tmp_path / "job.json").touch()
-        create_job(tmp_path, train_job(tmp_path))
-        create_job(tmp_path, train_job(tmp_path))
+        for _ in range(2):
+            create_job(tmp_path, train_job(tmp_path, start_from=Path("model")))
         with pytest.raises(UserError, match="holds another job"):
-            create_job(tmp_path, train_job(tmp_path, device="cpu"))
+            create_job(tmp_path, train_job(tmp_path, start_from=Path("model"), device="cpu"))
 
     def test_refuses_the_folder_of_a_job_of_another_kind(self, tmp_path: Path, monkeypatch):
         work_is(monkeypatch, lambda *_: {})

@@ -136,7 +136,7 @@ def _require_same_beginning(folder: Path, job: Job) -> None:
     events = read_events(folder / EVENTS) if (folder / EVENTS).exists() else []
     if events and all(isinstance(event, Started | Progress | Warned | Failed | StoppedEvent) for event in events):
         return
-    if events or load_job(folder) != job:
+    if events or files.read_json(folder / JOB) != _as_json(folder, job):
         what = "this folder holds a job that has begun to work" if events else "this folder holds another job"
         hint = f"Name a new folder, or run that job: semicardiac run {shlex.quote(str(folder))}"
         raise UserError(what, where=folder, hint=hint)
@@ -180,10 +180,13 @@ def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = N
 
 def write_job(folder: Path, job: Job) -> None:
     """Writes job.json; paths inside the folder become relative."""
-    folder = Path(folder).absolute()
+    files.write_json(Path(folder) / JOB, _as_json(folder, job))
 
+
+def _as_json(folder: Path, job: Job) -> Any:
+    folder = Path(folder).absolute()
     data = _map_paths(job.model_dump(), lambda path: short_path(folder, path).as_posix())
-    files.write_json(folder / JOB, to_jsonable_python(data))
+    return files.without_nan(to_jsonable_python(data))
 
 
 def load_job(folder: Path) -> Job:
