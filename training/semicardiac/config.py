@@ -322,7 +322,9 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
             raise UserError("there is no such setting", where=place, hint=hint) from None
         if first["type"] == "value_error":  # raised by a validator of ours: it says what was found
             raise UserError(str(first["ctx"]["error"]), where=place) from None
-        raise UserError(f"got {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None
+        found = repr(first["input"])
+        found = found if len(found) <= 80 else f"{found[:77]}..."
+        raise UserError(f"got {found}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None
 
 
 def _fields_at(model: type[Any], loc: tuple[Any, ...]) -> list[str]:
