@@ -244,7 +244,7 @@ def write_zip(package: Package, path: Path) -> None:
     if os.path.lexists(path):
         raise UserError("there is a file of this name already", where=path, hint="Name a new file")
     package.verify()
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_path(path, replace=False) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in (*CONTENT, CHECKSUMS):
             with archive.open(name, "w") as member:
                 for block in package.chunks(name):
