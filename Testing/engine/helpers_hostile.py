@@ -213,7 +213,7 @@ for _name, _change, _told in (
     ("of an unknown type", _entry(HEAD, dtype=ESCAPE * 9), f"{HEAD} is of type"),
     ("without a type", lambda header, data: header[HEAD].pop("dtype"), "holds no weights"),
     ("beyond the end", _entry(HEAD, data_offsets=[10**12, 10**12 + 512]), "damaged"),
-    ("before the begin", _entry(HEAD, data_offsets=[-4, 508]), "damaged"),
+    ("before the begin", _entry(HEAD, data_offsets=[-4, 508]), "holds no weights"),
     ("over another", _entry(HEAD, data_offsets=[0, 512]), "damaged"),
     ("cut short", lambda header, data: data.__delitem__(slice(-4, None)), "damaged"),
     ("with more behind", lambda header, data: data.extend(bytes(4)), "larger than"),
