@@ -30,7 +30,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_from_the_first_step_to_a_segmentation(tmp_path: Path, cases: tuple[Case, ...], steps: list[int], name: str):
-    config = config_of(network={"name": name, "widths": (8, 8, 8)}, schedule={"steps": 3}, locate={"refine": 0.0})
+    network = {"name": name, "widths": (8, 8, 8)}
+    config = config_of(network=network, schedule={"steps": 3}, locate={"refine": 0.0}, preprocess={"crop": 64})
     with pytest.raises(Stopped):
         run(tmp_path / "job", cases, config, stop=lambda: len(steps) == 2)
     assert run(tmp_path / "job", cases, config)["steps"] == 3
