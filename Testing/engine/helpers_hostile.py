@@ -6,7 +6,6 @@ may be loaded), and whether the error comes already when models are listed, whic
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helpers_jobs import sign
 from semicardiac.package import CHECKSUMS, CONTENT, SETTINGS, WEIGHTS
 
 FILES = (*CONTENT, CHECKSUMS)
@@ -32,13 +32,6 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
-
-
-def sign(folder: Path) -> None:
-    """Checksums that fit, as one who edits a package on purpose would write them."""
-    with open(folder / CHECKSUMS, "w", encoding="utf-8", newline="\n") as file:
-        for name in CONTENT:
-            file.write(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n")
 
 
 # ----- config.json

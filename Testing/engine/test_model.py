@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers_engine import ACDC, BACKBONES, same_weights, tiny_config, weights_of
+from helpers_jobs import sign
 from safetensors.torch import load_file, save
 from semicardiac import __version__
 from semicardiac.errors import UserError
@@ -43,13 +44,6 @@ def package(tmp_path: Path) -> Path:
 
 def content_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def sign(folder: Path) -> None:
-    """Checksums that fit, as one who edits a package on purpose would write them."""
-    names = sorted(FILES - {"SHA256SUMS"})
-    text = "".join(f"{sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
-    (folder / "SHA256SUMS").write_text(text)
 
 
 def edit_settings(folder: Path, **changes: object) -> None:
