@@ -141,6 +141,8 @@ KINDS |= {
         ),
         None, listed=False,
     ),
+    "escapes in the name of a setting": Kind(_edited(_with(f"config.loss.{ESCAPE}", 1)), r"config\.loss\.\\x1b"),
+    "escapes in the name of a field": Kind(_edited(_with(f"labels.{ESCAPE}", 1)), r"labels\.\\x1b.*no such setting"),
     "surrogates in texts": Kind(_edited(_with("about.device", "\ud800")), None, listed=False),
     "a structure twice": Kind(
         _edited(lambda settings: settings["labels"]["structures"].append(settings["labels"]["structures"][0])),

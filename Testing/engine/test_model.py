@@ -20,7 +20,7 @@ from semicardiac import __version__
 from semicardiac.errors import UserError
 from semicardiac.model import Model, build_locator, load_model, save_model
 from semicardiac.network import build_network
-from semicardiac.package import LARGEST, open_package, write_zip
+from semicardiac.package import LARGEST, Package, open_package, write_zip
 
 FILES = {"model.safetensors", "config.json", "README.md", "LICENSE.txt", "SHA256SUMS"}
 
@@ -103,6 +103,19 @@ class TestRoundTrip:
     def test_a_zip_made_by_hand_has_the_folder_in_it(self, package: Path, tmp_path: Path):
         path = Path(shutil.make_archive(str(tmp_path / "by_hand"), "zip", package.parent, package.name))
         assert same_weights(weights_of(load_model(path).network), weights_of(new_model().network))
+
+    def test_a_successor_that_takes_its_place_meanwhile_is_loaded_instead(self, package: Path, monkeypatch):
+        real, later = Package.verify, new_model()
+        later.about = {"device": "another"}
+
+        def then_replaced(self: Package) -> dict[str, str]:
+            digests = real(self)
+            monkeypatch.undo()
+            save_model(package, later)
+            return digests
+
+        monkeypatch.setattr(Package, "verify", then_replaced)
+        assert load_model(package).about == {"device": "another"}
 
     def test_saving_again_replaces_it(self, package: Path):
         model = new_model()

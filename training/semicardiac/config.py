@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from .errors import UserError, nearest
+from .terminal import printable
 
 Preset = Literal["default", "paper", "supervised"]
 
@@ -313,7 +314,7 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
+        path = ".".join(printable(part)[:60] for part in first["loc"])
         place = f"{where}: {path}" if path else str(where)
         if first["type"] == "extra_forbidden":
             name, known = str(first["loc"][-1]), _fields_at(model, first["loc"][:-1])
