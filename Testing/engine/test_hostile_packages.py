@@ -94,7 +94,7 @@ def places(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 def run(script: str, places: dict[str, Path]) -> dict:
     environment = engine_environment()
-    environment["PYTHONPATH"] = f"{environment['PYTHONPATH']}:{REPOSITORY / 'SemiCardiacSeg'}"
+    environment["PYTHONPATH"] += os.pathsep + str(REPOSITORY / "SemiCardiacSeg")
     done = subprocess.run(
         [sys.executable, "-c", script + BEGIN], input=json.dumps({name: str(path) for name, path in places.items()}),
         env=environment, capture_output=True, encoding="utf-8", timeout=250,
