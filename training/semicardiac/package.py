@@ -173,7 +173,8 @@ class Package:
         header = read_header(next(blocks, b""))
         blocks.close()
         if header is None:
-            raise UserError(f"{WEIGHTS} holds no weights, or is damaged", where=self.place, hint=AGAIN)
+            what = f"{WEIGHTS} is not what it was when the model was saved: it holds no weights"
+            raise UserError(what, where=self.place, hint=AGAIN)
         return header
 
     def digests(self) -> dict[str, str]:
