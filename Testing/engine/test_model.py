@@ -215,10 +215,10 @@ class TestDamage:
         assert [path.name for path in package.parent.iterdir()] == ["package"]
 
     def test_what_is_too_large_to_be_read_again_is_not_saved(self, package: Path, monkeypatch: pytest.MonkeyPatch):
-        before = content_of(package)
+        before, model = content_of(package), new_model()
         monkeypatch.setitem(LARGEST, "model.safetensors", 1000)
         with pytest.raises(UserError, match="more than the"):
-            save_model(package, new_model())
+            save_model(package, model)
         monkeypatch.undo()
         assert content_of(package) == before
 

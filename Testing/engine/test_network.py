@@ -143,6 +143,11 @@ class TestErrors:
             build_network(NetworkConfig(name=name, widths=widths), 2)
         assert caught.value.where == "network.widths"
 
+    def test_a_network_too_large_for_a_model_takes_no_memory(self):
+        with pytest.raises(UserError, match=r"would take \d{3}\.\d GB") as caught:
+            build_network(NetworkConfig(widths=(20_000, 20_000, 20_000)), 2)
+        assert caught.value.where == "network.widths"
+
     def test_an_unknown_name_brings_the_nearest_one(self):
         with pytest.raises(UserError, match="segresnt") as caught:
             build_network(NetworkConfig(name="segresnt"), 2)

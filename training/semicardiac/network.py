@@ -7,8 +7,6 @@ Other 2D backbones come from MONAI, which is imported only when one is asked for
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from .config import NetworkConfig
 from .errors import UserError, nearest
+from .package import LARGEST, WEIGHTS
 
 
 class UNet(nn.Module):
@@ -101,35 +100,26 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
     """The network that a configuration names.
 
     Raises:
-        UserError: For a name that is not known, widths that make no such network, or a MONAI network where MONAI is
-            not installed.
+        UserError: For a name that is not known, widths that make no such network or one too large for a model, or a
+            MONAI network where MONAI is not installed.
     """
-    if config.name == "unet":
-        return _built(config, lambda: UNet(classes, config.widths))
-    builders = {"dynunet": _dynunet, "segresnet": _segresnet, "swinunetr": _swinunetr}
-    if config.name not in builders:
-        raise UserError(
-            f"there is no network '{config.name}'", where="network.name", hint=nearest(config.name, ["unet", *builders])
-        )
-    try:
-        import monai.networks.nets as nets
-
-        if config.name == "swinunetr":
-            import einops  # noqa: F401 - MONAI would miss it at the first image
-    except ImportError as error:
-        what = f"this network needs {error.name}, which is not installed"
-        raise UserError(what, where="network.name", hint="Install it with: pip install monai einops") from None
-    return _built(config, lambda: builders[config.name](nets, config.widths, classes))
+    network = shapes_of(config, classes)
+    size = 4 * sum(each.numel() for each in (*network.parameters(), *network.buffers()))
+    if size > LARGEST[WEIGHTS]:
+        what = f"'{config.name}' with the widths {list(config.widths)} would take {size / 1e9:.1f} GB"
+        hint = f"Choose smaller widths: a model has at most {LARGEST[WEIGHTS] / 1e9:.1f} GB"
+        raise UserError(what, where="network.widths", hint=hint)
+    return _build(config, classes)
 
 
-def shapes_of(config: NetworkConfig, classes: int) -> nn.Module:
+def shapes_of(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
     """The network of a configuration without the memory for its weights, to look at the shapes of its tensors.
 
     Raises:
-        UserError: As `build_network`.
+        UserError: As `build_network`, but for its size.
     """
     with _Unallocated():
-        return build_network(config, classes)
+        return _build(config, classes)
 
 
 class _Unallocated(TorchFunctionMode):
@@ -145,9 +135,23 @@ class _Unallocated(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _built(config: NetworkConfig, build: Callable[[], UNet | MonaiBackbone]) -> UNet | MonaiBackbone:
+def _build(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
+    builders = {"dynunet": _dynunet, "segresnet": _segresnet, "swinunetr": _swinunetr}
+    if config.name not in ("unet", *builders):
+        raise UserError(
+            f"there is no network '{config.name}'", where="network.name", hint=nearest(config.name, ["unet", *builders])
+        )
     try:
-        return build()
+        if config.name == "unet":
+            return UNet(classes, config.widths)
+        import monai.networks.nets as nets
+
+        if config.name == "swinunetr":
+            import einops  # noqa: F401 - MONAI would miss it at the first image
+        return builders[config.name](nets, config.widths, classes)
+    except ImportError as error:
+        what = f"this network needs {error.name}, which is not installed"
+        raise UserError(what, where="network.name", hint="Install it with: pip install monai einops") from None
     except (ValueError, TypeError, RuntimeError, OverflowError, IndexError, AssertionError) as error:
         what = f"'{config.name}' cannot be built with the widths {list(config.widths)} ({error})"
         raise UserError(what, where="network.widths", hint="Choose other widths, or leave them out") from None
