@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from .errors import UserError, nearest
+from .terminal import printable
 
 Preset = Literal["default", "paper", "supervised"]
 
@@ -313,7 +314,7 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
+        path = ".".join(printable(part)[:60] for part in first["loc"])
         place = f"{where}: {path}" if path else str(where)
         if first["type"] == "extra_forbidden":
             name, known = str(first["loc"][-1]), _fields_at(model, first["loc"][:-1])
@@ -322,7 +323,9 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
             raise UserError("there is no such setting", where=place, hint=hint) from None
         if first["type"] == "value_error":  # raised by a validator of ours: it says what was found
             raise UserError(str(first["ctx"]["error"]), where=place) from None
-        raise UserError(f"got {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None
+        found = repr(first["input"])
+        found = found if len(found) <= 80 else f"{found[:77]}..."
+        raise UserError(f"got {found}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None
 
 
 def _fields_at(model: type[Any], loc: tuple[Any, ...]) -> list[str]:

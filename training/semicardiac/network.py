@@ -10,9 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from .config import NetworkConfig
 from .errors import UserError, nearest
+from .package import LARGEST, WEIGHTS
 
 
 class UNet(nn.Module):
@@ -98,24 +100,61 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
     """The network that a configuration names.
 
     Raises:
-        UserError: For a name that is not known, or a MONAI network where MONAI is not installed.
+        UserError: For a name that is not known, widths that make no such network or one too large for a model, or a
+            MONAI network where MONAI is not installed.
     """
-    if config.name == "unet":
-        return UNet(classes, config.widths)
+    network = shapes_of(config, classes)
+    size = 4 * sum(each.numel() for each in (*network.parameters(), *network.buffers()))
+    if size > LARGEST[WEIGHTS]:
+        what = f"'{config.name}' with the widths {list(config.widths)} would take {size / 1e9:.1f} GB"
+        hint = f"Choose smaller widths: a model has at most {LARGEST[WEIGHTS] / 1e9:.1f} GB"
+        raise UserError(what, where="network.widths", hint=hint)
+    return _build(config, classes)
+
+
+def shapes_of(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
+    """The network of a configuration without the memory for its weights, to look at the shapes of its tensors.
+
+    Raises:
+        UserError: As `build_network`, but for its size.
+    """
+    with _Unallocated():
+        return _build(config, classes)
+
+
+class _Unallocated(TorchFunctionMode):
+    """Weights are made on the meta device and not filled; unlike there, what MONAI reckons with has its values."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn):
+            kwargs = {**kwargs, "device": "meta"}
+        name, filled = getattr(func, "__name__", ""), args[0] if args else kwargs.get("tensor")
+        if name.endswith("_") and not name.startswith("_") and isinstance(filled, Tensor) and filled.is_meta:
+            return filled  # PyTorch would do nothing either, but import modules for a second
+        return func(*args, **kwargs)
+
+
+def _build(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
     builders = {"dynunet": _dynunet, "segresnet": _segresnet, "swinunetr": _swinunetr}
-    if config.name not in builders:
+    if config.name not in ("unet", *builders):
         raise UserError(
             f"there is no network '{config.name}'", where="network.name", hint=nearest(config.name, ["unet", *builders])
         )
     try:
+        if config.name == "unet":
+            return UNet(classes, config.widths)
         import monai.networks.nets as nets
 
         if config.name == "swinunetr":
             import einops  # noqa: F401 - MONAI would miss it at the first image
+        return builders[config.name](nets, config.widths, classes)
     except ImportError as error:
         what = f"this network needs {error.name}, which is not installed"
         raise UserError(what, where="network.name", hint="Install it with: pip install monai einops") from None
-    return builders[config.name](nets, config.widths, classes)
+    except (ValueError, TypeError, RuntimeError, OverflowError, IndexError, AssertionError) as error:
+        what = f"'{config.name}' cannot be built with the widths {list(config.widths)} ({error})"
+        raise UserError(what, where="network.widths", hint="Choose other widths, or leave them out") from None
 
 
 def _double_convolution(inputs: int, outputs: int) -> nn.Sequential:

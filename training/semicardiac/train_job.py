@@ -16,6 +16,7 @@ from .errors import Stopped, UserError
 from .events import AnyEvent, EventLog, Preview, Progress, Result
 from .jobs import EVENTS, TrainJob
 from .loop import MODEL, WORK
+from .swap import replaced_folder
 
 Summary = dict[str, Any]
 
@@ -52,7 +53,8 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
         log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name))
         summaries.append(trainer.train(place, job.model_copy(update={"config": config}), log, stop))
     # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.
-    shutil.copytree(places[0] / MODEL, folder / MODEL, dirs_exist_ok=True)
+    with replaced_folder(folder / MODEL) as model:
+        shutil.copytree(places[0] / MODEL, model, dirs_exist_ok=True)
     events.emit(Result(kind="model", path=MODEL))
     summary = over_seeds(summaries)
     files.write_json(folder / "summary.json", summary)

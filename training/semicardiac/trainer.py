@@ -13,8 +13,8 @@ from .context import Context
 from .errors import UserError
 from .events import EventLog
 from .files import read_json, write_json
-from .loop import CHECKPOINT, WORK, Training, TrainSpec
-from .model import Model, load_model
+from .loop import CHECKPOINT, MODEL, WORK, Training, TrainSpec
+from .model import Model, load_model, rehearse_saving
 from .prepare import BANK_FOLDER, COARSE_FOLDER, prepare, refine_share
 from .refine import refine_locator
 
@@ -56,6 +56,7 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     training = Training(folder, spec, ready, context)
     if start is not None:
         training.start_from(start)
+    rehearse_saving(folder / MODEL, training.model())  # what cannot be saved is not trained for an hour
     training.resume()
     training.run()
     if context.budget.reserve:
