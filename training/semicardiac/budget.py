@@ -12,14 +12,14 @@ class Budget:
     """The time or the steps that a training may take.
 
     Args:
-        schedule: `minutes` or `steps`, whichever is set; 10 minutes if neither is.
+        schedule: `minutes` or `steps`, whichever is set.
         reserve: Share of the time that is kept for what comes after the steps.
         used_before: Seconds that earlier runs of the job used.
     """
 
     def __init__(self, schedule: ScheduleConfig, reserve: float = 0.0, used_before: float = 0.0) -> None:
         self.steps = schedule.steps
-        self.seconds = None if schedule.steps is not None else 60 * (schedule.minutes or 10.0)
+        self.seconds = None if schedule.steps is not None else 60 * schedule.minutes
         self.reserve = reserve
         self.used_before = used_before
         self._now = time.process_time if schedule.clock == "cpu" else time.monotonic
