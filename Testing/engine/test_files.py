@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from semicardiac import files
+from semicardiac import files, temporaries
 from semicardiac.errors import UserError
 
 
@@ -71,10 +74,107 @@ class TestAtomicPath:
         with pytest.raises(UserError, match="not writable"):
             files.write_text(tmp_path / "a.txt", "text")
 
-    def test_other_errors_of_the_system_stay_what_they_are(self, tmp_path: Path, monkeypatch):
-        monkeypatch.setattr(files.os, "replace", fails_with(errno.EIO))
-        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+    @pytest.mark.parametrize(
+        ("number", "what"),
+        [
+            (errno.EFBIG, "no file may grow this large"),
+            (errno.EIO, "drive failed"),
+            (errno.ESTALE, "does not answer"),
+            (errno.ENAMETOOLONG, "too long"),
+            (errno.EMFILE, "too many files"),
+        ],
+    )
+    def test_what_else_a_user_can_do_something_about_is_told(self, tmp_path: Path, monkeypatch, number: int, what: str):
+        monkeypatch.setattr(files.os, "replace", fails_with(number))
+        with pytest.raises(UserError, match=what) as caught:
             files.write_text(tmp_path / "a.txt", "text")
+        assert caught.value.where == str(tmp_path / "a.txt")
+        assert caught.value.hint
+        assert not list(tmp_path.iterdir())
+
+    def test_other_errors_of_the_system_stay_what_they_are(self, tmp_path: Path, monkeypatch):
+        monkeypatch.setattr(files.os, "replace", fails_with(errno.ECHILD))
+        with pytest.raises(OSError, match=os.strerror(errno.ECHILD)):
+            files.write_text(tmp_path / "a.txt", "text")
+
+    @pytest.mark.parametrize("name", ["a" * 247 + ".nii.gz", "ä" * 123 + ".seg.nrrd", "a"])
+    def test_a_name_may_be_as_long_as_the_disk_allows(self, tmp_path: Path, name: str):
+        with files.atomic_path(tmp_path / name) as temporary:
+            temporary.write_bytes(b"x")
+            assert temporary.name.endswith("".join(Path(name).suffixes))
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+class TestNewFiles:
+    @pytest.fixture(params=["links", "no links"])
+    def _system(self, request, monkeypatch) -> None:
+        if request.param == "no links":
+            monkeypatch.setattr(files.os, "link", fails_with(errno.EPERM))
+
+    @pytest.mark.usefixtures("_system")
+    def test_a_file_that_appears_meanwhile_stays(self, tmp_path: Path):
+        def write() -> None:
+            with files.atomic_path(tmp_path / "a.txt", replace=False) as temporary:
+                temporary.write_text("ours")
+                (tmp_path / "a.txt").write_text("theirs")
+
+        with pytest.raises(UserError, match="a file of this name already"):
+            write()
+        assert (tmp_path / "a.txt").read_text() == "theirs"
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+    @pytest.mark.usefixtures("_system")
+    def test_a_new_name_is_taken(self, tmp_path: Path):
+        with files.atomic_path(tmp_path / "a.txt", replace=False) as temporary:
+            temporary.write_text("ours")
+        assert (tmp_path / "a.txt").read_text() == "ours"
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+    def test_a_disk_that_fails_without_links_leaves_no_empty_file(self, tmp_path: Path, monkeypatch):
+        monkeypatch.setattr(files.os, "link", fails_with(errno.ENOTSUP))
+        monkeypatch.setattr(files.os, "replace", fails_with(errno.ENOSPC))
+        with pytest.raises(UserError, match="full"), files.atomic_path(tmp_path / "a", replace=False) as temporary:
+            temporary.write_text("ours")
+        assert not list(tmp_path.iterdir())
+
+
+class TestAbandoned:
+    """What killed processes leave behind."""
+
+    @staticmethod
+    def left_by(folder: Path, pid: int, *, machine: str | None = None) -> Path:
+        path = temporaries.temporary_beside(folder / "model.safetensors")
+        name = path.name.replace(f"-{os.getpid()}-", f"-{pid}-")
+        path = path.with_name(name if machine is None else name.replace(name.split("-")[1], machine))
+        path.write_text("half")
+        return path
+
+    @pytest.fixture
+    def gone(self) -> int:
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        return process.pid
+
+    def test_is_removed_and_nothing_else(self, tmp_path: Path, gone: int):
+        mine = [".semicardiac", ".semicardiac-notes.txt", ".1a2b3c4d.scan.nii.gz", "scan.nii.gz"]
+        for name in mine:
+            (tmp_path / name).touch()
+        used = {self.left_by(tmp_path, os.getpid()), self.left_by(tmp_path, gone, machine="00000000")}
+        self.left_by(tmp_path, gone)
+        unpacked = temporaries.temporary_beside(tmp_path / "model").name.replace(f"-{os.getpid()}-", f"-{gone}-")
+        (tmp_path / unpacked / "inside").mkdir(parents=True)
+        temporaries.remove_abandoned(tmp_path)
+        assert set(tmp_path.iterdir()) == used | {tmp_path / name for name in mine}
+
+    def test_on_another_machine_counts_as_such_after_an_hour(self, tmp_path: Path, gone: int):
+        path = self.left_by(tmp_path, gone, machine="00000000")
+        os.utime(path, (time.time() - 4000, time.time() - 4000))
+        temporaries.remove_abandoned(tmp_path)
+        assert not path.exists()
+
+    def test_is_nothing_that_makes_a_folder_other_than_empty(self, tmp_path: Path, gone: int):
+        self.left_by(tmp_path, gone)
+        assert files.output_folder(tmp_path) == tmp_path
 
 
 class TestJson:
@@ -83,7 +183,13 @@ class TestJson:
         assert files.read_json(tmp_path / "a.json") == {"a": [1.5, None], "b": [None, {"c": None}]}
 
     @pytest.mark.parametrize(
-        ("content", "what"), [(None, "missing"), (b"{", "not a readable"), (b"\xff\xfe\x00", "not a readable")]
+        ("content", "what"),
+        [
+            (None, "missing"),
+            (b"{", "not a readable"),
+            (b"\xff\xfe\x00", "not a readable"),
+            (b"[" * 100_000, "nested too deeply"),
+        ],
     )
     def test_unreadable_files_are_the_users_to_mend(self, tmp_path: Path, content: bytes | None, what: str):
         path = tmp_path / "a.json"
@@ -92,6 +198,15 @@ class TestJson:
         with pytest.raises(UserError, match=what) as caught:
             files.read_json(path)
         assert caught.value.where == str(path)
+
+    def test_a_file_that_cannot_be_read_is_not_called_damaged(self, tmp_path: Path, monkeypatch):
+        monkeypatch.setattr(files.Path, "read_text", fails_with(errno.EACCES))
+        with pytest.raises(UserError, match="cannot be read"):
+            files.read_json(tmp_path / "a.json")
+
+    def test_a_byte_order_mark_does_no_harm(self, tmp_path: Path):
+        (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+        assert files.read_json(tmp_path / "a.json") == {"a": 1}
 
     def test_text_is_the_same_on_every_system(self, tmp_path: Path):
         files.write_json(tmp_path / "a.json", {"name": "Müller"})

@@ -17,7 +17,7 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "errors files events wording anatomy config labels package processes explain console terminal",
+        "errors processes temporaries files events wording anatomy config labels package explain terminal console",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",

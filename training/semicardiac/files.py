@@ -6,48 +6,112 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .temporaries import is_temporary, temporary_beside
+
+#: What file systems without hard links answer (FAT, some network drives).
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EMLINK)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: Errors of the system that a user can do something about, besides those above.
+_CURABLE = {
+    errno.EFBIG: ("no file may grow this large here", "Raise the limit (ulimit -f), or choose another output folder"),
+    errno.ENAMETOOLONG: ("this name is too long for the file system", "Choose shorter names of files and folders"),
+    errno.EMFILE: ("too many files are open", "Close other programs, or raise the limit (ulimit -n)"),
+    errno.ENFILE: ("too many files are open", "Close other programs, or raise the limit (ulimit -n)"),
+    errno.EIO: ("the disk or network drive failed", "Check the drive and its connection, then run the same again"),
+    **dict.fromkeys(
+        (errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT),
+        ("the network drive does not answer", "Check its connection, then run the same again"),
+    ),
+}
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Gives a temporary path beside `path`; on success it is flushed to disk and renamed onto `path`.
 
     The temporary name ends as `path` does (all suffixes), since writers choose the format by it.
 
+    Args:
+        path: Where the file will be.
+        replace: Whether it may take the place of a file of this name; without it, one that is there, even if it
+            appeared a moment ago, stays as it is.
+
     Raises:
-        UserError: If the disk is full or the folder is not writable; nothing half-written stays.
+        UserError: If the disk is full, the folder is not writable, or the name is taken; nothing half-written stays.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        elif not move_new(temporary, path):
+            raise UserError("there is a file of this name already", where=path, hint="Name a new file")
     except OSError as error:
         raise as_user_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def as_user_error(error: OSError, path: Path) -> Exception:
-    """The UserError that explains a failed write to `path`, or `error` itself where a user has no say."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def move_new(temporary: Path, path: Path) -> bool:
+    """Gives a file its name, unless something has that name; in between, nothing can come.
+
+    Returns:
+        Whether it has the name now; else both files stay as they are.
+    """
+    try:
+        if os.name == "nt":
+            os.rename(temporary, path)  # which never replaces there
+            return True
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # keeps the name, for an instant
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                os.unlink(path)
+                raise
+        else:
+            os.unlink(temporary)
+    except FileExistsError:
+        return False
+    return True
+
+
+def as_user_error(error: OSError, path: Path, *, reading: bool = False) -> Exception:
+    """The UserError that explains a failed write to `path`, or `error` itself where a user has no say.
+
+    Args:
+        error: What the system said.
+        path: What was to be written.
+        reading: It was to be read.
+    """
+    if error.errno in _FULL and not reading:
         return UserError(
             "the disk is full",
             where=path,
             hint="Free some space or choose another output folder; nothing half-written was left",
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in _DENIED:
+        if reading:
+            return UserError("this cannot be read: permission is denied", where=path, hint="Get the right to read it")
         return UserError("this place is not writable", where=path, hint="Choose an output folder that you may write to")
+    if error.errno in _CURABLE:
+        what, hint = _CURABLE[error.errno]
+        return UserError(f"{what} ({error.strerror})", where=path, hint=hint)
     return error
 
 
@@ -59,20 +123,24 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Writes data as indented JSON, atomically; NaN is written as null."""
-    write_text(path, json.dumps(_without_nan(data), indent=2) + "\n")
+    write_text(path, json.dumps(without_nan(data), indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        UserError: If the file is missing or is not JSON.
+        UserError: If the file is missing, cannot be read, or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # a byte order mark is Windows' habit
     except FileNotFoundError:
         raise UserError("this file is missing", where=path) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"this file cannot be read ({error.strerror})", where=path) from None
+    except RecursionError:
+        raise UserError("this is not a readable JSON file (it is nested too deeply)", where=path) from None
+    except ValueError as error:
         raise UserError(f"this is not a readable JSON file ({error})", where=path) from None
 
 
@@ -89,12 +157,13 @@ def output_folder(path: Path, *, empty: bool = True) -> Path:
     """Makes a folder for results, sure that nothing of the user's is in the way.
 
     Raises:
-        UserError: If it is a file, is not writable, or (with `empty`) holds anything.
+        UserError: If it is a file, is not writable, or (with `empty`) holds anything but
+            what a killed process of ours left behind.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise UserError("this is a file, not a folder", where=path, hint="Name another output folder")
-    if empty and path.exists() and any(path.iterdir()):
+    if empty and path.exists() and not all(map(is_temporary, path.iterdir())):
         raise UserError(
             "the output folder is not empty",
             where=path,
@@ -102,7 +171,7 @@ def output_folder(path: Path, *, empty: bool = True) -> Path:
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{secrets.token_hex(4)}"
+        probe = temporary_beside(path / "probe")
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -115,9 +184,10 @@ def output_folder(path: Path, *, empty: bool = True) -> Path:
     return path
 
 
-def _without_nan(data: Any) -> Any:
+def without_nan(data: Any) -> Any:
+    """Data as JSON can hold them: null in place of NaN and infinity."""
     if isinstance(data, dict):
-        return {key: _without_nan(value) for key, value in data.items()}
+        return {key: without_nan(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_without_nan(value) for value in data]
+        return [without_nan(value) for value in data]
     return None if isinstance(data, float) and (data != data or abs(data) == float("inf")) else data

@@ -15,6 +15,19 @@ from .errors import UserError
 if sys.platform == "win32":
     import ctypes
     import msvcrt
+
+    _SYNCHRONIZE, _TIMEOUT, _ACCESS_DENIED = 0x00100000, 0x00000102, 5
+    _kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    _kernel.OpenProcess.argtypes = [ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32]
+    _kernel.OpenProcess.restype = ctypes.c_void_p
+    _kernel.WaitForSingleObject.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    _kernel.CloseHandle.argtypes = [ctypes.c_void_p]
+
+    def _open_process(pid: int) -> int | None:
+        return _kernel.OpenProcess(_SYNCHRONIZE, False, pid)
+
+    def _has_ended(handle: int) -> bool:
+        return _kernel.WaitForSingleObject(handle, 0) != _TIMEOUT
 else:
     import fcntl
 
@@ -67,24 +80,28 @@ def gone_check(pid: int) -> Callable[[], bool]:
     the same number is not taken for it.
     """
     if sys.platform == "win32":
-        synchronize, timeout = 0x00100000, 0x00000102
-        kernel = ctypes.WinDLL("kernel32")
-        kernel.OpenProcess.restype = ctypes.c_void_p
-        kernel.WaitForSingleObject.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-        handle = kernel.OpenProcess(synchronize, False, pid)
-        return lambda: not handle or kernel.WaitForSingleObject(handle, 0) != timeout
+        handle = _open_process(pid)
+        return lambda: not handle or _has_ended(handle)
     try:
         poll = select.poll()
         poll.register(os.pidfd_open(pid), select.POLLIN)
         return lambda: bool(poll.poll(0))
-    except (AttributeError, OSError):  # not Linux, an old kernel, or gone already
-        return lambda: not _exists(pid)
+    except (AttributeError, OSError, OverflowError):  # not Linux, an old kernel, gone already, or never there
+        return lambda: not exists(pid)
 
 
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
+    """Whether a process has this number now."""
+    if sys.platform == "win32":
+        handle = _open_process(pid)
+        if not handle:
+            return ctypes.get_last_error() == _ACCESS_DENIED  # it is another user's
+        ended = _has_ended(handle)
+        _kernel.CloseHandle(handle)
+        return not ended
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # it is another user's
         return True
