@@ -105,7 +105,7 @@ class TestNumbers:
 
     def test_none_is_beyond_all_bounds(self):
         for key, value in numbers():
-            if isinstance(value, tuple) or isinstance(value, int):
+            if isinstance(value, tuple | int):
                 text = json.dumps([10**30] * len(value) if isinstance(value, tuple) else 10**30)
                 with pytest.raises(UserError) as caught:
                     make_config("paper", parse_assignments([f"{key}={text}"]))
@@ -153,7 +153,7 @@ class TestMessages:
             parse(Both, {"first": 3}, where="file")
 
     def test_brackets_without_end_are_a_text(self):
-        with pytest.raises(UserError, match="list|tuple"):
+        with pytest.raises(UserError, match=r"list|tuple"):
             make_config("default", parse_assignments(["network.widths=" + "[" * 10**5]))
 
 
