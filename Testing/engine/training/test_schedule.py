@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from helpers_training import config_of, events, run
 from semicardiac import files, loop
+from semicardiac.budget import rate_factor
 from semicardiac.cases import Case
 from semicardiac.checkpoint import load_checkpoint
 from semicardiac.errors import Stopped, UserError
 from semicardiac.events import Progress
 from semicardiac.labels import get_label_set
-from semicardiac.loop import rate_factor
 from torch import Tensor
 
 
