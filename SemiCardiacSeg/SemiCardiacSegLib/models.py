@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zipfile
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -47,7 +46,9 @@ def findModels(folder: Path | str) -> list[Model]:
         places = sorted(folder.iterdir())
     except OSError:  # there is none, or it is another user's
         places = []
-    models = [describeModel(place) for place in places if _packageFolder(place) is not None]
+    # What begins with a dot is what a killed training left of a model that it was about to replace.
+    found = [place for place in places if not place.name.startswith(".") and _packageFolder(place) is not None]
+    models = [describeModel(place) for place in found]
     return sorted(models, key=lambda model: model.created, reverse=True)
 
 
@@ -58,14 +59,14 @@ def describeModel(path: Path | str) -> Model:
         ValueError: If it is neither.
     """
     package = _package(Path(path))
-    stamps = [file.stat() for file in sorted(package.place.iterdir())]
-    problem = _problem(package.place, tuple((stamp.st_size, stamp.st_mtime_ns) for stamp in stamps))
+    stamps = _stamps(package)
+    labels, about, problem = _contents(package, tuple((stamp.st_size, stamp.st_mtime_ns) for stamp in stamps))
     return Model(
         path=Path(path),
         name=package.name,
-        labels=None if problem else package.labels,
-        about={} if problem else package.about,
-        created=datetime.fromtimestamp(max(stamp.st_mtime for stamp in stamps)),
+        labels=labels,
+        about=about,
+        created=datetime.fromtimestamp(max((stamp.st_mtime for stamp in stamps), default=0)),
         problem=problem,
     )
 
@@ -135,27 +136,33 @@ def deleteModel(path: Path | str) -> None:
     Raises:
         ValueError: If it is no model package, or its folder also holds other files; then nothing is deleted.
     """
-    place = _package(Path(path)).place
+    package = _package(Path(path))
     from semicardiac.package import CHECKSUMS, CONTENT
+    from semicardiac.swap import present, remove_leftovers
 
-    others = sorted(item.name for item in place.iterdir() if item.name not in (*CONTENT, CHECKSUMS))
+    place = present(package.place)
+    items = sorted(place.iterdir())
+    own = [item for item in items if item.name in (*CONTENT, CHECKSUMS) and (item.is_symlink() or not item.is_dir())]
+    others = [item.name for item in items if item not in own]
     if others:
         text = _("{folder} also holds files that are no part of a model: {names}. Move them elsewhere first.")
         raise ValueError(text.format(folder=place, names=", ".join(others)))
-    for item in list(place.iterdir()):
+    for item in own:
         item.unlink()
     place.rmdir()
+    remove_leftovers(package.place)
 
 
 def _packageFolder(path: Path) -> Path | None:
     """The folder of the package at a path, which may be damaged; None if nothing there looks like one."""
     engine.addToPath()
     from semicardiac.package import CHECKSUMS, MODEL, SETTINGS, WEIGHTS
+    from semicardiac.swap import present
 
     # A damaged package lacks some of its files, and a file config.json or README.md alone may be anybody's.
     # os.path raises no error where something is locked.
     for folder in (path / MODEL, path):
-        found = [name for name in (WEIGHTS, CHECKSUMS, SETTINGS) if os.path.isfile(folder / name)]
+        found = [name for name in (WEIGHTS, CHECKSUMS, SETTINGS) if os.path.lexists(present(folder) / name)]
         if WEIGHTS in found or (CHECKSUMS in found and SETTINGS in found):
             return folder
     return None
@@ -171,24 +178,36 @@ def _package(path: Path) -> Package:
     return Package(place)
 
 
-@lru_cache(maxsize=256)
-def _problem(place: Path, stamps: tuple[tuple[int, int], ...]) -> str:
-    """Why a package cannot be used; looked up again when the sizes and times of its files have changed."""
-    from semicardiac.package import Package
+def _stamps(package: Package) -> list[os.stat_result]:
+    """Of the files of a package, which may be about to be replaced, or be links that lead nowhere."""
+    from semicardiac.swap import present
 
-    package = Package(place)
+    try:
+        return [file.lstat() for file in sorted(present(package.place).iterdir())]
+    except OSError:
+        return []
+
+
+@lru_cache(maxsize=256)
+def _contents(package: Package, stamps: tuple[tuple[int, int], ...]) -> tuple[LabelSet | None, dict[str, Any], str]:
+    """Structures and provenance of a package, and why it cannot be used.
+
+    They are read again when the sizes and times of its files have changed.
+    """
     try:
         package.verify()
-        _ = package.labels
-    except ValueError as error:
-        return str(error)
-    return ""
+        return package.labels, package.about, ""
+    except (ValueError, OSError) as error:
+        return None, {}, str(error)
 
 
 def _refuseOutsiders(file: Path) -> None:
-    with zipfile.ZipFile(file) as archive:
-        for name in archive.namelist():
-            parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
-            if ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
-                text = _("{file} is no sound model package: it holds {name}, outside of its folder. Do not use it.")
-                raise ValueError(text.format(file=file, name=name))
+    from semicardiac.container import open_zip
+
+    with open_zip(file) as archive:
+        names = archive.namelist()
+    for name in names:
+        parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
+        if ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
+            text = _("{file} is no sound model package: it holds {name}, outside of its folder. Do not use it.")
+            raise ValueError(text.format(file=file, name=name))

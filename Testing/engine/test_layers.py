@@ -17,10 +17,11 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "errors processes temporaries files events wording anatomy config labels package explain terminal console",
+        "errors processes temporaries files swap terminal events wording anatomy config labels container package explain",
+        "console",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context sealed identity preprocess checks dataset sampling augment",
-        "network teacher thresholds losses step checkpoint model locate inference",
+        "network weights teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",
         "history validation previews prepare device_bank refine loop trainer",
         "phantom_heart phantom_scene phantom_patient phantom",

@@ -149,22 +149,23 @@ class Info:
 
     def run(self) -> int:
         from .package import open_package, write_zip
+        from .terminal import printable
 
         package = open_package(self.model)
         package.verify()
+        settings = package.settings
         rows = {
-            "segments": ", ".join(package.labels.names),
-            "label set": package.labels.name,
-            "written by": f"semicardiac {package.settings['version']}",
-            "preset": package.settings["config"]["preset"],
-            **package.about,
+            "segments": ", ".join(settings.labels.names),
+            "label set": settings.labels.name,
+            "written by": f"semicardiac {settings.version}",
+            "preset": settings.config.preset,
+            **settings.about,
         }
-        width = max(map(len, rows))
-        for name, value in rows.items():
-            print(f"{name.replace('_', ' '):{width}}  {value}")
+        shown = {printable(name.replace("_", " ")): printable(value) for name, value in rows.items()}
+        width = max(map(len, shown))
+        for name, value in shown.items():
+            print(f"{name:{width}}  {value}")
         if self.zip is not None:
-            if self.zip.exists():
-                raise UserError("there is a file of this name already", where=self.zip, hint="Name a new file")
             write_zip(package, self.zip)
             print(f"\nwrote {self.zip}")
         return 0

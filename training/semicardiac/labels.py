@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -105,7 +106,7 @@ class LabelSet(_Model):
         values = [value for structure in structures for value in structure.source_values]
         roles = [structure.role for structure in structures if structure.role]
         for kind, entries in (("name", keys), ("source value", values), ("role", roles)):
-            repeated = sorted({entry for entry in entries if entries.count(entry) > 1})
+            repeated = sorted(entry for entry, count in Counter(entries).items() if count > 1)
             if repeated:
                 raise ValueError(f"the {kind} {repeated[0]} stands for more than one structure")
         if not all(keys):

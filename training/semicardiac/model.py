@@ -1,4 +1,4 @@
-"""A trained model, written into and loaded from a package (see package.py). Weights are never unpickled."""
+"""A trained model, written into and loaded from a package (see package.py)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_safetensors
-from safetensors.torch import save as serialize_safetensors
 from torch import Tensor, nn
 
 from . import __version__
-from .config import TrainConfig, parse
+from .config import TrainConfig
 from .errors import UserError
-from .files import atomic_path, sha256, write_json, write_text
+from .files import sha256, write_json, write_text
 from .labels import LabelSet
 from .network import build_network
-from .package import CARD, CHECKSUMS, CONTENT, FORMAT, LICENCE, SETTINGS, WEIGHTS, open_package
+from .package import CARD, CHECKSUMS, CONTENT, FORMAT, LARGEST, LICENCE, SETTINGS, WEIGHTS, open_package
+from .swap import folder_beside, replaced_folder
+from .weights import LOCATOR_CLASSES, load_part, locator_config, read_weights, tensors_of, write_tensors
 
 
 @dataclass(eq=False)
@@ -51,14 +49,54 @@ class Model:
 
 def build_locator(config: TrainConfig) -> nn.Module:
     """The small network that finds the heart: two classes, heart or not."""
-    return build_network(config.network.model_copy(update={"name": "unet", "widths": config.locate.widths}), 2)
+    return build_network(locator_config(config), LOCATOR_CLASSES)
 
 
 def save_model(folder: Path, model: Model) -> None:
-    """Writes the package. Files of an earlier one are replaced one by one, the checksums last."""
-    tensors = {f"network.{key}": value for key, value in model.network.state_dict().items()}
+    """Writes the package, beside an earlier one, which it replaces whole; see swap.py.
+
+    Raises:
+        UserError: If it cannot be written or would not be read again: the network cannot be saved, or is too large.
+    """
+    with replaced_folder(folder) as new:
+        _write(new, model)
+
+
+def rehearse_saving(folder: Path, model: Model) -> None:
+    """Writes the package that a training will end with beside its place, reads it, and deletes it.
+
+    Raises:
+        UserError: If the training would end without a model that can be used.
+    """
+    with folder_beside(folder) as trial:
+        _write(trial, model)
+        load_model(trial)
+
+
+def load_model(path: Path, device: str = "cpu") -> Model:
+    """The model of a package (folder or zip) or of a finished job (a folder that holds `model/`).
+
+    Raises:
+        UserError: If it is none of these, is damaged, or was written by a newer version.
+    """
+    package = open_package(path)
+    digests = package.verify()
+    settings = package.settings
+    config, labels = settings.config, settings.labels
+    tensors = read_weights(package, settings, digests)
+    network = load_part(build_network(config.network, labels.classes), tensors, "network.")
+    locator = load_part(build_locator(config), tensors, "locator.") if settings.locator else None
+    model = Model(
+        network, locator, config, labels, tensors["threshold"], tensors["ratio"], settings.heart_area_mm2,
+        settings.about,
+    )  # fmt: skip
+    return model.to(device)
+
+
+def _write(folder: Path, model: Model) -> None:
+    tensors = {f"network.{key}": value for key, value in tensors_of(model.network).items()}
     if model.locator is not None:
-        tensors |= {f"locator.{key}": value for key, value in model.locator.state_dict().items()}
+        tensors |= {f"locator.{key}": value for key, value in tensors_of(model.locator).items()}
     tensors |= {"threshold": model.threshold, "ratio": model.ratio}
     write_tensors(folder / WEIGHTS, tensors)
     settings = {
@@ -73,49 +111,11 @@ def save_model(folder: Path, model: Model) -> None:
     write_json(folder / SETTINGS, settings)
     write_text(folder / CARD, _card(model))
     write_text(folder / LICENCE, LICENCE_TEXT)
+    for name in CONTENT:
+        if (size := (folder / name).stat().st_size) > LARGEST[name]:
+            what = f"{name} would take {size >> 20} MB, more than the {LARGEST[name] >> 20} MB that can be read again"
+            raise UserError(what, where="network.widths" if name == WEIGHTS else "labels", hint="Choose fewer of them")
     write_text(folder / CHECKSUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in CONTENT))
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Writes tensors as float32 safetensors, atomically."""
-    tensors = {key: value.detach().float().cpu().contiguous() for key, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(serialize_safetensors(tensors))  # save_file would not tell a full disk as such
-
-
-def load_model(path: Path, device: str = "cpu") -> Model:
-    """The model of a package (folder or zip) or of a finished job (a folder that holds `model/`).
-
-    Raises:
-        UserError: If it is none of these, is damaged, or was written by a newer version.
-    """
-    package = open_package(path)
-    package.verify()
-    settings, labels = package.settings, package.labels
-    config = parse(TrainConfig, settings["config"], where=f"{package.place}: {SETTINGS}: config")
-    try:
-        tensors = parse_safetensors(package.read(WEIGHTS))
-        network = build_network(config.network, labels.classes)
-        network.load_state_dict(_part(tensors, "network."))
-        locator = None
-        if settings["locator"]:
-            locator = build_locator(config)
-            locator.load_state_dict(_part(tensors, "locator."))
-        threshold, ratio = tensors["threshold"], tensors["ratio"]
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        raise UserError(
-            f"the weights do not fit the configuration ({error})", where=package.place, hint="Get the package again"
-        ) from None
-    model = Model(
-        network.eval().requires_grad_(False),
-        locator.eval().requires_grad_(False) if locator is not None else None,
-        config, labels, threshold, ratio, tuple(settings["heart_area_mm2"]), settings["about"],
-    )  # fmt: skip
-    return model.to(device)
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _card(model: Model) -> str:

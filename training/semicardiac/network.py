@@ -7,9 +7,12 @@ Other 2D backbones come from MONAI, which is imported only when one is asked for
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from .config import NetworkConfig
 from .errors import UserError, nearest
@@ -98,10 +101,11 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
     """The network that a configuration names.
 
     Raises:
-        UserError: For a name that is not known, or a MONAI network where MONAI is not installed.
+        UserError: For a name that is not known, widths that make no such network, or a MONAI network where MONAI is
+            not installed.
     """
     if config.name == "unet":
-        return UNet(classes, config.widths)
+        return _built(config, lambda: UNet(classes, config.widths))
     builders = {"dynunet": _dynunet, "segresnet": _segresnet, "swinunetr": _swinunetr}
     if config.name not in builders:
         raise UserError(
@@ -115,7 +119,35 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
     except ImportError as error:
         what = f"this network needs {error.name}, which is not installed"
         raise UserError(what, where="network.name", hint="Install it with: pip install monai einops") from None
-    return builders[config.name](nets, config.widths, classes)
+    return _built(config, lambda: builders[config.name](nets, config.widths, classes))
+
+
+def shapes_of(config: NetworkConfig, classes: int) -> nn.Module:
+    """The network of a configuration without the memory for its weights, to look at the shapes of its tensors.
+
+    Raises:
+        UserError: As `build_network`.
+    """
+    with _Unallocated():
+        return build_network(config, classes)
+
+
+class _Unallocated(TorchFunctionMode):
+    """Weights are made on the meta device; unlike with `torch.device("meta")`, what MONAI reckons with is there."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn):
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
+def _built(config: NetworkConfig, build: Callable[[], UNet | MonaiBackbone]) -> UNet | MonaiBackbone:
+    try:
+        return build()
+    except (ValueError, TypeError, RuntimeError, OverflowError, IndexError, AssertionError) as error:
+        what = f"'{config.name}' cannot be built with the widths {list(config.widths)} ({error})"
+        raise UserError(what, where="network.widths", hint="Choose other widths, or leave them out") from None
 
 
 def _double_convolution(inputs: int, outputs: int) -> nn.Sequential:

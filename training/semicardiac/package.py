@@ -10,32 +10,89 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import zipfile
-import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator
 
 from . import __version__
-from .config import parse
+from .config import TrainConfig, parse
+from .container import AGAIN, chunks
 from .errors import UserError
-from .files import atomic_path, output_folder, read_json
+from .files import atomic_path, output_folder
 from .labels import LabelSet
+from .swap import present
 
 FORMAT = 1
 """Version of config.json. It rises when an older engine could not use a newer model."""
 WEIGHTS, SETTINGS, CARD, LICENCE, CHECKSUMS = (
     "model.safetensors", "config.json", "README.md", "LICENSE.txt", "SHA256SUMS",
 )  # fmt: skip
-CONTENT = (WEIGHTS, SETTINGS, CARD, LICENCE)
-"""What the checksums are of."""
+CONTENT = (SETTINGS, CARD, LICENCE, WEIGHTS)
+"""What the checksums are of; the weights last, since they take longest to read."""
 MODEL = "model"
 """The folder of the package in a job folder."""
+LARGEST = {WEIGHTS: 1 << 30, SETTINGS: 1 << 20, CARD: 1 << 20, LICENCE: 1 << 20, CHECKSUMS: 1 << 16}
+"""Bytes that a file of a package may have: hundreds of times what it usually has, and no danger to the memory."""
 
-_KEYS = {"format", "version", "config", "labels", "locator", "heart_area_mm2", "about"}
-_FILE_MAX = 4 << 30
-"""Bytes that no file of a package has; a zip that promises more is no model."""
+_NUMBERS = (
+    "labeled_volumes", "unlabeled_volumes", "validation_volumes", "labeled_patients",
+    "training_steps", "training_seconds", "validation_mean_dice",
+)  # fmt: skip
+"""Entries of `about` that programs reckon with."""
+_TEXT_MAX, _NUMBER_MAX = 2000, 1e15
+
+_Area = Annotated[StrictFloat | StrictInt, Field(ge=0, le=1e9)]
+
+
+class Settings(BaseModel):
+    """What config.json holds.
+
+    Attributes:
+        format: See `FORMAT`.
+        version: Of the engine that wrote it.
+        config: Of the training.
+        labels: The structures that the model segments.
+        locator: Whether the weights hold a locator.
+        heart_area_mm2: Plausible areas of the heart when all slices are looked through, lowest and highest.
+        about: Provenance and metrics: how many cases of which role, steps, seconds, device, validation Dice.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: StrictInt = Field(ge=1)
+    version: str = Field(pattern=r"^[0-9A-Za-z.+-]{1,40}$")
+    config: TrainConfig
+    labels: LabelSet
+    locator: StrictBool
+    heart_area_mm2: tuple[_Area, _Area]
+    about: dict[str, Any] = Field(max_length=200)
+
+    @field_validator("heart_area_mm2")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[0] > bounds[1]:
+            raise ValueError(f"the first of {bounds[0]:g} and {bounds[1]:g} must be the lower one")
+        return bounds
+
+    @field_validator("about")
+    @classmethod
+    def _plain(cls, about: dict[str, Any]) -> dict[str, Any]:
+        for name, value in about.items():
+            if isinstance(value, int | float):
+                fits = abs(value) <= _NUMBER_MAX
+            else:
+                fits = value is None or (isinstance(value, str) and len(value) <= _TEXT_MAX and name not in _NUMBERS)
+            if not fits or len(name) > _TEXT_MAX:
+                wanted = "a number" if name in _NUMBERS else "a short text or a number"
+                raise ValueError(f"{name[:60]!r} must be {wanted}")
+        return about
 
 
 @dataclass(frozen=True)
@@ -51,81 +108,97 @@ class Package:
     @property
     def name(self) -> str:
         """That of the zip or the folder; for the model in a job, that of the job."""
-        if self.place.is_dir():
+        if present(self.place).is_dir():
             return (self.place.parent if self.place.name == MODEL else self.place).name
         return self.place.stem
 
     @cached_property
-    def settings(self) -> dict[str, Any]:
-        """What config.json holds: format, version, config, labels, locator, heart_area_mm2 and about.
+    def settings(self) -> Settings:
+        """What config.json holds.
 
         Raises:
-            UserError: If it cannot be read, lacks something, or was written by a newer version.
+            UserError: If it cannot be read, a field is missing or wrong, or it was written by a newer version.
         """
         try:
-            settings = json.loads(self.read(SETTINGS))
-        except ValueError:
-            settings = None
-        if not isinstance(settings, dict):
-            raise UserError(f"{SETTINGS} is not readable", where=self.place, hint="Get the package again")
-        if settings.get("format", 0) > FORMAT:
-            what = f"this model was written by a newer version ({settings.get('version')}; this is {__version__})"
+            data = json.loads(self.read(SETTINGS))
+        except UserError:
+            raise
+        except (ValueError, RecursionError):
+            data = None
+        if not isinstance(data, dict):
+            raise UserError(f"{SETTINGS} is not readable", where=self.place, hint=AGAIN)
+        if isinstance(data.get("format"), int) and data["format"] > FORMAT:
+            known = re.fullmatch(r"[0-9A-Za-z.+-]{1,40}", str(data.get("version")))
+            what = f"this model was written by a newer version ({known[0] if known else '?'}; this is {__version__})"
             raise UserError(what, where=self.place, hint="Update SemiCardiacSeg")
-        if missing := sorted(_KEYS - settings.keys()):
-            what = f"{SETTINGS} tells no {', '.join(missing)}"
-            raise UserError(what, where=self.place, hint="Get the package again")
-        return settings
+        if missing := sorted(Settings.model_fields.keys() - data.keys()):
+            raise UserError(f"{SETTINGS} tells no {', '.join(missing)}", where=self.place, hint=AGAIN)
+        return parse(Settings, data, where=f"{self.place}: {SETTINGS}")
 
-    @cached_property
+    @property
     def labels(self) -> LabelSet:
-        """The structures that the model segments.
-
-        Raises:
-            UserError: As `settings`, and if the label set is not valid.
-        """
-        return parse(LabelSet, self.settings["labels"], where=f"{self.place}: {SETTINGS}: labels")
+        """The structures that the model segments. Raises as `settings`."""
+        return self.settings.labels
 
     @property
     def about(self) -> dict[str, Any]:
-        """Provenance and metrics: how many cases of which role, steps, seconds, device, validation Dice.
+        """Provenance and metrics, see `Settings`. Raises as `settings`."""
+        return self.settings.about
+
+    def chunks(self, name: str, most: int | None = None) -> Iterator[bytes]:
+        """The content of one of the package's files, a megabyte at a time.
+
+        Args:
+            name: Of the file.
+            most: Bytes that it may have, where that is known; `LARGEST` at any rate.
 
         Raises:
-            UserError: As `settings`.
+            UserError: If it is missing, larger than a package's file can be, or damaged.
         """
-        return self.settings["about"]
+        largest = LARGEST[name] if most is None else min(most, LARGEST[name])
+        return chunks(present(self.place), name, largest, SETTINGS)
 
-    def read(self, name: str) -> bytes:
-        """The content of one of the package's files.
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """The whole content of one of the package's files; as `chunks`."""
+        return b"".join(self.chunks(name, most))
 
-        Raises:
-            UserError: If it is missing, or the zip is damaged.
-        """
-        try:
-            if self.place.is_dir():
-                return (self.place / name).read_bytes()
-            with zipfile.ZipFile(self.place) as archive:
-                # Who zips a folder by hand gets the folder's name before that of each file.
-                members = [item for item in archive.infolist() if item.filename.rpartition("/")[2] == name]
-                member = min(members, key=lambda item: len(item.filename))
-                if member.file_size > _FILE_MAX:
-                    raise ValueError
-                return archive.read(member)
-        except (KeyError, ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
-            what = f"{name} is missing from the model package or damaged"
-            raise UserError(what, where=self.place, hint="Get the package again") from None
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 that each file had when the model was saved."""
+        lines = self.read(CHECKSUMS).decode("utf-8", "replace").splitlines()
+        return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
-    def verify(self) -> None:
+    def verify(self) -> dict[str, str]:
         """Compares every file with its checksum.
+
+        Returns:
+            The checksums, as `digests`.
 
         Raises:
             UserError: For the first file that is missing or is not what it was when the model was saved.
         """
-        lines = self.read(CHECKSUMS).decode("utf-8", "replace").splitlines()
-        digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        for name in CONTENT:
-            if hashlib.sha256(self.read(name)).hexdigest() != digests.get(name):
-                what = f"{name} is not what it was when the model was saved"
-                raise UserError(what, where=self.place, hint="The package is damaged or was edited; get it again")
+        digests = self.digests()
+        try:
+            for name in CONTENT:
+                digest = hashlib.sha256()
+                for block in self.chunks(name):
+                    digest.update(block)
+                require_digest(self, name, digest.hexdigest(), digests)
+        except UserError:
+            if self.digests() == digests:
+                raise
+            return self.verify()  # a successor took its place meanwhile
+        return digests
+
+
+def require_digest(package: Package, name: str, digest: str, digests: dict[str, str]) -> None:
+    """Makes sure that a file of a package is what it was when the model was saved.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if digest != digests.get(name):
+        what = f"{name} is not what it was when the model was saved"
+        raise UserError(what, where=package.place, hint="The package is damaged or was edited; get it again")
 
 
 def open_package(path: Path) -> Package:
@@ -136,31 +209,46 @@ def open_package(path: Path) -> Package:
     """
     path = Path(path)
     hint = "Name a job folder or a model package (folder or zip)"
-    if path.is_dir():
+    if os.path.isdir(present(path)):
         for folder in (path / MODEL, path):
-            if (folder / SETTINGS).exists():
+            if os.path.lexists(present(folder) / SETTINGS):
                 return Package(folder)
-        if (path / "job.json").exists():
-            is_training = read_json(path / "job.json").get("kind") == "train"
-            hint = "This training has not finished; resume it first" if is_training else "This job is not a training"
+        if (kind := _kind_of_job(path)) is not None:
+            unfinished = "This training has not finished; resume it first"
+            hint = unfinished if kind == "train" else "This job is not a training"
         raise UserError("there is no model here", where=path, hint=hint)
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError("there is no such model", where=path, hint=hint)
-    if not zipfile.is_zipfile(path) or path.suffix == ".pt":  # a checkpoint is a zip file, too
+    is_zip = path.is_file() and zipfile.is_zipfile(path)  # in this order: a fifo would be waited for
+    if not is_zip or path.suffix == ".pt":  # a checkpoint is a zip file, too
         raise UserError("this is not a model package", where=path, hint=hint)
     return Package(path)
 
 
+def _kind_of_job(folder: Path) -> str | None:
+    """What the job in a folder does; None if there is none, or nobody can tell."""
+    try:
+        job = json.loads(b"".join(chunks(folder, "job.json", 64 << 20, "job.json")))
+    except (ValueError, RecursionError):
+        return None
+    return str(job.get("kind")) if isinstance(job, dict) else None
+
+
 def write_zip(package: Package, path: Path) -> None:
-    """Packs a package into one file to send, whole or not at all; a file of this name is replaced.
+    """Packs a package into one new file to send, whole or not at all.
 
     Raises:
-        UserError: If the package is not whole, the disk is full or the place is not writable.
+        UserError: If there is a file of this name, the package is not whole, the disk is full or the place is not
+            writable.
     """
+    if os.path.lexists(path):
+        raise UserError("there is a file of this name already", where=path, hint="Name a new file")
     package.verify()
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_path(path, replace=False) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in (*CONTENT, CHECKSUMS):
-            archive.writestr(name, package.read(name))
+            with archive.open(name, "w") as member:
+                for block in package.chunks(name):
+                    member.write(block)
 
 
 def import_package(package: Package, folder: Path) -> Package:
@@ -176,6 +264,7 @@ def import_package(package: Package, folder: Path) -> Package:
     _ = package.settings  # or an error
     output_folder(folder)
     for name in (*CONTENT, CHECKSUMS):  # the checksums last: without them a folder is no whole package
-        with atomic_path(folder / name) as temporary:
-            temporary.write_bytes(package.read(name))
+        with atomic_path(folder / name) as temporary, open(temporary, "wb") as file:
+            for block in package.chunks(name):
+                file.write(block)
     return Package(Path(folder))

@@ -116,7 +116,7 @@ class Record:
     def model(self) -> dict[str, Any]:
         """Settings of the trained model, or of the one that a segment job used; see package.py."""
         try:
-            return open_package(self.path(self.job.get("model", "."))).settings
+            return open_package(self.path(self.job.get("model", "."))).settings.model_dump(mode="json")
         except UserError:  # not trained to the end yet, or away
             return {}
 

@@ -21,4 +21,9 @@ def _lookalike(error: UnicodeError) -> tuple[str | bytes, int]:
     return _LOOKALIKES.get(character) or plain or "?", error.start + 1
 
 
+def printable(text: object) -> str:
+    """A text of somebody else without power over a terminal: control characters as escapes, such as `\\x1b`."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
+
+
 codecs.register_error(LOOKALIKE, _lookalike)

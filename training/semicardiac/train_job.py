@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -16,8 +17,8 @@ from .events import AnyEvent, EventLog, Preview, Progress, Result
 from .identity import IDENTITY, inherit
 from .jobs import EVENTS, TrainJob
 from .loop import MODEL, WORK
-from .model import load_model, save_model
 from .prepare import FINDINGS
+from .swap import replaced_folder
 
 Summary = dict[str, Any]
 
@@ -55,7 +56,8 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
         log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name))
         summaries.append(trainer.train(place, job.model_copy(update={"config": config}), log, stop))
     # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.
-    save_model(folder / MODEL, load_model(places[0]))
+    with replaced_folder(folder / MODEL) as model:
+        shutil.copytree(places[0] / MODEL, model, dirs_exist_ok=True)
     events.emit(Result(kind="model", path=MODEL))
     summary = over_seeds(summaries)
     files.write_json(folder / "summary.json", summary)

@@ -18,10 +18,11 @@ from .context import Context
 from .errors import UserError
 from .events import EventLog
 from .loop import CHECKPOINT, MODEL, WORK, Training, TrainSpec
-from .model import Model, load_model
+from .model import Model, load_model, rehearse_saving
 from .prepare import BANK_FOLDER, COARSE_FOLDER, coarse_bank, prepare, refine_share
 from .refine import refine_locator
 from .sealed import read_sealed, write_sealed
+from .swap import present
 from .temporaries import remove_abandoned
 
 FINISHED = "finished.json"
@@ -69,6 +70,7 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     training = Training(folder, spec, ready, context)
     if start is not None:
         training.start_from(start)
+    rehearse_saving(folder / MODEL, training.model())  # what cannot be saved is not trained for an hour
     training.resume()
     training.run()
     if context.budget.reserve:
@@ -92,7 +94,7 @@ def _finished(folder: Path, config: TrainConfig) -> dict[str, Any] | None:
         schedule, summary = parse(ScheduleConfig, kept.get("schedule")), kept.get("summary")
     except UserError:
         return None
-    done = schedule == config.schedule and isinstance(summary, dict) and (folder / MODEL).is_dir()
+    done = schedule == config.schedule and isinstance(summary, dict) and present(folder / MODEL).is_dir()
     return summary if done else None
 
 
