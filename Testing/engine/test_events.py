@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 from semicardiac import events
 from semicardiac.events import Done, EventLog, Failed, Progress, Started, Validation, Warned
 
@@ -16,7 +15,9 @@ ONE_OF_EACH = [
     Progress(stage="training", step=1, total=10, eta_s=3.5, loss=0.25, pass_rate={"LV cavity": 0.5}, case="Müller"),
     Validation(step=3, dice={"LV cavity": None, "RV cavity": 0.5}, mean_dice=0.5),
     events.Preview(step=3, path="previews/a.png"),
+    events.Writing(planned="a.nii.gz", path="../a-2.nii.gz", sha256="00"),
     events.Result(kind="model", path="model"),
+    events.Result(kind="segmentation", path="../M\udcfcller.nii.gz", case="M\udcfcller"),  # no UTF-8
     Warned(warning="this", where="there", hint="that"),
     Failed(what="this", fault="engine"),
     events.StoppedEvent(),
@@ -45,9 +46,11 @@ def test_nan_becomes_null_in_a_line():
     assert events.parse_line(line).loss is None
 
 
-@pytest.mark.parametrize("line", ["", "{", "{}", '{"event": "done"}', '{"event": "nothing", "time": 1}', "[]"])
+@pytest.mark.parametrize(
+    "line", ["", "{", "{}", '{"event": "done"}', '{"event": "nothing", "time": 1}', "[]", "[" * 100_000]
+)
 def test_what_is_no_event_is_refused(line: str):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValueError, match=r"."):
         events.parse_line(line)
 
 
@@ -81,6 +84,15 @@ class TestEventLog:
                 file.write(whole[:cut])
             EventLog(path).emit(ONE_OF_EACH[-1])
         assert [event.event for event in events.read_events(path)] == ["started", "done", "done", "done"]
+
+    def test_an_event_that_the_disk_did_not_take_costs_only_itself(self, tmp_path: Path):
+        log = EventLog(tmp_path / "events.jsonl")
+        log.emit(ONE_OF_EACH[0])
+        whole = events.to_line(ONE_OF_EACH[2])
+        with open(tmp_path / "events.jsonl", "a") as file:
+            file.write(whole[:10])  # what fits
+        log.emit(ONE_OF_EACH[-1])
+        assert [event.event for event in events.read_events(tmp_path / "events.jsonl")] == ["started", "done"]
 
     def test_without_a_file_only_listeners_hear(self, tmp_path: Path):
         heard = []

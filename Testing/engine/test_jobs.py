@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from helpers import ACDC
 from helpers_jobs import train_job, work_is
-from semicardiac import runner
+from semicardiac import runner, temporaries
 from semicardiac.config import make_config
 from semicardiac.errors import UserError
+from semicardiac.events import Result
 from semicardiac.jobs import (
     FORMAT,
     EvaluateJob,
@@ -61,6 +62,8 @@ class TestJobFile:
             ({"format": FORMAT + 1}, f"format {FORMAT + 1}", "Update semicardiac"),
             ({"format": None}, "does not tell its format", "format"),
             ({"kind": "trian"}, "no kind of job 'trian'", "Did you mean 'train'"),
+            ({"kind": ["train"]}, "no kind of job", "'train'"),
+            ({"config": {"seed": 1 << 70}}, "less than", ""),
             ({"devise": "cpu"}, "no such setting", "Did you mean 'device'"),
             ({"cases": []}, "at least 1 item", ""),
             ({"cases": 3}, "tuple", ""),
@@ -76,7 +79,7 @@ class TestJobFile:
         assert str(path) in caught.value.where
         assert hint in caught.value.hint
 
-    @pytest.mark.parametrize("text", ["[]", "{", "3", ""])
+    @pytest.mark.parametrize("text", ["[]", "{", "3", "", "[" * 100_000, '{"format": 1, "kind": ' + "9" * 5000 + "}"])
     def test_a_damaged_file_is_told(self, tmp_path: Path, text: str):
         (tmp_path / "job.json").write_text(text)
         with pytest.raises(UserError):
@@ -111,6 +114,53 @@ class TestCreateJob:
         assert load_job(folder).device == "cpu"
         assert not (folder / "events.jsonl").exists()
 
+    @pytest.mark.parametrize(
+        "mine",
+        [
+            {"job.json": '{"my": "job"}'},
+            {"job.json": "no JSON", "lock": ""},
+            {"events.jsonl": "mine\n"},
+            {"lock": "my lock of another program"},
+            {"crash-report.txt": "mine"},
+        ],
+    )
+    def test_refuses_what_only_has_the_name_of_a_file_of_ours(self, tmp_path: Path, mine: dict[str, str]):
+        for name, text in mine.items():
+            (tmp_path / name).write_text(text)
+        with pytest.raises(UserError, match="not empty"):
+            create_job(tmp_path, train_job(tmp_path))
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
+
+    def test_takes_the_folder_of_a_process_that_was_killed_on_its_way_to_the_job(self, tmp_path: Path):
+        (tmp_path / "lock").write_text("process 17\n")
+        temporaries.temporary_beside(tmp_path / "job.json").touch()
+        create_job(tmp_path, train_job(tmp_path))
+        create_job(tmp_path, train_job(tmp_path))
+        with pytest.raises(UserError, match="holds another job"):
+            create_job(tmp_path, train_job(tmp_path, device="cpu"))
+
+    def test_refuses_the_folder_of_a_job_of_another_kind(self, tmp_path: Path, monkeypatch):
+        work_is(monkeypatch, lambda *_: {})
+        inputs = (tmp_path / "a.nrrd",)
+        folder = create_job(tmp_path / "job", SegmentJob(model=tmp_path, inputs=inputs, out=tmp_path / "out"))
+        with pytest.raises(UserError, match="it holds a segment job"):
+            create_job(folder, train_job(folder))
+        assert runner.run_job(folder) == 0
+
+    def test_refuses_the_folder_of_a_job_that_has_worked_whose_results_lie_elsewhere(self, tmp_path: Path, monkeypatch):
+        def work(job, folder, log, stop) -> dict:
+            log.emit(Result(kind="segmentation", path="../out/a.nii.gz"))
+            return {}
+
+        work_is(monkeypatch, work)
+        job = SegmentJob(model=tmp_path, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out")
+        folder = create_job(tmp_path / "job", job)
+        assert runner.run_job(folder) == 0
+        before = (folder / "events.jsonl").read_bytes()
+        with pytest.raises(UserError, match="begun to work"):
+            create_job(folder, job)
+        assert (folder / "events.jsonl").read_bytes() == before
+
     def test_refuses_the_folder_of_a_job_that_runs(self, tmp_path: Path):
         folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
         with exclusive(folder / "lock"), pytest.raises(UserError, match="another engine runs this job"):
@@ -120,9 +170,12 @@ class TestCreateJob:
     def test_names_of_subfolders_count_up(self, tmp_path: Path):
         names = []
         for _ in range(3):
-            subfolder(tmp_path, "segment-job").mkdir()
-            names = sorted(path.name for path in tmp_path.iterdir())
-        assert names == ["segment-job", "segment-job-2", "segment-job-3"]
+            names.append(subfolder(tmp_path / "new", "segment-job").name)
+        assert (
+            sorted(path.name for path in (tmp_path / "new").iterdir())
+            == names
+            == ["segment-job", "segment-job-2", "segment-job-3"]
+        )
 
 
 class TestProlong:

@@ -7,12 +7,15 @@ the epoch). The classes below are the whole vocabulary; `json_schema()` gives it
 from __future__ import annotations
 
 import json
+import os
 import time as clock
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from .files import without_nan
 
 Listener = Callable[["AnyEvent"], None]
 
@@ -84,6 +87,18 @@ class Preview(Event):
     path: str
 
 
+class Writing(Event):
+    """The next file gets this path, as `Result` gives it, in place of the file name that was planned for it.
+
+    Who continues a job that was cut off before the result's own event knows the file by its content.
+    """
+
+    event: Literal["writing"] = "writing"
+    planned: str
+    path: str
+    sha256: str
+
+
 class Result(Event):
     """A result file or node is ready; the path is relative to the job folder, or absolute if it lies elsewhere."""
 
@@ -103,7 +118,7 @@ class Warned(Event):
 
 
 class Failed(Event):
-    """The job ended without doing its work. `fault` says who can mend it."""
+    """The job ended without doing its work. `fault` says who can fix it."""
 
     event: Literal["error"] = "error"
     what: str
@@ -128,7 +143,7 @@ class Done(Event):
 
 
 AnyEvent = Annotated[
-    Started | Device | Progress | Validation | Preview | Result | Warned | Failed | StoppedEvent | Done,
+    Started | Device | Progress | Validation | Preview | Writing | Result | Warned | Failed | StoppedEvent | Done,
     Field(discriminator="event"),
 ]
 _adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
@@ -145,33 +160,46 @@ class EventLog:
     def __init__(self, path: Path | None = None, *listeners: Listener) -> None:
         self._path = path
         self._listeners = listeners
-        if path is not None and path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
-            with open(path, "ab") as file:  # a kill in mid-line: the next event starts on a line of its own
-                file.write(b"\n")
 
     def emit(self, event: AnyEvent) -> None:
         if self._path is not None:
-            with open(self._path, "a", encoding="ascii", newline="\n") as file:
-                file.write(to_line(event) + "\n")
+            self._append(to_line(event).encode("ascii") + b"\n", sync=isinstance(event, Writing))
         for listener in self._listeners:
             listener(event)
+
+    def _append(self, line: bytes, *, sync: bool) -> None:
+        with open(self._path, "ab+") as file:
+            if file.seek(0, os.SEEK_END) > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # cut by a kill or a full disk: the next starts on a line of its own
+                    line = b"\n" + line
+            file.write(line)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
 
     def warn(self, warning: str, *, where: object = "", hint: str = "") -> None:
         self.emit(Warned(warning=warning, where=str(where), hint=hint))
 
 
 def to_line(event: AnyEvent) -> str:
-    """An event as one line of ASCII JSON without what is unset; NaN becomes null."""
-    return json.dumps(json.loads(event.model_dump_json(exclude_none=True)), ensure_ascii=True)
+    """An event as one line of ASCII JSON without what is unset; NaN becomes null.
+
+    Python's own JSON, since pydantic's cannot hold the name of a file that is not UTF-8.
+    """
+    return json.dumps(without_nan(event.model_dump(exclude_none=True)), default=str, ensure_ascii=True)
 
 
 def parse_line(line: str) -> AnyEvent:
     """The event of one line.
 
     Raises:
-        pydantic.ValidationError: If the line is not an event.
+        ValueError: If the line is not an event.
     """
-    return _adapter.validate_json(line)
+    try:
+        return _adapter.validate_python(json.loads(line))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def read_events(path: Path) -> list[AnyEvent]:

@@ -7,7 +7,10 @@ be moved to another machine and run there; so is the folder that holds it, where
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +21,17 @@ from . import files
 from .cases import Case, discover
 from .config import Roi, ScheduleConfig, Section, TrainConfig, parse
 from .errors import UserError, nearest
+from .events import Failed, Progress, Started, StoppedEvent, Warned, read_events
 from .labels import LabelSet
-from .processes import exclusive
+from .processes import exclusive, holder_of, is_lock
+from .temporaries import is_temporary
 from .volumes import stem
 
 FORMAT = 1
 """Version of job.json. It rises when an older engine could not run a newer job."""
 
 JOB, EVENTS, LOCK, STOP, CRASH_REPORT = "job.json", "events.jsonl", "lock", "STOP", "crash-report.txt"
+HOLDER = holder_of(Path(LOCK)).name
 OUTPUT = "engine-output.txt"  # what a starter such as Slicer keeps of what the engine prints
 """Files of a job folder that hold no results: a job that ended before its work began leaves nothing else."""
 
@@ -41,7 +47,7 @@ class TrainJob(Section):
     device: str = "auto"
     seeds: int = Field(1, ge=1, le=100)
     start_from: Path | None = None
-    """A model to go on from, such as that of an earlier training with fewer labels."""
+    """A model to continue from, such as that of an earlier training with fewer labels."""
 
 
 MAPS = ("confidence", "entropy", "threshold", "pseudo_labels")
@@ -82,27 +88,73 @@ KINDS: dict[str, type[Job]] = {"train": TrainJob, "segment": SegmentJob, "evalua
 
 
 def create_job(folder: Path, job: Job) -> Path:
-    """Writes job.json into a new or empty folder, or over a job that ended before its work began.
+    """Writes job.json into a new or empty folder, or over a job of its kind that ended before its work began.
 
     Raises:
         UserError: If the folder holds anything else, is in use, or is not writable.
     """
     folder = Path(folder).absolute()
     files.output_folder(folder, empty=False)
-    if set(os.listdir(folder)) - {JOB, EVENTS, LOCK, STOP, CRASH_REPORT, OUTPUT}:
+    if not _holds_only_a_job(folder):
         files.output_folder(folder, empty=True)  # says so
+    _require_kind(folder, job)
     with exclusive(folder / LOCK):
-        (folder / EVENTS).unlink(missing_ok=True)
+        _require_kind(folder, job)
+        _require_same_beginning(folder, job)
         write_job(folder, job)
+        (folder / EVENTS).unlink(missing_ok=True)
     return folder
 
 
+def _holds_only_a_job(folder: Path) -> bool:
+    """Whether there is nothing in a folder but the files of a job, without results."""
+    names = {path.name for path in folder.iterdir() if not is_temporary(path)}
+    if names - {JOB, EVENTS, LOCK, HOLDER, STOP, CRASH_REPORT, OUTPUT}:
+        return False
+    if LOCK in names and not is_lock(folder / LOCK):
+        return False
+    return JOB in names or not names - {LOCK, HOLDER}
+
+
+def _require_kind(folder: Path, job: Job) -> None:
+    """Raises a UserError if there is a job.json that is not ours or of another kind."""
+    if not (folder / JOB).exists():
+        return
+    hint = "Name a new folder, so that nothing of yours is overwritten"
+    try:
+        kind = load_job(folder).kind
+    except UserError as error:
+        raise UserError(f"the output folder is not empty: {error.what}", where=error.where, hint=hint) from None
+    if kind != job.kind:
+        raise UserError(f"the output folder is not empty: it holds a {kind} job", where=folder, hint=hint)
+
+
+def _require_same_beginning(folder: Path, job: Job) -> None:
+    """Raises a UserError if the folder holds a job that has begun to work, or another that has yet to run."""
+    if not (folder / JOB).exists():
+        return
+    events = read_events(folder / EVENTS) if (folder / EVENTS).exists() else []
+    if events and all(isinstance(event, Started | Progress | Warned | Failed | StoppedEvent) for event in events):
+        return
+    if events or load_job(folder) != job:
+        what = "this folder holds a job that has begun to work" if events else "this folder holds another job"
+        hint = f"Name a new folder, or run that job: semicardiac run {shlex.quote(str(folder))}"
+        raise UserError(what, where=folder, hint=hint)
+
+
 def subfolder(folder: Path, name: str) -> Path:
-    """A folder of this name that does not exist yet, numbered where there are others: job, job-2, job-3."""
-    number = 1
-    while (path := folder / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return path
+    """Makes a folder of this name, numbered where there are others: job, job-2, job-3.
+
+    Raises:
+        UserError: If the place is not writable.
+    """
+    files.output_folder(folder, empty=False)
+    for number in count(1):
+        path = folder / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError
 
 
 def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = None) -> ScheduleConfig:
@@ -151,10 +203,9 @@ def load_job(folder: Path) -> Job:
     if version > FORMAT:
         what = f"this job is of format {version}, and this version of semicardiac knows formats up to {FORMAT}"
         raise UserError(what, where=path, hint="Update semicardiac: pip install --upgrade semicardiac")
-    if data.get("kind") not in KINDS:
-        kind = str(data.get("kind"))
+    if (kind := str(data.get("kind"))) not in KINDS:
         raise UserError(f"there is no kind of job '{kind}'", where=f"{path}: kind", hint=nearest(kind, KINDS))
-    model = KINDS[data["kind"]]
+    model = KINDS[kind]
     job = parse(model, data, where=path)
     return model.model_validate(_map_paths(job.model_dump(), lambda path: full_path(folder, path)))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from platform import node
 
 from .errors import UserError
 
@@ -31,8 +33,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-#: What a file system without locks answers.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+#: What a file system without locks answers, and what one that has them says of a lock that is taken.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+_TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 _LOCKED_BYTE = 1 << 30  # far behind the text: Windows forbids reading a locked byte
 
 
@@ -40,19 +43,22 @@ _LOCKED_BYTE = 1 << 30  # far behind the text: Windows forbids reading a locked 
 def exclusive(path: Path) -> Iterator[None]:
     """Holds a lock file for as long as the block runs; it names the process that holds it.
 
-    The operating system frees the lock when the process dies, so what a killed engine left behind is taken over.
+    The operating system frees the lock when the process dies, so what a killed engine left behind is taken over. On a
+    file system without locks, a second file tells who holds it.
 
     Raises:
         UserError: If another engine holds the lock, with its process number.
     """
-    with open(path, "a+", encoding="ascii") as file:
+    with open(path, "a+", encoding="ascii", errors="replace") as file, ExitStack() as stack:
         try:
             _lock(file.fileno())
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                holder = path.read_text(encoding="ascii").strip()
+            if error.errno in _TAKEN:
                 hint = "Wait until it is done, or stop it with a file named STOP in the job folder"
-                raise UserError(f"another engine runs this job ({holder})", where=path.parent, hint=hint) from None
+                raise _runs_already(path, hint) from None
+            if error.errno not in _NO_LOCKS:
+                raise
+            stack.enter_context(_held_by_name(holder_of(path)))
         file.truncate(0)
         file.write(f"process {os.getpid()}\n")
         file.flush()
@@ -62,15 +68,72 @@ def exclusive(path: Path) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Whether another process holds a lock file. To find out, the lock is taken for a moment; nothing is written."""
     try:
-        file = open(path, "rb")  # noqa: SIM115 - what fails in here is another matter than what fails below
+        try:
+            file = open(path, "rb+")  # noqa: SIM115 - what fails in here is another matter than what fails below
+        except PermissionError:
+            file = open(path, "rb")  # noqa: SIM115 - this does for local disks
     except OSError:  # nobody has locked it yet, or it is out of reach
         return False
     with file:
         try:
             _lock(file.fileno())
         except OSError as error:
-            return error.errno not in _NO_LOCKS
+            return error.errno in _TAKEN or (error.errno in _NO_LOCKS and _lives(_read(holder_of(path))))
     return False
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file is what `exclusive` makes, and so never anything of the user's."""
+    return re.fullmatch(r"(process \d+\n)?", _read(path)) is not None
+
+
+def holder_of(path: Path) -> Path:
+    """The file beside a lock file that stands for the lock where the file system has none."""
+    return path.with_name(f"{path.name}-holder")
+
+
+@contextmanager
+def _held_by_name(path: Path) -> Iterator[None]:
+    """Holds a file that only one process can make; that of a process that is gone is taken over."""
+    while True:
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(f"{os.getpid()} {node()}\n")
+            break
+        except FileExistsError:
+            before = _read(path)
+            if _lives(before):
+                hint = f"Wait until it is done; if no engine runs there any more, delete {path.name}"
+                raise _runs_already(path, hint) from None
+            moved = path.with_name(f"{path.name}-{os.getpid()}")
+            with suppress(FileNotFoundError):
+                os.replace(path, moved)
+                if _read(moved) == before:
+                    os.unlink(moved)
+                else:  # somebody was faster: this is theirs
+                    os.replace(moved, path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _lives(holder: str) -> bool:
+    """Whether who signed a holder's file may still be there; that of another machine always."""
+    pid, _, machine = holder.strip().partition(" ")
+    return bool(holder) and (machine != node() or not pid.isdecimal() or exists(int(pid)))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _runs_already(path: Path, hint: str) -> UserError:
+    holder = _read(path).strip().removeprefix("process ")
+    return UserError(f"another engine runs this job (process {holder})", where=path.parent, hint=hint)
 
 
 def gone_check(pid: int) -> Callable[[], bool]:
