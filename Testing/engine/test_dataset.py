@@ -186,6 +186,14 @@ class TestFiles:
             build(tmp_path / "bank", cases)
         assert str(cases[2].image) in caught.value.where
 
+    def test_an_image_that_is_not_numbers_is_named(
+        self, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(dataset, "sample_images", lambda stack, *rest: np.full((len(stack.array), 48, 48), np.nan))
+        with pytest.raises(UserError, match="image of p1 holds values that are not numbers") as caught:
+            build(tmp_path / "bank", cases)
+        assert caught.value.where == str(cases[1].image)
+
     def test_a_full_disk_is_told_and_leaves_no_index(
         self, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch
     ):

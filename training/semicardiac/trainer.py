@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .budget import Budget, shortfall
 from .cases import Case
 from .compute import make_deterministic
@@ -118,7 +116,7 @@ def load_start(path: Path, spec: TrainSpec) -> Model:
     """The model that a training goes on from.
 
     Raises:
-        UserError: If it cannot be read, is spoilt, or segments other structures or with another network.
+        UserError: If it cannot be read, or segments other structures or with another network.
     """
     start = load_model(path)
     if start.labels.names != spec.labels.names:
@@ -127,7 +125,4 @@ def load_start(path: Path, spec: TrainSpec) -> Model:
     if (start.config.network, start.config.locate.widths) != (spec.config.network, spec.config.locate.widths):
         what = f"this model has the network {start.config.network}, not {spec.config.network}"
         raise UserError(what, where=path, hint="Set the network as that model has it, or start without a model")
-    weights = [*start.network.parameters(), *(start.locator.parameters() if start.locator is not None else ())]
-    if not all(torch.isfinite(each).all() for each in weights):
-        raise UserError("weights of this model are not numbers", where=path, hint="Start from another, or without one")
     return start
