@@ -122,7 +122,11 @@ def load_start(path: Path, spec: TrainSpec) -> Model:
     if start.labels.names != spec.labels.names:
         what = f"this model segments {', '.join(start.labels.names)}, not {', '.join(spec.labels.names)}"
         raise UserError(what, where=path, hint="Take a model of the same label set, or start without one")
-    if (start.config.network, start.config.locate.widths) != (spec.config.network, spec.config.locate.widths):
-        what = f"this model has the network {start.config.network}, not {spec.config.network}"
-        raise UserError(what, where=path, hint="Set the network as that model has it, or start without a model")
+    theirs, ours = (
+        {"network": config.network, "locate.widths": config.locate.widths} for config in (start.config, spec.config)
+    )
+    for name, value in theirs.items():
+        if value != ours[name]:
+            what = f"this model has the {name} {value}, not {ours[name]}"
+            raise UserError(what, where=path, hint="Set it as that model has it, or start without a model")
     return start
