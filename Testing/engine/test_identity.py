@@ -149,8 +149,8 @@ class TestCases:
     @pytest.mark.parametrize(
         ("change", "told"),
         [
-            (lambda cases: cases[:-1], "p3 is gone"),
-            (lambda cases: [*cases, cases[2].model_copy(update={"name": "q"})], "q is new"),
+            (lambda cases: cases[:-1], "gone: p3"),
+            (lambda cases: [*cases, cases[2].model_copy(update={"name": "q"})], "new: q"),
             (lambda cases: cases[::-1], "another order"),
             (lambda cases: [cases[0].with_role("unlabeled"), *cases[1:]], "its role is unlabeled, and was labeled"),
             (lambda cases: [*cases[:3], cases[3].model_copy(update={"frame": 1})], "its frame is 1, and was None"),

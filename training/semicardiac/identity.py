@@ -114,14 +114,22 @@ def _number() -> str:
     return secrets.token_hex(16)
 
 
+class _Held(dict[Path, Fingerprint]):
+    """Fingerprints of files, each read once: many cases may be frames of one."""
+
+    def __missing__(self, path: Path) -> Fingerprint:
+        self[path] = fingerprint(path)
+        return self[path]
+
+
 def _note(context: Context) -> dict[str, Input]:
-    tell, inputs = context.tell_cases("checking inputs"), {}
+    tell, held, inputs = context.tell_cases("checking inputs"), _Held(), {}
     for number, case in enumerate(context.cases, start=1):
         for path in filter(None, (case.image, case.labels)):
             if not path.exists():
                 hint = "It was there when the job was made; put it back"
                 raise UserError("this file is missing", where=path, hint=hint)
-        prints = {"image": fingerprint(case.image), "labels": fingerprint(case.labels) if case.labels else None}
+        prints = {"image": held[case.image], "labels": held[case.labels] if case.labels else None}
         inputs[case.name] = Input(patient=case.patient, role=case.role, frame=case.frame, roi=case.roi, **prints)
         tell(number, len(context.cases), case.name)
     return inputs
@@ -152,9 +160,9 @@ def _settings(config: TrainConfig) -> Iterator[tuple[str, object]]:
 
 def _require_same_cases(identity: Identity, context: Context) -> None:
     now, hint = {case.name: case for case in context.cases}, f"Set it back in job.json, {_FIX}"
-    for texts, names in (("is new", now.keys() - identity.inputs.keys()), ("is gone", identity.inputs.keys() - now)):
+    for how, names in (("new", now.keys() - identity.inputs.keys()), ("gone", identity.inputs.keys() - now)):
         if names:
-            what = f"the cases are not those that the training began with: {_named(sorted(names))} {texts}"
+            what = f"the cases are not those that the training began with ({how}: {_named(sorted(names))})"
             raise UserError(what, where="cases", hint=hint)
     for name, before in identity.inputs.items():
         for key in ("patient", "role", "frame", "roi"):
@@ -167,7 +175,7 @@ def _require_same_cases(identity: Identity, context: Context) -> None:
 
 def _compare(identity: Identity, context: Context) -> dict[str, Input]:
     """The inputs with the present times of files that were touched and hold what they held."""
-    tell, cases = context.tell_cases("checking inputs"), context.cases
+    tell, cases, held = context.tell_cases("checking inputs"), context.cases, _Held()
     inputs, missing, changed = dict(identity.inputs), [], []
     for number, case in enumerate(cases, start=1):
         known, update = inputs[case.name], {}
@@ -178,7 +186,7 @@ def _compare(identity: Identity, context: Context) -> dict[str, Input]:
             if not path.exists():
                 missing.append(case.name)
                 continue
-            update[key] = fingerprint(path)
+            update[key] = held[path]
             if update[key].sha256 != before.sha256:
                 changed.append((case.name, key, path))
         if update:

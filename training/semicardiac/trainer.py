@@ -74,9 +74,7 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     if context.budget.reserve:
         refine_locator(context, ready, training.bank, training.learner.teacher.network)
     summary = training.finish()
-    write_sealed(
-        folder / WORK / FINISHED, {"schedule": config.schedule.model_dump(mode="json"), "summary": summary}
-    )
+    write_sealed(folder / WORK / FINISHED, {"schedule": config.schedule.model_dump(mode="json"), "summary": summary})
     del training, ready  # they hold the banks open, and what is open cannot be removed everywhere
     _remove_banks(folder / WORK)
     return summary
