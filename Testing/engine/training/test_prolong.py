@@ -23,7 +23,7 @@ from torch import Tensor
 
 BEFORE, AFTER = 3, 5
 """Steps of the training, and of the one that it is prolonged to."""
-POINTS = 16
+POINTS = 10
 """At how many of its operations it is killed; at those that move the model, always."""
 
 
