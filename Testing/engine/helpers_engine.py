@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from helpers import ACDC, TINY, draw_heart
 from semicardiac import augment, thresholds
@@ -31,6 +33,18 @@ CPU = ComputePlan(device="cpu", name="test", dtype="float32", channels_last=Fals
 STILL = AugmentConfig(
     rotation=0, scale=(1, 1), shift=0, elastic=0, flip=0, brightness=(1, 1), gain=(1, 1), gamma=(1, 1), noise=0, blur=0
 )
+
+_NEEDS = {"dynunet": ("monai",), "segresnet": ("monai",), "swinunetr": ("monai", "einops")}
+BACKBONES = (
+    "unet",
+    *(
+        pytest.param(
+            name, marks=[pytest.mark.slow, pytest.mark.skipif(not all(map(find_spec, needs)), reason=f"needs {needs}")]
+        )
+        for name, needs in _NEEDS.items()
+    ),
+)
+"""All networks to be trained; those of MONAI are slow to import, and skipped visibly where it is not there."""
 
 # Sums depend in their last bits on how many threads share them, and these tests compare bits between processes.
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from semicardiac import runner
 from semicardiac.cases import Case
 from semicardiac.config import TrainConfig
 from semicardiac.jobs import TrainJob
-from semicardiac.package import CHECKSUMS, CONTENT
+from semicardiac.package import CHECKSUMS, CONTENT, WEIGHTS
 
 SETTINGS = {
     "format": 1, "version": "0.1.0", "config": TrainConfig().model_dump(mode="json"),
@@ -21,14 +21,20 @@ SETTINGS = {
 
 
 def write_package(folder: Path, **changes: object) -> Path:
-    """A package whose weights are none."""
+    """A package that holds no tensor."""
     folder.mkdir(parents=True)
     for name in CONTENT:
         (folder / name).write_text(f"this is {name}")
+    (folder / WEIGHTS).write_bytes(b"\2\0\0\0\0\0\0\0{}")
     (folder / "config.json").write_text(json.dumps({**SETTINGS, **changes}))
+    sign(folder)
+    return folder
+
+
+def sign(folder: Path) -> None:
+    """Checksums that fit, as one who edits a package on purpose would write them."""
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CONTENT}
     (folder / CHECKSUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
-    return folder
 
 
 def train_job(folder: Path, **fields) -> TrainJob:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_engine import ACDC, same_weights, tiny_config, weights_of
+from helpers_engine import ACDC, BACKBONES, same_weights, tiny_config, weights_of
+from helpers_jobs import sign
 from safetensors.torch import load_file, save
 from semicardiac import __version__
 from semicardiac.errors import UserError
 from semicardiac.model import Model, build_locator, load_model, save_model
 from semicardiac.network import build_network
-from semicardiac.package import open_package, write_zip
+from semicardiac.package import LARGEST, open_package, write_zip
 
 FILES = {"model.safetensors", "config.json", "README.md", "LICENSE.txt", "SHA256SUMS"}
 
@@ -41,11 +42,8 @@ def package(tmp_path: Path) -> Path:
     return tmp_path / "package"
 
 
-def sign(folder: Path) -> None:
-    """Checksums that fit, as one who edits a package on purpose would write them."""
-    names = sorted(FILES - {"SHA256SUMS"})
-    text = "".join(f"{sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
-    (folder / "SHA256SUMS").write_text(text)
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def edit_settings(folder: Path, **changes: object) -> None:
@@ -114,13 +112,26 @@ class TestRoundTrip:
         assert same_weights(weights_of(load_model(package).network), weights_of(model.network))
         assert {path.name for path in package.iterdir()} == FILES
 
-    def test_a_network_of_monai_comes_back_too(self, tmp_path: Path):
-        pytest.importorskip("monai")
+    @pytest.mark.parametrize("name", BACKBONES)
+    def test_every_backbone_predicts_the_same_bits(self, tmp_path: Path, name: str):
         model = new_model()
-        model.config = tiny_config(network={"name": "segresnet", "widths": (8, 8, 8)})
-        model.network = build_network(model.config.network, ACDC.classes)
+        model.config = tiny_config(network={"name": name, "widths": (8, 8, 8)}, preprocess={"crop": 64})
+        model.network = build_network(model.config.network, ACDC.classes).eval()
+        model.threshold = torch.rand(64, 64)
         save_model(tmp_path / "package", model)
-        assert same_weights(weights_of(load_model(tmp_path / "package").network), weights_of(model.network))
+        loaded, image = load_model(tmp_path / "package"), torch.randn(1, 1, 64, 64)
+        assert same_weights(weights_of(loaded.network), weights_of(model.network))
+        with torch.no_grad():
+            assert torch.equal(loaded.network(image)[0], model.network(image)[0])
+
+    def test_a_network_that_cannot_be_saved_is_told_and_leaves_the_earlier_model(self, package: Path):
+        model, before = new_model(), content_of(package)
+        weight = next(iter(model.network.parameters())).data
+        model.threshold, model.ratio = weight.view(-1)[:4], weight.view(-1)[2:6]  # part of the same memory
+        with pytest.raises(UserError, match="cannot be saved"):
+            save_model(package, model)
+        assert content_of(package) == before
+        assert [path.name for path in package.parent.iterdir()] == ["package"]
 
 
 class TestDamage:
@@ -188,6 +199,15 @@ class TestDamage:
         monkeypatch.undo()
         assert (package / "model.safetensors").read_bytes() == before
         assert {path.name for path in package.iterdir()} == FILES
+        assert [path.name for path in package.parent.iterdir()] == ["package"]
+
+    def test_what_is_too_large_to_be_read_again_is_not_saved(self, package: Path, monkeypatch: pytest.MonkeyPatch):
+        before = content_of(package)
+        monkeypatch.setitem(LARGEST, "model.safetensors", 1000)
+        with pytest.raises(UserError, match="more than the"):
+            save_model(package, new_model())
+        monkeypatch.undo()
+        assert content_of(package) == before
 
 
 class TestNotAModel:

@@ -6,13 +6,12 @@ import sys
 
 import pytest
 import torch
+from helpers_engine import BACKBONES
 from semicardiac.config import NetworkConfig
 from semicardiac.errors import UserError
-from semicardiac.network import UNet, build_network
+from semicardiac.network import UNet, build_network, shapes_of
 from semicardiac.teacher import Teacher
 from torch import nn
-
-MONAI = ("dynunet", "segresnet", "swinunetr")
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -86,15 +85,8 @@ class TestUNet:
         )
 
 
-@pytest.mark.parametrize("name", ["unet", *(pytest.param(name, marks=pytest.mark.slow) for name in MONAI)])
+@pytest.mark.parametrize("name", BACKBONES)
 class TestEveryBackbone:
-    @pytest.fixture(autouse=True)
-    def _monai(self, name: str) -> None:
-        if name in MONAI:
-            pytest.importorskip("monai")
-        if name == "swinunetr":
-            pytest.importorskip("einops")
-
     def test_it_learns_from_gray_squares_and_gives_logits_and_bottleneck(self, name: str):
         network = small(name)
         assert 64 % network.stride == 0
@@ -126,7 +118,31 @@ class TestEveryBackbone:
             assert not torch.equal(a, c)
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_shapes_take_no_memory(name: str):
+    config = NetworkConfig(name=name, widths=(8, 16, 16))
+    built, told = build_network(config, 3).state_dict(), shapes_of(config, 3).state_dict()
+    assert {key: value.shape for key, value in told.items()} == {key: value.shape for key, value in built.items()}
+    assert all(value.is_meta for value in told.values() if value.is_floating_point())
+    shapes_of(NetworkConfig(name=name, widths=(60_000, 60_000, 60_000)), 3)  # 100 GB for each of its larger layers
+
+
 class TestErrors:
+    @pytest.mark.parametrize(
+        ("name", "widths"),
+        [
+            ("unet", (10**9, 10**9)), ("unet", (10**30, 10**30)),
+            pytest.param("dynunet", (8, 8), marks=pytest.mark.slow),
+            pytest.param("segresnet", (9, 9), marks=pytest.mark.slow),
+        ],
+    )  # fmt: skip
+    def test_widths_that_make_no_network(self, name: str, widths: tuple[int, ...]):
+        if name != "unet":
+            pytest.importorskip("monai")
+        with pytest.raises(UserError, match=f"'{name}' cannot be built with the widths") as caught:
+            build_network(NetworkConfig(name=name, widths=widths), 2)
+        assert caught.value.where == "network.widths"
+
     def test_an_unknown_name_brings_the_nearest_one(self):
         with pytest.raises(UserError, match="segresnt") as caught:
             build_network(NetworkConfig(name="segresnt"), 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers_engine_jobs import modelPackage, unprivileged
+from helpers_jobs import sign
 from semicardiac.package import CHECKSUMS, CONTENT, SETTINGS, WEIGHTS, open_package
 from SemiCardiacSegLib import models
 
@@ -87,6 +89,40 @@ class TestFind:
         damage(put(whole, library / "mine") / name)
         (model,) = models.findModels(library)
         assert f"{name} is not what it was" in model.problem
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda settings: settings.update(format="1"), "config.json: format: got '1'"),
+            (lambda settings: settings.update(format=None), "config.json: format: got None"),
+            (lambda settings: settings.update(about=[]), "config.json: about: got []"),
+            (
+                lambda settings: settings["about"].update(validation_mean_dice="high"),
+                "'validation_mean_dice' must",
+            ),
+            (lambda settings: settings["config"].update(loss=1), "config.json: config.loss"),
+            (lambda settings: settings["labels"].update(structures=[None]), "config.json: labels.structures.0"),
+        ],
+    )
+    def test_a_bad_one_is_a_line_beside_the_others(self, whole: Path, library: Path, change, told: str):
+        put(whole, library / "good")
+        bad = put(whole, library / "bad")
+        settings = json.loads((bad / SETTINGS).read_text(encoding="utf-8"))
+        change(settings)
+        (bad / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+        sign(bad)
+        found = {model.name: model.problem for model in models.findModels(library)}
+        assert found.keys() == {"good", "bad"}
+        assert found["good"] == ""
+        assert told in found["bad"]
+
+    def test_a_job_killed_while_its_model_was_replaced_is_listed_once(self, whole: Path, library: Path):
+        job = putJob(whole, library / "job")
+        (job / "model").rename(job / ".model.old")
+        put(whole, job / ".model.new")
+        put(whole, library / ".mine.new")
+        (model,) = models.findModels(library)
+        assert (model.path, model.name, model.problem) == (job, "job", "")
 
     def test_damage_is_noticed_later_too(self, whole: Path, library: Path):
         put(whole, library / "mine")
@@ -169,7 +205,7 @@ class TestReceive:
     @pytest.mark.parametrize("name", CONTENT)
     def test_a_changed_file(self, sent: Path, library: Path, name: str):
         file = self.repacked(sent, lambda members: [(each, data + b" " * (each == name)) for each, data in members])
-        with pytest.raises(ValueError, match="is not what it was"):
+        with pytest.raises(ValueError, match=rf"{name} is (not what it was|larger than it can be)"):
             models.importModel(file, library)
         assert list(library.iterdir()) == []
 
@@ -220,6 +256,23 @@ class TestDelete:
         job = putJob(whole, library / "job")
         models.deleteModel(job)
         assert sorted(path.name for path in job.iterdir()) == ["history.csv", "job.json"]
+
+    def test_what_a_kill_left_goes_along(self, whole: Path, library: Path):
+        job = putJob(whole, library / "job")
+        put(whole, job / ".model.old")
+        put(whole, job / ".model.new")
+        models.deleteModel(job)
+        assert sorted(path.name for path in job.iterdir()) == ["history.csv", "job.json"]
+        with pytest.raises(ValueError, match="no model in"):
+            models.describeModel(job)
+
+    def test_a_folder_in_it_is_not_deleted(self, whole: Path, library: Path):
+        mine = put(whole, library / "mine")
+        (mine / "README.md").unlink()
+        (mine / "README.md").mkdir()
+        with pytest.raises(ValueError, match=r"README\.md"):
+            models.deleteModel(mine)
+        assert (mine / "README.md").is_dir()
 
     def test_a_damaged_one(self, whole: Path, library: Path):
         (put(whole, library / "mine") / SETTINGS).unlink()

@@ -47,8 +47,7 @@ def chunks(place: Path, name: str, most: int, anchor: str) -> Iterator[bytes]:
     except Exception:  # damage makes zipfile raise anything from BadZipFile to OverflowError
         raise UserError(f"{name} is damaged and cannot be read", where=place, hint=AGAIN) from None
     if size > most or left < 0:
-        what = f"{name} is larger than the {_amount(most)} that it can have in a model package"
-        raise UserError(what, where=place, hint="Do not use it, and get the package from its author")
+        raise UserError(f"{name} is larger than it can be in this package ({_amount(most)})", where=place, hint=AGAIN)
 
 
 @contextmanager

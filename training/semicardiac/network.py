@@ -133,12 +133,15 @@ def shapes_of(config: NetworkConfig, classes: int) -> nn.Module:
 
 
 class _Unallocated(TorchFunctionMode):
-    """Weights are made on the meta device; unlike with `torch.device("meta")`, what MONAI reckons with is there."""
+    """Weights are made on the meta device and not filled; unlike there, what MONAI reckons with has its values."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn):
             kwargs = {**kwargs, "device": "meta"}
+        name, filled = getattr(func, "__name__", ""), args[0] if args else kwargs.get("tensor")
+        if name.endswith("_") and not name.startswith("_") and isinstance(filled, Tensor) and filled.is_meta:
+            return filled  # PyTorch would do nothing either, but import modules for a second
         return func(*args, **kwargs)
 
 

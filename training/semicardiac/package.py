@@ -28,6 +28,7 @@ from .errors import UserError
 from .files import atomic_path, output_folder
 from .labels import LabelSet
 from .swap import present
+from .tensor_file import Header, read_header
 
 FORMAT = 1
 """Version of config.json. It rises when an older engine could not use a newer model."""
@@ -38,7 +39,7 @@ CONTENT = (SETTINGS, CARD, LICENCE, WEIGHTS)
 """What the checksums are of; the weights last, since they take longest to read."""
 MODEL = "model"
 """The folder of the package in a job folder."""
-LARGEST = {WEIGHTS: 1 << 30, SETTINGS: 1 << 20, CARD: 1 << 20, LICENCE: 1 << 20, CHECKSUMS: 1 << 16}
+LARGEST = {WEIGHTS: 1 << 30, SETTINGS: 1 << 18, CARD: 1 << 20, LICENCE: 1 << 20, CHECKSUMS: 1 << 16}
 """Bytes that a file of a package may have: hundreds of times what it usually has, and no danger to the memory."""
 
 _NUMBERS = (
@@ -162,6 +163,19 @@ class Package:
         """The whole content of one of the package's files; as `chunks`."""
         return b"".join(self.chunks(name, most))
 
+    def tensors(self) -> Header:
+        """What the weights' file tells of itself.
+
+        Raises:
+            UserError: As `chunks`, and if it holds no weights.
+        """
+        blocks = self.chunks(WEIGHTS)
+        header = read_header(next(blocks, b""))
+        blocks.close()
+        if header is None:
+            raise UserError(f"{WEIGHTS} holds no weights, or is damaged", where=self.place, hint=AGAIN)
+        return header
+
     def digests(self) -> dict[str, str]:
         """The SHA-256 that each file had when the model was saved."""
         lines = self.read(CHECKSUMS).decode("utf-8", "replace").splitlines()
@@ -180,7 +194,7 @@ class Package:
         try:
             for name in CONTENT:
                 digest = hashlib.sha256()
-                for block in self.chunks(name):
+                for block in self.chunks(name, self.tensors().size if name == WEIGHTS else None):
                     digest.update(block)
                 require_digest(self, name, digest.hexdigest(), digests)
         except UserError:
@@ -244,7 +258,10 @@ def write_zip(package: Package, path: Path) -> None:
     if os.path.lexists(path):
         raise UserError("there is a file of this name already", where=path, hint="Name a new file")
     package.verify()
-    with atomic_path(path, replace=False) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        atomic_path(path, replace=False) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for name in (*CONTENT, CHECKSUMS):
             with archive.open(name, "w") as member:
                 for block in package.chunks(name):

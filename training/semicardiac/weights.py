@@ -6,12 +6,9 @@ Weights are never unpickled.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import BaseModel, Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as serialize_safetensors
@@ -23,6 +20,7 @@ from .errors import UserError
 from .files import atomic_path
 from .network import shapes_of
 from .package import SETTINGS, WEIGHTS, Package, Settings, require_digest
+from .tensor_file import Entry
 from .terminal import printable
 
 LOCATOR_CLASSES = 2
@@ -33,16 +31,6 @@ _FIELDS = {
     "ratio": "labels.structures",
 }  # fmt: skip
 """By the first word of a tensor's name: what in config.json decides on its shape."""
-
-
-class _Entry(BaseModel):
-    """What the header of a safetensors file tells of a tensor."""
-
-    dtype: str
-    shape: tuple[Annotated[int, Field(ge=0)], ...]
-
-
-_HEADER = TypeAdapter(dict[str, _Entry])
 
 
 def locator_config(config: TrainConfig) -> NetworkConfig:
@@ -92,10 +80,9 @@ def read_weights(package: Package, settings: Settings, digests: dict[str, str]) 
         UserError: If one is missing, too many, of another shape or type or not finite, or if the file is damaged.
     """
     needed = _needed(package, settings)
-    stored, start = _header(package)
-    _require_fit(package, stored, needed)
-    most = start + 4 * sum(shape.numel() for shape in needed.values())
-    content = package.read(WEIGHTS, most)
+    header = package.tensors()
+    _require_fit(package, header.entries, needed)
+    content = package.read(WEIGHTS, header.own + 4 * sum(shape.numel() for shape in needed.values()))
     require_digest(package, WEIGHTS, hashlib.sha256(content).hexdigest(), digests)
     try:
         tensors = parse_safetensors(content)
@@ -138,24 +125,7 @@ def _needed(package: Package, settings: Settings) -> dict[str, torch.Size]:
     return needed | {"threshold": torch.Size((crop, crop)), "ratio": torch.Size((classes,))}
 
 
-def _header(package: Package) -> tuple[dict[str, _Entry], int]:
-    """What the file tells of its tensors, and how many bytes it takes to tell."""
-    blocks = package.chunks(WEIGHTS)
-    first = next(blocks, b"")
-    blocks.close()
-    end = 8 + int.from_bytes(first[:8], "little")
-    try:
-        if end > len(first):
-            raise ValueError
-        header = json.loads(first[8:end])
-        header.pop("__metadata__", None)
-        return _HEADER.validate_python(header), end
-    except (ValueError, AttributeError, RecursionError):
-        what = f"{WEIGHTS} holds no weights, or is damaged"
-        raise UserError(what, where=package.place, hint=AGAIN) from None
-
-
-def _require_fit(package: Package, stored: dict[str, _Entry], needed: dict[str, torch.Size]) -> None:
+def _require_fit(package: Package, stored: dict[str, Entry], needed: dict[str, torch.Size]) -> None:
     misfits = {name: "is missing" for name in needed if name not in stored}
     misfits |= {name: "has no place in it" for name in stored if name not in needed}
     for name in needed.keys() & stored.keys():

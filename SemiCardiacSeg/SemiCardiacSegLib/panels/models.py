@@ -134,9 +134,9 @@ def _dice(model) -> str:
 
 def _inOneLine(model) -> str:
     parts = [model.name]
-    if "validation_mean_dice" in model.about:
+    if model.about.get("validation_mean_dice") is not None:
         parts.append(_("{value} Dice").format(value=_dice(model)))
-    if "training_seconds" in model.about:
+    if model.about.get("training_seconds") is not None:
         parts.append(words.duration(model.about["training_seconds"]))
     return ", ".join(parts)
 
@@ -146,14 +146,14 @@ def _details(model) -> str:
         return model.problem
     about = model.about
     lines = [_("Structures: {names}").format(names=", ".join(model.labels.names))]
-    if "labeled_volumes" in about:
+    if about.get("labeled_volumes") is not None:
         text = _("Learned from {labeled} labeled volumes of {patients} patients and {unlabeled} unlabeled ones.")
         lines.append(text.format(
             labeled=words.number(about["labeled_volumes"]),
             patients=words.number(about.get("labeled_patients")),
             unlabeled=words.number(about.get("unlabeled_volumes")),
         ))  # fmt: skip
-    if "training_seconds" in about:
+    if about.get("training_seconds") is not None:
         lines.append(_("Trained for {time}, {steps} steps.").format(
             time=words.duration(about["training_seconds"]), steps=words.number(about.get("training_steps"))
         ))  # fmt: skip

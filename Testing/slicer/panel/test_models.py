@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
+from helpers_jobs import sign
 from helpers_panel import answerSaveDialog, line, photograph
+from semicardiac.package import SETTINGS
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
@@ -62,3 +67,32 @@ class TestModels:
         monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *arguments: str(tmp_path / "no.zip"))
         widget.ui.importButton.click()
         assert "not a model package" in line(widget, "modelsMessage")
+
+    def test_bad_packages_are_lines_beside_the_others(self, withModel):
+        widget = withModel
+        folder = widget.train.folder()
+        for name, change in {
+            "a-list": {"about": []},
+            "a-text": {"format": "1"},
+            "nothing-known": {"about": {"validation_mean_dice": None, "training_seconds": None}},
+        }.items():
+            shutil.copytree(folder / "training-1", folder / name)
+            settings = json.loads((folder / name / SETTINGS).read_text(encoding="utf-8"))
+            (folder / name / SETTINGS).write_text(json.dumps({**settings, **change}), encoding="utf-8")
+            sign(folder / name)
+        widget.models.refresh()
+        widget.update()
+        table = widget.ui.modelTable
+        rows = {table.item(row, 0).text(): row for row in range(table.rowCount)}
+        assert rows.keys() == {"training-1", "a-list", "a-text", "nothing-known"}
+        for name, told in (("a-list", "config.json: about: got []"), ("a-text", "config.json: format: got '1'")):
+            select(table, rows[name])
+            assert told in line(widget, "modelDetails")
+            assert told in table.item(rows[name], 0).toolTip()
+            assert not widget.ui.exportButton.enabled
+        select(table, rows["nothing-known"])
+        assert "RV cavity" in line(widget, "modelDetails")
+        box = widget.ui.modelBox
+        offered = [box.itemText(index) for index in range(box.count)]
+        assert "nothing-known" in offered
+        assert not any(text.startswith("a-") for text in offered)
