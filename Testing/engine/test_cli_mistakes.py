@@ -36,6 +36,7 @@ class TestMistakesInOptions:
             ("report nowhere", ["nowhere"]),
             ("evaluate a b --out c --labels acd", ["acd", "acdc"]),
             ("demo --minutes 0", ["--minutes"]),
+            ("phantom --out study --seed -1", ["seed", "0 or more"]),
         ],
     )
     def test_one_line_on_stderr_and_status_2(self, tmp_path: Path, monkeypatch, capsys, arguments: str, texts):

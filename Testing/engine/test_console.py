@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shlex
@@ -76,6 +77,42 @@ class TestConsole:
             "done in 1:02:05",
         ]
 
+    @pytest.mark.parametrize(
+        ("device", "name", "threads", "said"),
+        [
+            ("cpu", "cpu", 1, "computing on cpu (float32, contiguous, 1 thread)"),
+            ("cuda:0", "NVIDIA X", 8, "computing on NVIDIA X (cuda:0, float32, contiguous, 8 threads)"),
+        ],
+    )
+    def test_says_where_it_computes(self, device: str, name: str, threads: int, said: str):
+        stream = io.StringIO()
+        event = Device(device=device, name=name, dtype="float32", channels_last=False, threads=threads)
+        Console(stream)(event)
+        assert stream.getvalue() == f"{said}\n"
+
+    def test_a_name_does_not_steer_the_terminal(self):
+        stream, terminal = io.StringIO(), Terminal()
+        name = "a\x1b]0;b\x07\x9b2J\u202e.nrrd"
+        Console(stream)(Warned(warning="this is odd", where=name))
+        with Console(terminal) as console:
+            console(progress(1).model_copy(update={"case": name}))
+        assert r"a\x1b]0;b\x07\x9b2J\u202e.nrrd" in stream.getvalue()
+        assert r"a\x1b" in terminal.getvalue()
+        assert not set(stream.getvalue() + terminal.getvalue()) & set("\x1b\x07\x9b\u202e")
+
+    @pytest.mark.parametrize("terminal", [True, False])
+    @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.EIO, "gone"), ValueError("closed file")])
+    def test_a_terminal_that_vanishes_does_not_end_the_job(self, terminal: bool, error: Exception):
+        class Gone(Terminal if terminal else io.StringIO):
+            def write(self, text: str) -> int:
+                raise error
+
+        with Console(Gone()) as console:
+            console(progress(1))
+            console(Warned(warning="this is odd"))
+            console(progress(2))
+            console(Done(seconds=1, cpu_seconds=1))
+
     def test_results_are_told_from_where_the_user_stands(self):
         stream = io.StringIO()
         console = Console(stream, folder=Path("results/segment-job"))
@@ -87,10 +124,10 @@ class TestConsole:
             f"wrote {os.path.abspath('elsewhere.nrrd')}",
         ]
 
-    def test_what_was_stopped_says_how_to_go_on(self):
+    def test_what_was_stopped_says_how_to_continue(self):
         stream = io.StringIO()
         Console(stream, folder=Path("runs/Jörg's run"))(StoppedEvent())
-        command = stream.getvalue().rstrip().removeprefix("stopped; to go on:   ")
+        command = stream.getvalue().rstrip().removeprefix("stopped; to continue:   ")
         assert shlex.split(command) == ["semicardiac", "run", "runs/Jörg's run"]
 
     def test_a_run_that_had_nothing_to_do_says_so(self):

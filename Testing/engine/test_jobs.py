@@ -79,6 +79,14 @@ class TestJobFile:
         assert str(path) in caught.value.where
         assert hint in caught.value.hint
 
+    @pytest.mark.parametrize("path", ["a\0b", "\ud800"])
+    def test_a_path_that_no_file_can_have_is_told(self, tmp_path: Path, path: str):
+        folder = create_job(tmp_path / "job", train_job(tmp_path / "job", start_from=tmp_path))
+        data = json.loads((folder / "job.json").read_text())
+        (folder / "job.json").write_text(json.dumps({**data, "start_from": path}))
+        with pytest.raises(UserError, match="no file can have the path"):
+            load_job(folder)
+
     @pytest.mark.parametrize("text", ["[]", "{", "3", "", "[" * 100_000, '{"format": 1, "kind": ' + "9" * 5000 + "}"])
     def test_a_damaged_file_is_told(self, tmp_path: Path, text: str):
         (tmp_path / "job.json").write_text(text)

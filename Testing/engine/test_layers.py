@@ -17,8 +17,8 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "errors processes temporaries files swap events wording anatomy config labels container tensor_file package",
-        "explain terminal console",
+        "terminal streams errors processes temporaries files swap",
+        "events wording anatomy config labels container tensor_file package explain console",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context sealed identity preprocess checks dataset sampling augment",
         "network weights teacher thresholds losses step checkpoint model locate inference",

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
+import os
 import shutil
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ACDC, draw_heart
+from helpers import ACDC, draw_heart, engine_environment
 from helpers_engine import Thresholder, model_of
-from semicardiac import inference, segment_job
+from semicardiac import files, inference, segment_job
 from semicardiac.console import Console
-from semicardiac.events import AnyEvent, Result, Warned, read_events
+from semicardiac.events import AnyEvent, Device, Result, Warned, Writing, read_events
 from semicardiac.jobs import SegmentJob, create_job, load_job
 from semicardiac.model import save_model
 from semicardiac.network import build_network
 from semicardiac.report import write_report
 from semicardiac.runner import run_job
+from semicardiac.temporaries import temporary_beside
 from semicardiac.volumes import Volume, read_labels, read_series, write_series
 
 GRID = np.diag([2.0, 2.0, 8.0, 1.0])
@@ -87,6 +92,96 @@ class TestFiles:
         assert run(folder) == ["../a.nii.gz"]
         assert (tmp_path / "out" / "a.nii.gz").exists()
 
+    def test_a_file_that_appears_meanwhile_stays_and_the_result_gets_its_own_name(
+        self, model: Path, tmp_path: Path, monkeypatch
+    ):
+        for name in ("a", "a-2", "b"):
+            write_series(tmp_path / f"{name}.nrrd", frames(1))
+        inputs = (tmp_path / "a.nrrd", tmp_path / "a-2.nrrd", tmp_path / "b.nrrd")
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+        mine = [tmp_path / "out" / name for name in ("a.nii.gz", "b.nii.gz", "b-2.nii.gz")]
+
+        def save(event: AnyEvent) -> None:
+            if isinstance(event, Device):
+                for path in mine:
+                    path.write_text("mine")
+            if isinstance(event, Result) and event.case == "a-2":
+                raise KeyboardInterrupt
+
+        assert run_job(folder, save) == 130
+        assert run(folder) == [(tmp_path / "out" / "b-3.nii.gz").as_posix()]
+        assert not run(folder)
+        assert {path.read_text() for path in mine} == {"mine"}
+        results = {path.name for path in (tmp_path / "out").iterdir()} - {path.name for path in mine}
+        assert results == {"a-3.nii.gz", "a-2.nii.gz", "b-3.nii.gz"}
+        warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
+        assert [event.where for event in warned] == [str(mine[0]), str(mine[1])]
+
+    def test_a_file_that_appears_at_the_last_moment_stays(self, model: Path, tmp_path: Path):
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out")
+
+        def save(event: AnyEvent) -> None:
+            if isinstance(event, Writing) and event.path.endswith("a.nii.gz"):
+                (tmp_path / "out" / "a.nii.gz").write_text("mine")
+
+        assert run_job(create_job(tmp_path / "job", job), save) == 0
+        assert (tmp_path / "out" / "a.nii.gz").read_text() == "mine"
+        assert len(read_series(tmp_path / "out" / "a-2.nii.gz")) == 1
+
+    def test_what_a_person_has_corrected_stays_when_a_map_is_made_again(self, model: Path, tmp_path: Path):
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out", entropy=True)
+        folder = create_job(tmp_path / "out" / "job", job)
+        run(folder)
+        (tmp_path / "out" / "a.nii.gz").write_text("corrected")
+        (tmp_path / "out" / "a_entropy.nii.gz").unlink()
+        assert run(folder) == ["../a_entropy.nii.gz"]
+        assert (tmp_path / "out" / "a.nii.gz").read_text() == "corrected"
+
+    def test_a_name_that_the_disk_does_not_take_is_told_before_the_work(self, model: Path, tmp_path: Path):
+        name = "a" * 245
+        for each in ("short", name):
+            write_series(tmp_path / f"{each}.nii", frames(1))
+        inputs = (tmp_path / "short.nii", tmp_path / f"{name}.nii")
+        heard: list[AnyEvent] = []
+        job = SegmentJob(model=model, inputs=inputs, out=tmp_path / "out", entropy=True)
+        assert run_job(create_job(tmp_path / "job", job), heard.append) == 2
+        assert "too long" in heard[-1].what
+        assert f"{name}_entropy" in heard[-1].where
+        assert not list((tmp_path / "out").iterdir())
+
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".seg.nrrd"])
+    def test_a_full_disk_names_the_result_and_leaves_nothing(
+        self, model: Path, tmp_path: Path, monkeypatch, suffix: str
+    ):
+        def fill(*_) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out", suffix=suffix)
+        folder = create_job(tmp_path / "job", job)
+        heard: list[AnyEvent] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(files.os, "replace", fill)
+            assert run_job(folder, heard.append) == 2
+        assert (heard[-1].what, heard[-1].where) == ("the disk is full", str(tmp_path / "out" / f"a{suffix}"))
+        assert not list((tmp_path / "out").iterdir())
+        run(folder)
+
+    def test_leftovers_of_a_killed_run_are_removed(self, model: Path, tmp_path: Path):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out")
+        folder = create_job(tmp_path / "job", job)
+        for place in (folder, folder / "work" / "bank", tmp_path / "out"):
+            place.mkdir(parents=True, exist_ok=True)
+            name = temporary_beside(place / "half.nii.gz").name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")
+            (place / name).write_text("half")
+        run(folder)
+        assert not list(tmp_path.rglob("*half*"))
+
 
 class TestMemory:
     @pytest.mark.parametrize(
@@ -142,3 +237,20 @@ class TestMoved:
         assert page.count('<img src="data:image/png') == 2
         assert str(there / place / "a.nii.gz") in page
         assert json.loads((there / name / "job.json").read_text())["inputs"][0] == (tmp_path / "a.nrrd").as_posix()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+@pytest.mark.parametrize("how", ["killed", "killed in the middle", "full", "killed, no links"])
+def test_a_job_that_is_cut_off_at_any_write_can_be_continued(tmp_path: Path, how: str):
+    place = tmp_path / "place"  # where the job will run
+    source = tmp_path / "source"
+    for name in ("a", "b"):
+        write_series(source / "in" / f"{name}.nii.gz", frames(1))
+    inputs = (place / "in" / "a.nii.gz", place / "in" / "b.nii.gz")
+    job = SegmentJob(model=place / "model", inputs=inputs, out=place / "out", confidence=how == "killed")
+    create_job(source / "job", job)
+    script = Path(__file__).with_name("helpers_kills.py")
+    command = [sys.executable, str(script), str(source), how]
+    done = subprocess.run(command, env=engine_environment(), capture_output=True, encoding="utf-8", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import sys
 import tempfile
-from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
@@ -17,7 +15,7 @@ from . import __version__
 from .commands import COMMANDS
 from .errors import UserError, nearest
 from .explain import explain
-from .terminal import LOOKALIKE
+from .streams import standard_streams
 
 DESCRIPTION = """Cardiac segmentation from few labeled and many unlabeled volumes.
 
@@ -37,10 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 2 the user can mend it, 1 our fault, 130 stopped.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=LOOKALIKE)
+    with standard_streams():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"semicardiac {__version__}")
         return 0
@@ -50,28 +49,28 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except SystemExit as exit_request:  # --help
         return int(exit_request.code or 0)
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it closes it
-        return 0
     except Exception as error:
-        explained = explain(error, Path.cwd())
+        explained = explain(error)
         if explained is not None:
             print(f"error: {explained}", file=sys.stderr)
             return 2
-        report = _write_crash_report(error, arguments)
-        hint = f"Send us {report}, which names no patient and no file"
-        print(f"error: {UserError(f'an error inside semicardiac: {error!r}', hint=hint)}", file=sys.stderr)
+        report = _write_crash_report(error)
+        hint = f"Send us {report}, which names no patient and no file" if report else ""
+        what = f"an error inside semicardiac: {type(error).__name__}: {error}"
+        print(f"error: {UserError(what, hint=hint)}", file=sys.stderr)
         return 1
 
 
-def _write_crash_report(error: Exception, arguments: list[str]) -> str:
+def _write_crash_report(error: Exception) -> str:
     """Where the report is: no job folder is at hand, so it is a temporary file that is this user's alone."""
-    from .crash import crash_report  # numpy
+    from .crash import crash_report
 
-    paths = [Path(text) for text in arguments[1:] if not text.startswith("-")]
-    descriptor, path = tempfile.mkstemp(prefix="semicardiac-crash-", suffix=".txt")
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(crash_report(error, paths=paths))
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="semicardiac-crash-", suffix=".txt")
+        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(crash_report(error))
+    except OSError:  # a full disk
+        return ""
     return path
 
 

@@ -19,7 +19,7 @@ class Segment:
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A job folder, or a model package (folder or zip)."""
-    inputs: Annotated[Positional[tuple[Path, ...]], arg(metavar="INPUT")]
+    inputs: Annotated[Positional[tuple[Path, ...]], arg(metavar="INPUT", help_behavior_hint="(required)")]
     """Volume files (3D or 4D), DICOM folders, or folders of volumes."""
     out: Annotated[Path, arg(metavar="DIR")]
     """Folder for the segmentations, each named after its input."""

@@ -27,8 +27,11 @@ from .events import (
     Warned,
     to_line,
 )
+from .streams import quiet
+from .terminal import printable
+from .wording import count
 
-QUIET_S = 15.0
+QUIET_S = 10.0
 """Where progress cannot be drawn as a bar, a line of it appears this often."""
 
 
@@ -42,7 +45,7 @@ class Console:
     """
 
     def __init__(self, stream: TextIO | None = None, *, brief: bool = False, folder: Path = Path()) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = quiet(stream or sys.stderr)
         self._brief = brief
         self._folder = folder
         self._idle = False
@@ -61,12 +64,14 @@ class Console:
             self.say(f"warning: {UserError(event.warning, where=event.where, hint=event.hint)}")
         elif isinstance(event, StoppedEvent):
             self._close()
-            self.say(f"stopped; to go on:   semicardiac run {shlex.quote(str(self._folder))}")
+            self.say(f"stopped; to continue:   semicardiac run {shlex.quote(str(self._folder))}")
         elif self._brief:
             return
         elif isinstance(event, Device):
+            device = [event.device] if event.device != event.name else []
             layout = "channels last" if event.channels_last else "contiguous"
-            self.say(f"computing on {event.name} ({event.device}, {event.dtype}, {layout}, {event.threads} threads)")
+            how = ", ".join([*device, event.dtype, layout, count(event.threads, "thread")])
+            self.say(f"computing on {event.name} ({how})")
         elif isinstance(event, Validation):
             dice = ", ".join(f"{name} {_number(value)}" for name, value in event.dice.items())
             self.say(f"validation at step {event.step}: Dice {_number(event.mean_dice)} ({dice})")
@@ -90,12 +95,12 @@ class Console:
 
     def say(self, text: str) -> None:
         """Writes a line above the progress bar."""
-        tqdm.write(text, file=self._stream)
+        tqdm.write(printable(text), file=self._stream)
 
     def _progress(self, event: Progress) -> None:
         details = [] if event.eta_s is None else [f"{_duration(event.eta_s)} left"]
         details += [f"loss {event.loss:.3f}"] if event.loss is not None else []
-        details += [event.case] if event.case else []
+        details += [printable(event.case)] if event.case else []
         if not self._stream.isatty():
             if event.stage != self._stage or time.monotonic() >= self._line_at:
                 self.say(f"{event.stage}: {event.step} of {event.total}" + "".join(f", {text}" for text in details))
@@ -122,17 +127,11 @@ class Lines:
     """Writes each event as a line of JSON to standard output, for programs; goes quiet when nobody reads any more."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stdout
-        self._open = True
+        self._stream = quiet(stream or sys.stdout)
 
     def __call__(self, event: AnyEvent) -> None:
-        if not self._open:
-            return
-        try:
-            self._stream.write(to_line(event) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):  # the reader is gone; events.jsonl still has it all
-            self._open = False
+        self._stream.write(to_line(event) + "\n")
+        self._stream.flush()
 
 
 def _number(value: float | None) -> str:

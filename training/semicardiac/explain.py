@@ -1,29 +1,43 @@
-"""Errors of libraries and of the system, said in the user's words where the user can mend them."""
+"""Errors of libraries and of the system, said in the user's words where the user can fix them."""
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from . import files
 from .errors import UserError
 
 
-def explain(error: Exception, place: Path) -> UserError | None:
+def explain(error: Exception, place: Path | str = "") -> UserError | None:
     """What a user can do about an error, or None if it is ours.
 
     Args:
         error: Whatever was raised.
-        place: The folder that the work was done in.
+        place: The job folder, for what is written; without one, errors of the system that name no file have no place.
     """
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError):
-        explained = files.as_user_error(error, Path(error.filename) if isinstance(error.filename, str) else place)
-        return explained if isinstance(explained, UserError) else None
+        return _of_the_system(error, place)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is PyTorch's
-        hint = "Close other programs, or choose smaller batches (optim.batch_labeled, optim.batch_mixed)"
-        return UserError("the memory does not suffice", where=place, hint=hint)
+        hint = "Close other programs; in a training, choose smaller batches (optim.batch_labeled, optim.batch_mixed)"
+        return UserError("the memory does not suffice", where=getattr(error, "filename", ""), hint=hint)
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("semicardiac"):
         package = str(error.name).partition(".")[0]
         return UserError(f"the Python package '{package}' is not installed", hint=f"Install it: pip install {package}")
     return None
+
+
+def _of_the_system(error: OSError, place: Path | str) -> UserError | None:
+    named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    where = named or place
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and named:
+        return UserError("this file or folder is not there any more", where=where, hint="Put it back, and run again")
+    if error.errno in (errno.EACCES, errno.EPERM) and named:  # to read or to write it: that is not told
+        reading = os.path.exists(named) and not os.access(named, os.R_OK)
+        what = "this cannot be read: permission is denied" if reading else "permission is denied"
+        return UserError(what, where=where, hint="Check the rights to this file and to the folder that it lies in")
+    explained = files.as_user_error(error, where)
+    return explained if isinstance(explained, UserError) else None

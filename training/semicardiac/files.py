@@ -91,7 +91,22 @@ def move_new(temporary: Path, path: Path) -> bool:
     return True
 
 
-def as_user_error(error: OSError, path: Path, *, reading: bool = False) -> Exception:
+def is_taken(path: Path) -> bool:
+    """Whether something has this name, be it a link to nothing.
+
+    Raises:
+        UserError: If nothing can have it, since it is too long, or the folder cannot be looked into.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise as_user_error(error, path, reading=True) from error
+    return True
+
+
+def as_user_error(error: OSError, path: Path | str, *, reading: bool = False) -> Exception:
     """The UserError that explains a failed write to `path`, or `error` itself where a user has no say.
 
     Args:

@@ -207,7 +207,17 @@ def load_job(folder: Path) -> Job:
         raise UserError(f"there is no kind of job '{kind}'", where=f"{path}: kind", hint=nearest(kind, KINDS))
     model = KINDS[kind]
     job = parse(model, data, where=path)
-    return model.model_validate(_map_paths(job.model_dump(), lambda path: full_path(folder, path)))
+    _map_paths(job.model_dump(), lambda each: _require_possible(each, path))
+    return model.model_validate(_map_paths(job.model_dump(), lambda each: full_path(folder, each)))
+
+
+def _require_possible(path: Path, where: Path) -> None:
+    try:
+        possible = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half of a character
+        possible = False
+    if not possible:
+        raise UserError(f"no file can have the path {str(path)!r}", where=where, hint="Correct it")
 
 
 def short_path(folder: Path, path: Path) -> Path:

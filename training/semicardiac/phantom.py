@@ -16,6 +16,7 @@ import numpy as np
 
 from . import files
 from .cases import CASE_LIST, Case, read_case_list
+from .errors import UserError
 from .phantom_heart import END_SYSTOLE, PATHOLOGIES
 from .phantom_patient import LABELS, Patient
 from .protocols import Role
@@ -121,8 +122,10 @@ def write_study(
         The cases as `cases.discover` finds them in the folder.
 
     Raises:
-        UserError: If the folder is not empty or cannot be written.
+        UserError: If the folder is not empty or cannot be written, or the seed is negative.
     """
+    if seed < 0:
+        raise UserError(f"got {seed}", where="seed", hint="Give a number of 0 or more")
     folder = files.output_folder(Path(folder))
     roles: list[str] = ["labeled"] * labeled + ["unlabeled"] * unlabeled + ["validation"] * validation + [TEST] * test
     cases: list[_Row] = []

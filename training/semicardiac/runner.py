@@ -1,4 +1,4 @@
-"""Runs a job to its end, whatever that is: done, stopped, or an error that says who can mend it."""
+"""Runs a job to its end, whatever that is: done, stopped, or an error that says who can fix it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from .events import Done, EventLog, Failed, Listener, Started, StoppedEvent
 from .explain import explain
 from .jobs import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, Job, SegmentJob, TrainJob, load_job
 from .processes import exclusive, gone_check
+from .temporaries import is_temporary, remove_abandoned
 
-DONE, OUR_FAULT, USER_CAN_MEND, STOPPED = 0, 1, 2, 130
+DONE, OUR_FAULT, USER_CAN_FIX, STOPPED = 0, 1, 2, 130
 """Exit statuses."""
 
 STARTER = "SEMICARDIAC_PARENT_PID"
@@ -27,14 +28,14 @@ STARTER = "SEMICARDIAC_PARENT_PID"
 
 
 def run_job(folder: Path, *listeners: Listener) -> int:
-    """Runs the job of a folder, or goes on with it where it was interrupted.
+    """Runs the job of a folder, or continues it where it was interrupted.
 
     Args:
         folder: A job folder.
         listeners: Called with each event, which also goes to events.jsonl in the folder.
 
     Returns:
-        The exit status: 0 done, 2 the user can mend it, 1 our fault, 130 stopped.
+        The exit status: 0 done, 2 the user can fix it, 1 our fault, 130 stopped.
     """
     folder = Path(folder).absolute()
     aside = EventLog(None, *listeners)  # for what cannot or must not be written into the folder
@@ -55,7 +56,7 @@ def run_job(folder: Path, *listeners: Listener) -> int:
         return DONE
     if isinstance(end, StoppedEvent):
         return STOPPED
-    return USER_CAN_MEND if end.fault == "user" else OUR_FAULT
+    return USER_CAN_FIX if end.fault == "user" else OUR_FAULT
 
 
 def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
@@ -65,6 +66,7 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
     try:
         resumed = (folder / EVENTS).exists()
         (folder / CRASH_REPORT).unlink(missing_ok=True)
+        _remove_abandoned(folder)
         job = load_job(folder)
         with _stop_requests(folder) as stop:
             log.emit(Started(kind=job.kind, version=__version__, pid=os.getpid(), resumed=resumed))
@@ -75,6 +77,13 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
         return StoppedEvent()
     except Exception as error:
         return _failure(error, folder, job)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What killed runs have left behind in the job folder and the folders in it."""
+    for place, folders, _ in os.walk(folder):
+        remove_abandoned(Path(place))
+        folders[:] = [name for name in folders if not is_temporary(Path(name))]
 
 
 def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -97,7 +106,7 @@ def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> di
 
 
 def _failure(error: Exception, folder: Path, job: Job | None) -> Failed:
-    """The event that tells of an error; of one that the user cannot mend also a crash report is written."""
+    """The event that tells of an error; of one that the user cannot fix also a crash report is written."""
     explained = explain(error, folder)
     if explained is not None:
         return Failed(what=explained.what, where=explained.where, hint=explained.hint, fault="user")
@@ -127,12 +136,27 @@ def _stop_requests(folder: Path) -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+def _starter() -> int | None:
+    """The number of the process whose end also ends the job, if there is one.
+
+    Raises:
+        UserError: If it is none that a process can have.
+    """
+    text = os.environ.get(STARTER, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 1 << 32):
+        hint = "Set this environment variable to the number of a process, or not at all"
+        raise UserError(f"{text[:20]!r} is not the number of a process", where=STARTER, hint=hint)
+    return int(text)
+
+
 class StopRequest:
     """Called at every step: whether the job was asked to stop. It looks at files and processes twice a second."""
 
     def __init__(self, folder: Path) -> None:
-        starter = os.environ.get(STARTER, "")
-        self._starter_gone = gone_check(int(starter)) if starter.isdigit() else lambda: False
+        starter = _starter()
+        self._starter_gone = gone_check(starter) if starter is not None else lambda: False
         self._file = folder / STOP
         self._asked = False
         self._look_again = 0.0

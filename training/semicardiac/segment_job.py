@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +13,14 @@ from . import files, inference
 from .checks import image_fault, spacing_fault
 from .compute import ComputePlan, pick_device
 from .errors import Stopped, UserError
-from .events import Device, EventLog, Progress, Result, read_events
+from .events import Device, EventLog, Progress, Result, Writing, read_events
 from .inference import Prediction
 from .jobs import EVENTS, MAPS, SegmentJob, full_path, named_inputs, short_path
 from .labels import LabelSet
 from .layouts import frame_name
 from .model import load_model
-from .volumes import Volume, read_series, write_labels, write_series
+from .temporaries import remove_abandoned, temporary_beside
+from .volumes import Volume, read_series, stem, write_labels, write_series
 
 
 class Output(NamedTuple):
@@ -46,15 +48,16 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
 
     Raises:
         Stopped: If a stop was asked for; the results so far are kept.
-        UserError: If the model or an input cannot be used, or a result would overwrite a file.
+        UserError: If the model or an input cannot be used, or a file has the name of a result before the work
+            begins.
     """
     plan = inference_plan(pick_device(job.device))
     model = load_model(job.model).to(plan.device)
     inputs = named_inputs(job.inputs)
     files.output_folder(job.out, empty=False)
-    events_before = read_events(folder / EVENTS)
-    written = {full_path(folder, event.path) for event in events_before if isinstance(event, Result)}
-    done = {path for path in written if path.exists()}
+    remove_abandoned(job.out)
+    planned: dict[Path, str] = {}
+    results = Results(folder, events, planned.keys())
 
     def tell(stage: str, number: int, case: str) -> None:
         events.emit(Progress(stage=stage, step=number, total=len(inputs), case=case))
@@ -62,7 +65,6 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             raise Stopped
 
     outputs: dict[str, list[Output]] = {}
-    planned: dict[Path, str] = {}
     for number, (name, path) in enumerate(inputs.items(), start=1):
         tell("checking inputs", number, name)
         series = read_sound_series(path)
@@ -70,7 +72,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             events.warn(fault[0], where=str(path), hint=fault[1])
         outputs[name] = outputs_of(job, name, len(series))
         for output in outputs[name]:
-            if output.path.exists() and output.path not in done:
+            if files.is_taken(output.path) and not results.begun:
                 hint = "Name another output folder, or move this file away"
                 raise UserError("there is a file of this name already", where=output.path, hint=hint)
             if planned.setdefault(output.path, name) != name:
@@ -80,10 +82,12 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     events.emit(Device(**plan.model_dump()))
     settings = {"flips": job.flips, "largest_component": job.largest_component, "roi": job.roi}
     for number, (name, path) in enumerate(inputs.items(), start=1):
-        if done.issuperset(output.path for output in outputs[name]):
+        unwritten: dict[Output, list[Volume]] = {
+            output: [] for output in outputs[name] if not results.is_done(output, name)
+        }
+        if not unwritten:
             continue
         frames = read_series(path)
-        unwritten: dict[Output, list[Volume]] = {output: [] for output in outputs[name]}
         for index, frame in enumerate(frames):
             case = name if len(frames) == 1 else f"{name}, frame {index + 1} of {len(frames)}"
             tell("segmenting", number, case)
@@ -91,14 +95,86 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             if prediction.doubt:
                 hint = "Look at this segmentation, or say where the heart is (--roi)"
                 events.warn(prediction.doubt, where=case, hint=hint)
-            for output in outputs[name]:
+            for output in list(unwritten):
                 if index in output.frames:
                     unwritten[output].append(output.part_of(prediction))
                 if index == output.frames[-1]:
-                    write_output(output, unwritten.pop(output), model.labels)
-                    place = short_path(folder, job.out) / output.path.name
-                    events.emit(Result(kind=output.kind, path=place.as_posix(), case=name))
+                    results.write(output, unwritten.pop(output), model.labels, name)
     return {"segmented": len(inputs)}
+
+
+class Results:
+    """What a job has written, as its events tell, and how it writes more without replacing anything.
+
+    Args:
+        folder: The job folder.
+        events: Told of each result, and before it is there of what it will be.
+        planned: The names that results will have, if nothing comes between.
+
+    Attributes:
+        begun: Whether an earlier run has written something, or was about to.
+    """
+
+    def __init__(self, folder: Path, events: EventLog, planned: Set[Path]) -> None:
+        self._folder, self._events, self._planned = folder, events, planned
+        before = read_events(folder / EVENTS)
+        self._told = {full_path(folder, event.path) for event in before if isinstance(event, Result)}
+        self._noted = {event.planned: event for event in before if isinstance(event, Writing)}
+        self.begun = bool(self._told or self._noted)
+
+    def is_done(self, output: Output, case: str) -> bool:
+        """Whether an output lies where an earlier run put it; if that run was cut off before it said so, this does."""
+        noted = self._noted.get(output.path.name)
+        path = output.path if noted is None else full_path(self._folder, noted.path)
+        if not path.exists():
+            return False
+        if path in self._told:
+            return True
+        if noted is not None and path.is_file():
+            if files.sha256(path) == noted.sha256:
+                self._tell(output, path, case)
+                return True
+            if path.stat().st_size == 0:  # its name was kept for it, see `files.move_new`
+                path.unlink()
+        return False
+
+    def write(self, output: Output, volumes: list[Volume], labels: LabelSet, case: str) -> None:
+        """Writes an output under its planned name, or under one beside it if a file has come there meanwhile."""
+        temporary = temporary_beside(output.path)
+        try:
+            write_output(output._replace(path=temporary), volumes, labels)
+            digest = files.sha256(temporary)
+            for path in names_for(output.path):
+                if files.is_taken(path) or (path != output.path and path in self._planned):
+                    continue
+                self._events.emit(Writing(planned=output.path.name, path=self._short(path), sha256=digest))
+                if files.move_new(temporary, path):
+                    break
+        except OSError as error:
+            raise files.as_user_error(error, output.path) from error
+        except UserError as error:
+            where = output.path if error.where == str(temporary) else error.where
+            raise UserError(error.what, where=where, hint=error.hint) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        if path != output.path:
+            what = f"a file of this name appeared meanwhile; it stays, and the result is called {path.name}"
+            self._events.warn(what, where=output.path, hint="Look at both before you use either")
+        self._tell(output, path, case)
+
+    def _tell(self, output: Output, path: Path, case: str) -> None:
+        self._events.emit(Result(kind=output.kind, path=self._short(path), case=case))
+
+    def _short(self, path: Path) -> str:
+        return (short_path(self._folder, path.parent) / path.name).as_posix()
+
+
+def names_for(path: Path) -> Iterator[Path]:
+    """scan.nii.gz, scan-2.nii.gz, scan-3.nii.gz and so on."""
+    yield path
+    name = stem(path)
+    for number in count(2):
+        yield path.with_name(f"{name}-{number}{path.name.removeprefix(name)}")
 
 
 def outputs_of(job: SegmentJob, name: str, frames: int) -> list[Output]:

@@ -1,4 +1,4 @@
-"""Text for streams that do not hold every character, such as that of an ASCII terminal."""
+"""Text for a terminal: without what would steer it, and for streams that do not hold every character."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ LOOKALIKE = "semicardiac.lookalike"
 """How a stream that does not hold every character, such as that of an ASCII terminal, writes the others."""
 
 _LOOKALIKES = {"±": "+/-", "•": "*", "·": "-", "×": "x", "\N{EN DASH}": "-", "\N{MINUS SIGN}": "-"}
+
+_STEERING = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029}
+_VISIBLE = {code: ascii(chr(code))[1:-1] for code in _STEERING - {ord("\n"), ord("\t")}}
+
+
+def printable(text: str) -> str:
+    """A text in which what would steer a terminal, such as an escape in a file's name, is spelled out."""
+    return text.translate(_VISIBLE)
 
 
 def _lookalike(error: UnicodeError) -> tuple[str | bytes, int]:
