@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    PositiveInt,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -53,10 +54,8 @@ Factor = Annotated[tuple[End, End], AfterValidator(lambda ends: ends if ends[0] 
 Roi = Annotated[
     tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat], AfterValidator(_box)
 ]
-#: Channels of a level of a network.
-Channels = Annotated[int, Field(gt=0, le=4096)]
-#: Channels of each level of a network.
-Widths = Annotated[tuple[Channels, ...], Field(min_length=2, max_length=8)]
+#: Channels of each level of a network. How many are too many, `network.build_network` tells by what they take together.
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=8)]
 #: Slices in a batch.
 Batch = Annotated[int, Field(gt=0, le=4096)]
 #: Steps of a training: a year of them, a hundred a second, is still within.

@@ -11,6 +11,7 @@ LOOKALIKE = "semicardiac.lookalike"
 _LOOKALIKES = {"±": "+/-", "•": "*", "·": "-", "×": "x", "\N{EN DASH}": "-", "\N{MINUS SIGN}": "-"}
 
 _STEERING = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029}
+_STEERING |= {*range(0xD800, 0xDC80), *range(0xDD00, 0xE000)}  # no characters; those between are bytes of file names
 _VISIBLE = {code: ascii(chr(code))[1:-1] for code in _STEERING - {ord("\n"), ord("\t")}}
 
 
