@@ -149,7 +149,7 @@ class Info:
 
     def run(self) -> int:
         from .package import open_package, write_zip
-        from .terminal import printable
+        from .terminal import on_one_line
 
         package = open_package(self.model)
         package.verify()
@@ -161,7 +161,7 @@ class Info:
             "preset": settings.config.preset,
             **settings.about,
         }
-        shown = {printable(name.replace("_", " ")): printable(value) for name, value in rows.items()}
+        shown = {on_one_line(name.replace("_", " ")): on_one_line(value) for name, value in rows.items()}
         width = max(map(len, shown))
         for name, value in shown.items():
             print(f"{name:{width}}  {value}")

@@ -20,6 +20,11 @@ def printable(text: object) -> str:
     return str(text).translate(_VISIBLE)
 
 
+def on_one_line(text: object) -> str:
+    """A printable text whose line ends and tabs are spelled out, too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _lookalike(error: UnicodeError) -> tuple[str | bytes, int]:
     """What looks like the first character that could not be written, else a question mark, and where to go on."""
     assert isinstance(error, UnicodeEncodeError)
