@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,6 +25,11 @@ from .swap import present
 from .temporaries import remove_abandoned
 
 FINISHED = "finished.json"
+_OF_EARLIER_VERSIONS = re.compile(
+    r"\.[0-9a-f]{8}\.(checkpoint\.pt|(history|validation)\.csv|(findings|finished|index|config)\.json"
+    r"|(model|locator|locator_refined)\.safetensors|step\d{6}\.png|README\.md|LICENSE\.txt|SHA256SUMS)"
+)
+"""Temporary files as earlier versions named them, of the files that a training writes."""
 
 
 def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -43,8 +49,7 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         UserError: If an input or the checkpoint cannot be used.
     """
     config = spec.config
-    for place, _, _ in os.walk(folder):
-        remove_abandoned(Path(place))
+    _remove_leftovers(folder)
     if (summary := _finished(folder, config)) is not None:
         _remove_banks(folder / WORK)  # a kill may have left them
         return summary
@@ -92,6 +97,14 @@ def _finished(folder: Path, config: TrainConfig) -> dict[str, Any] | None:
         return None
     done = schedule == config.schedule and isinstance(summary, dict) and present(folder / MODEL).is_dir()
     return summary if done else None
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that kills have left; the job's lock is held, so that none is in use."""
+    for place, _, names in os.walk(folder):
+        remove_abandoned(Path(place))
+        for name in filter(_OF_EARLIER_VERSIONS.fullmatch, names):
+            (Path(place) / name).unlink(missing_ok=True)
 
 
 def _remove_banks(work: Path) -> None:

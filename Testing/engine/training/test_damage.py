@@ -245,9 +245,11 @@ class TestLeftovers:
         monkeypatch.setattr("os.getpid", lambda: 2**22 + 7)  # of a process that is gone
         places = [folder, folder / "work", folder / "work" / "bank", folder / "previews", folder / "model"]
         left = [temporary_beside(place / "checkpoint.pt") for place in places]
+        left += [folder / ".0a1b2c3d.checkpoint.pt", folder / "previews" / ".0a1b2c3d.step000020.png"]  # of old
+        users = [folder / ".0a1b2c3d.notes.txt", folder / ".hidden", folder / "work" / ".0a1b.checkpoint.pt"]
         monkeypatch.undo()
-        for path in left:
+        for path in left + users:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"half of it")
         run(folder, cases)
-        assert [path for path in left if path.exists()] == []
+        assert [path for path in left + users if path.exists()] == users
