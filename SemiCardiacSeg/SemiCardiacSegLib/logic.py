@@ -93,9 +93,9 @@ class SemiCardiacSegLogic:
         from semicardiac.config import make_config, parse, parse_assignments
         from semicardiac.jobs import TrainJob, write_job
 
-        minutes = 10.0 if minutes is None else minutes
-        budget = f"schedule.minutes={minutes}" if steps is None else f"schedule.steps={steps}"
-        chosen = [f"seed={seed}", f"preprocess.plane={dataSet.labelSet().plane}", budget]
+        given = {"seed": seed, "preprocess.plane": dataSet.labelSet().plane}
+        given |= {"schedule.minutes": minutes, "schedule.steps": steps}
+        chosen = [f"{key}={value}" for key, value in given.items() if value is not None]
         config = make_config(preset, parse_assignments([*chosen, "schedule.validate_every=0.2", *settings]))
         if startFrom is not None:
             startFrom = Path(startFrom).absolute()

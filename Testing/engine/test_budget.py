@@ -38,6 +38,3 @@ class TestBudget:
         assert done(100) == 1
         now[0] = 20.0
         assert done(50) == 1
-
-    def test_without_either_it_is_ten_minutes(self):
-        assert Budget(ScheduleConfig()).seconds == 600

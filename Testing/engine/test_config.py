@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from semicardiac.config import PRESETS, TrainConfig, make_config, parse, parse_assignments
+from semicardiac.config import PRESETS, Section, TrainConfig, make_config, parse, parse_assignments
 from semicardiac.errors import UserError
 
 
@@ -79,6 +81,82 @@ class TestOverrides:
         assert place in caught.value.where
 
 
+def numbers() -> list[tuple[str, object]]:
+    """Every setting that is a number or holds some, by its key, with its default in the preset `paper`."""
+    found = []
+    for section, settings in make_config("paper"):
+        of_section = dict(settings) if isinstance(settings, Section) else {"": settings}
+        for name, value in of_section.items():
+            kinds = value if isinstance(value, tuple) else [value]
+            if value is None or all(isinstance(each, int | float) and not isinstance(each, bool) for each in kinds):
+                found.append((f"{section}.{name}".strip("."), value))
+    return found
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("bad", ["Infinity", "-Infinity", "1e400", "NaN"])
+    def test_none_is_infinite_or_no_number(self, bad: str):
+        assert len(numbers()) > 45
+        for key, value in numbers():
+            text = f"[{', '.join([bad] * len(value))}]" if isinstance(value, tuple) else bad
+            with pytest.raises(UserError) as caught:
+                make_config("paper", parse_assignments([f"{key}={text}"]))
+            assert key in caught.value.where
+
+    def test_none_is_beyond_all_bounds(self):
+        for key, value in numbers():
+            if isinstance(value, tuple | int) and not key.endswith("widths"):  # those are bounded by what they take
+                text = json.dumps([10**30] * len(value) if isinstance(value, tuple) else 10**30)
+                with pytest.raises(UserError) as caught:
+                    make_config("paper", parse_assignments([f"{key}={text}"]))
+                assert key in caught.value.where
+
+    @pytest.mark.parametrize("seed", [2**63, 2**64, 10**30])
+    def test_a_seed_is_one_that_the_generators_take(self, seed: int):
+        assert make_config("default", {"seed": 2**63 - 1}).seed == 2**63 - 1
+        with pytest.raises(UserError, match="less than") as caught:
+            make_config("default", {"seed": seed})
+        assert caught.value.where.endswith("seed")
+
+
+class TestMessages:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "x" * 10**6,
+            {"key": "y" * 10**6},
+            list(range(10**5)),
+            10**4000,
+            json.loads("[" * 900 + "]" * 900),
+            {str(number): number for number in range(10**5)},
+        ],
+    )
+    @pytest.mark.parametrize("key", ["loss", "network.widths", "seed", "preset"])
+    def test_a_value_is_shortened(self, key: str, value: object):
+        section, _, name = key.partition(".")
+        with pytest.raises(UserError) as caught:
+            parse(TrainConfig, {section: {name: value} if name else value})
+        assert len(str(caught.value)) < 400
+        assert section in caught.value.where
+
+    def test_a_key_is_shortened(self):
+        with pytest.raises(UserError, match="no such setting") as caught:
+            parse(TrainConfig, {"x" * 10**6: 1})
+        assert len(str(caught.value)) < 500
+
+    def test_what_is_missing_is_told_without_what_is_there(self):
+        class Both(Section):
+            first: int
+            second: int
+
+        with pytest.raises(UserError, match=r"file: second: this is missing\.$"):
+            parse(Both, {"first": 3}, where="file")
+
+    def test_brackets_without_end_are_a_text(self):
+        with pytest.raises(UserError, match=r"list|tuple"):
+            make_config("default", parse_assignments(["network.widths=" + "[" * 10**5]))
+
+
 class TestAssignments:
     def test_a_preset_among_the_settings_is_refused(self):
         """It would give the settings of one preset the name of another."""
@@ -88,6 +166,12 @@ class TestAssignments:
     def test_a_training_has_one_measure(self):
         with pytest.raises(UserError, match="both minutes and steps are given"):
             make_config("default", {"schedule": {"minutes": 3, "steps": 5}})
+
+    def test_without_either_it_is_ten_minutes(self):
+        schedule = make_config().schedule
+        assert (schedule.minutes, schedule.steps) == (10, None)
+        assert make_config("default", {"schedule": {"steps": 5}}).schedule.minutes is None
+        assert make_config("default", {"schedule": {"steps": None}}).schedule.minutes == 10
 
     def test_values_are_read_as_json_where_they_are(self):
         texts = ["loss.lambda_u=0.5", "optim.batch_mixed=[2, 4]", "loss.dptm=false", "loss.alpha=null"]

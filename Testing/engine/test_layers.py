@@ -20,7 +20,7 @@ LAYERS = [
         "terminal streams errors processes temporaries files swap",
         "events wording anatomy config labels container tensor_file package explain console",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
-        "compute budget context preprocess checks dataset sampling augment",
+        "compute budget context sealed identity preprocess checks dataset sampling augment",
         "network weights teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",
         "history validation previews prepare device_bank refine loop trainer",

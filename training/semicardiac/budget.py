@@ -1,7 +1,8 @@
-"""How much of a training is done: by the clock or by steps, over all the runs that it took."""
+"""How much of a training is done, by the clock or by steps, over all the runs that it took, and what depends on it."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -12,14 +13,14 @@ class Budget:
     """The time or the steps that a training may take.
 
     Args:
-        schedule: `minutes` or `steps`, whichever is set; 10 minutes if neither is.
+        schedule: `minutes` or `steps`, whichever is set.
         reserve: Share of the time that is kept for what comes after the steps.
         used_before: Seconds that earlier runs of the job used.
     """
 
     def __init__(self, schedule: ScheduleConfig, reserve: float = 0.0, used_before: float = 0.0) -> None:
         self.steps = schedule.steps
-        self.seconds = None if schedule.steps is not None else 60 * (schedule.minutes or 10.0)
+        self.seconds = None if schedule.steps is not None else 60 * schedule.minutes
         self.reserve = reserve
         self.used_before = used_before
         self._now = time.process_time if schedule.clock == "cpu" else time.monotonic
@@ -49,3 +50,26 @@ class Budget:
     def pause(self, seconds_since: float) -> None:
         """Leaves out what was spent since `used()` was `seconds_since`: validation is not training."""
         self._paused += self.used() - seconds_since
+
+
+def rate_factor(share: float, hold: float) -> float:
+    """The learning rate over its full value: 1 for the first `hold` of the training, then a cosine to 0."""
+    if share <= hold:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (share - hold) / (1 - hold)))
+
+
+def passed(before: float, now: float, every: float) -> bool:
+    """Whether a multiple of `every` lies between two shares."""
+    return math.floor(now / every + 1e-9) > math.floor(before / every + 1e-9)
+
+
+def shortfall(schedule: ScheduleConfig, steps: int) -> tuple[str, str] | None:
+    """What and hint if so many steps end before the unlabeled cases come into play; None if they do not."""
+    alone = max(schedule.warmup_steps, math.ceil(schedule.warmup * steps))
+    if alone < steps:
+        return None
+    about = "" if schedule.steps is not None else "about "
+    what = f"the training will end after {about}{steps} steps, before the unlabeled cases come into play"
+    what += f": the first {alone} steps are on the labeled cases alone"
+    return what, "Train for longer, or lower schedule.warmup and schedule.warmup_steps"

@@ -23,11 +23,16 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         temporary.write_bytes(content.getbuffer())
 
 
-def load_checkpoint(path: Path, label_names: list[str]) -> dict[str, Any]:
+def load_checkpoint(path: Path, label_names: list[str], job: str | None = None) -> dict[str, Any]:
     """Reads what `save_checkpoint` wrote, onto the CPU.
 
+    Args:
+        path: Of the checkpoint.
+        label_names: The structures of the training.
+        job: Its number. Checkpoints of earlier versions hold none and are believed.
+
     Raises:
-        UserError: If it is damaged, from a newer version, or of a training with other labels.
+        UserError: If it is damaged, from a newer version, of another training, or of one with other labels.
     """
     hint = "Start the training again in a new folder"
     try:
@@ -37,13 +42,15 @@ def load_checkpoint(path: Path, label_names: list[str]) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damage makes torch raise anything from RuntimeError to UnicodeDecodeError
         raise UserError("the checkpoint is damaged", where=path, hint=hint) from None
-    if not isinstance(state, dict) or not {"format", "labels"} <= state.keys():
+    if not isinstance(state, dict) or not isinstance(state.get("labels"), list) or "format" not in state:
         raise UserError("this is not a checkpoint of SemiCardiacSeg", where=path, hint=hint)
-    if state["format"] > FORMAT:
+    if not isinstance(state["format"], int) or state["format"] > FORMAT:
         raise UserError("the checkpoint was written by a newer version", where=path, hint="Update SemiCardiacSeg")
     if state["labels"] != label_names:
-        raise UserError(
-            f"the checkpoint is of the labels {', '.join(state['labels'])}, the job of {', '.join(label_names)}",
-            where=path, hint="Use the label set that the training began with, or a new folder",
-        )  # fmt: skip
+        what = f"the checkpoint is of the labels {', '.join(map(str, state['labels']))}"
+        hint = "Use the label set that the training began with, or a new folder"
+        raise UserError(f"{what}, the job of {', '.join(label_names)}", where=path, hint=hint)
+    if job is not None and state.get("job") not in (None, job):
+        hint = "Put back the checkpoint that was there, or remove this one: the training then starts from the beginning"
+        raise UserError("the checkpoint is of another training", where=path, hint=hint)
     return state

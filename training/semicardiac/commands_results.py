@@ -11,7 +11,6 @@ from tyro.conf import Positional, arg
 
 from .errors import UserError
 from .options import Flag, optional, run_shown
-from .terminal import printable
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,7 @@ class Info:
 
     def run(self) -> int:
         from .package import open_package, write_zip
+        from .terminal import on_one_line
 
         package = open_package(self.model)
         package.verify()
@@ -161,8 +161,7 @@ class Info:
             "preset": settings.config.preset,
             **settings.about,
         }
-        rows = {name.replace("_", " "): value for name, value in rows.items()}
-        shown = {_in_one_line(name): _in_one_line(value) for name, value in rows.items()}
+        shown = {on_one_line(name.replace("_", " ")): on_one_line(value) for name, value in rows.items()}
         width = max(map(len, shown))
         for name, value in shown.items():
             print(f"{name:{width}}  {value}")
@@ -170,7 +169,3 @@ class Info:
             write_zip(package, self.zip)
             print(f"\nwrote {self.zip}")
         return 0
-
-
-def _in_one_line(value: object) -> str:
-    return printable(" ".join(str(value).split()))

@@ -153,8 +153,6 @@ class Train(Cases):
             **{f"loss.{name}": False for name in ("dptm", "rem", "contrast") if getattr(self, f"no_{name}")},
         }
         config = self.configure(labels, **options)
-        if config.schedule.minutes is None and config.schedule.steps is None:
-            config = self.configure(labels, **options | {"schedule.minutes": 10.0})
         job = {"cases": cases, "labels": labels, "config": config, "device": self.device, "seeds": self.seeds}
         job["start_from"] = self.start_from
         return self._train(create_job(self.out, parse(TrainJob, job, where="train")))

@@ -6,6 +6,7 @@ Unknown keys and values out of range are errors that name the nearest key or the
 from __future__ import annotations
 
 import json
+import reprlib
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,7 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
+    FiniteFloat,
     PositiveInt,
     ValidationError,
     ValidationInfo,
@@ -25,6 +26,9 @@ from .errors import UserError, nearest
 from .terminal import printable
 
 Preset = Literal["default", "paper", "supervised"]
+
+MINUTES = 10.0
+"""How long a training takes if neither minutes nor steps are given."""
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -39,22 +43,33 @@ def _box(bounds: tuple[float, ...]) -> tuple[float, ...]:
     return bounds
 
 
-#: Lower and upper bound.
-Bounds = Annotated[tuple[float, float], AfterValidator(_ordered)]
+#: An intensity in standard deviations of its volume; the slices are kept in half precision, which ends at 65504.
+Intensity = Annotated[float, Field(ge=-1000, le=1000)]
+#: Lower and upper bound of the intensities.
+Bounds = Annotated[tuple[Intensity, Intensity], AfterValidator(_ordered)]
+#: One end of the range of a factor.
+End = Annotated[float, Field(gt=0, le=100)]
 #: Bounds of a factor.
-Factor = Annotated[
-    tuple[PositiveFloat, PositiveFloat], AfterValidator(lambda ends: ends if ends[0] == ends[1] else _ordered(ends))
-]
+Factor = Annotated[tuple[End, End], AfterValidator(lambda ends: ends if ends[0] == ends[1] else _ordered(ends))]
 #: Where the heart is: xmin, xmax, ymin, ymax, zmin, zmax in mm, RAS.
-Roi = Annotated[tuple[float, float, float, float, float, float], AfterValidator(_box)]
-#: Channels of each level of a network.
+Roi = Annotated[
+    tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat], AfterValidator(_box)
+]
+#: Channels of each level of a network. How many are too many, `network.build_network` tells by what they take together.
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=8)]
+#: Slices in a batch.
+Batch = Annotated[int, Field(gt=0, le=4096)]
+#: Steps of a training: a year of them, a hundred a second, is still within.
+STEPS_MAX = 10**10
+
+_LONGEST = 80
+"""Letters of a value or a key in a message."""
 
 
 class Section(BaseModel):
-    """A group of settings."""
+    """A group of settings. Numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class PreprocessConfig(Section):
@@ -81,13 +96,13 @@ class LocateConfig(Section):
     spacing_mm: float = Field(3.0, gt=0.2, le=20)
     size: int = Field(96, ge=32, le=256, multiple_of=16)
     widths: Widths = (16, 32, 64, 128)
-    batch: int = Field(16, ge=1)
+    batch: Batch = 16
     share: float = Field(0.1, gt=0, lt=0.9)
     """Share of the training budget with 7 labeled patients or more; it doubles as they get fewer."""
     refine: float = Field(0.06, ge=0, lt=0.5)
     """Share of the training budget for training it again on the teacher's predictions, with 1 labeled patient; none
     with 7 or more."""
-    steps_max: int = Field(1500, ge=1)
+    steps_max: int = Field(1500, ge=1, le=STEPS_MAX)
     learning_rate: float = Field(0.05, gt=0)
     recenter: bool = True
     """Move the crops of the unlabeled pool onto the teacher's own predictions when these come into play."""
@@ -159,7 +174,7 @@ class LossConfig(Section):
     fixed_threshold: float = Field(0.95, ge=0, le=1)
     tau: float = Field(1.0, gt=0)
     """τ of Eq. 12, the student's softmax temperature."""
-    class_floor: int = Field(32, ge=1)
+    class_floor: int = Field(32, ge=1, le=10**9)
     """Fewer pixels of a class than this in a batch leave its k_c as it was."""
     contrast_temperature: float = Field(0.2, gt=0)
     contrast_grid: int = Field(3, ge=1, le=16)
@@ -185,22 +200,23 @@ class OptimConfig(Section):
     """β of the teacher."""
     hold: float = Field(0.35, ge=0, le=1)
     """Share of the training with the full learning rate; a cosine takes it to zero in the rest."""
-    batch_labeled: int = Field(6, ge=1)
+    batch_labeled: Batch = 6
     """Labeled slices in a batch while there are no unlabeled ones in it."""
-    batch_mixed: tuple[PositiveInt, PositiveInt] = (2, 4)
+    batch_mixed: tuple[Batch, Batch] = (2, 4)
     """Labeled and unlabeled slices in a batch once the unlabeled ones take part."""
 
 
 class ScheduleConfig(Section):
     """How long to train, in time or in steps, and what happens when."""
 
-    minutes: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0, le=525_600)
+    """At most a year; `MINUTES` if neither minutes nor steps are given."""
+    steps: int | None = Field(None, ge=1, le=STEPS_MAX)
     clock: Literal["wall", "cpu"] = "wall"
     """What `minutes` counts: time on the wall, or processor time of this process, to compare on a shared machine."""
     warmup: float = Field(0.35, ge=0, le=1)
     """Share of the training on labeled slices alone."""
-    warmup_steps: int = Field(400, ge=0)
+    warmup_steps: int = Field(400, ge=0, le=STEPS_MAX)
     """Steps on labeled slices alone at the least: a teacher that has learned nothing yet teaches noise, and in a short
     training the share above is soon over."""
     ramp: float = Field(0.1, ge=0, le=1)
@@ -211,18 +227,22 @@ class ScheduleConfig(Section):
     checkpoint_s: float = Field(30.0, ge=0)
     """Seconds between checkpoints."""
 
-    @model_validator(mode="after")
-    def _one_measure(self) -> ScheduleConfig:
-        if self.minutes is not None and self.steps is not None:
+    @model_validator(mode="before")
+    @classmethod
+    def _one_measure(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        given = [name for name in ("minutes", "steps") if data.get(name) is not None]
+        if len(given) > 1:
             raise ValueError("both minutes and steps are given; give one of them")
-        return self
+        return data if given else {**data, "minutes": MINUTES}
 
 
 class TrainConfig(Section):
     """Everything that decides what a training does, given its cases."""
 
     preset: Preset = "default"
-    seed: int = Field(0, ge=0, lt=1 << 32)
+    seed: int = Field(0, ge=0, lt=2**63)
     deterministic: bool = False
     """The same result on the same machine each time: full precision, deterministic kernels, nothing timed."""
     preprocess: PreprocessConfig = PreprocessConfig()
@@ -296,7 +316,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
             )
         try:
             parsed = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = value
         for name in reversed(key.strip().split(".")):
             parsed = {name: parsed}
@@ -314,18 +334,30 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(printable(part)[:60] for part in first["loc"])
+        path = ".".join(_shortened(str(part)) for part in first["loc"])
         place = f"{where}: {path}" if path else str(where)
+        if first["type"] == "missing":
+            raise UserError("this is missing", where=place) from None
         if first["type"] == "extra_forbidden":
-            name, known = str(first["loc"][-1]), _fields_at(model, first["loc"][:-1])
+            name, known = _shortened(str(first["loc"][-1])), _fields_at(model, first["loc"][:-1])
             inside = [f"{section}.{name}" for section in known if name in _fields_at(model, (section,)) != known]
             hint = f"Did you mean '{inside[0]}'" if inside else nearest(name, known)
             raise UserError("there is no such setting", where=place, hint=hint) from None
         if first["type"] == "value_error":  # raised by a validator of ours: it says what was found
             raise UserError(str(first["ctx"]["error"]), where=place) from None
-        found = repr(first["input"])
-        found = found if len(found) <= 80 else f"{found[:77]}..."
-        raise UserError(f"got {found}: {first['msg'][0].lower()}{first['msg'][1:]}", where=place) from None
+        allowed = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        raise UserError(f"got {shown(first['input'])}: {allowed}", where=place) from None
+
+
+def shown(value: Any) -> str:
+    """A value as in Python, shortened to what fits into a message."""
+    brief = reprlib.Repr()  # which does not even look at what lies deeper or behind
+    brief.maxstring = brief.maxother = brief.maxlong = _LONGEST
+    return _shortened(brief.repr(value))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def _fields_at(model: type[Any], loc: tuple[Any, ...]) -> list[str]:

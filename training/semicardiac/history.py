@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,32 @@ class History:
             writer.writerows(rows)
 
     def cut(self, step: int) -> None:
-        """Leaves out the rows behind `step`, and what a kill may have cut short."""
+        """Leaves out the rows behind `step`, and those that a kill has cut short or a disk has spoilt.
+
+        A table that has lost its header is moved aside, to `history-damaged.csv`.
+        """
         if not self._path.exists():
             return
-        with open(self._path, newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file)) or [[]]  # a kill may leave the file empty, or its last row cut short
-        kept = [row for row in rows if len(row) == len(header) and row[0].isdigit() and int(row[0]) <= step]
+        lines = self._path.read_bytes().decode("utf-8", "replace").replace("\r", "").split("\n")
+        header, *rows = map(_cells, lines)
+        if header[:1] != ["step"] and any(rows):
+            os.replace(self._path, self._path.with_name(f"{self._path.stem}-damaged{self._path.suffix}"))
+            return
+        kept = [row for row in rows if len(row) == len(header) and _step(row[0]) <= step]
         if not kept:
             self._path.unlink()
             return
         with atomic_path(self._path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([header, *kept])
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line, none if it is spoilt."""
+    try:
+        return [] if "\0" in line or "\N{REPLACEMENT CHARACTER}" in line else next(csv.reader([line]), [])
+    except csv.Error:
+        return []
+
+
+def _step(text: str) -> float:
+    return int(text) if text.isdecimal() and len(text) < 20 else math.inf

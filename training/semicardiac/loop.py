@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from . import augment, thresholds
+from .budget import passed, rate_factor, shortfall
 from .cases import Case
 from .checkpoint import load_checkpoint, save_checkpoint
 from .compute import gpu_memory_mb
@@ -24,7 +25,7 @@ from .history import History
 from .labels import LabelSet
 from .model import Model, save_model
 from .network import build_network
-from .prepare import Prepared
+from .prepare import BANK_FOLDER, Prepared
 from .previews import preview_slices, write_preview
 from .refine import WEIGHTS as REFINED
 from .sampling import Stream
@@ -73,6 +74,7 @@ class Training:
         self.semi = len(self.unlabeled) > 0
         if not self.semi and self.config.schedule.warmup < 1:
             self.events.warn("there are no unlabeled cases: this is plain supervised training", where="cases")
+        self.foreseen = False
         torch.manual_seed(self.config.seed)
         classes = spec.labels.classes
         student = self.plan.place(build_network(self.config.network, classes)).train()
@@ -124,9 +126,9 @@ class Training:
             before, share = share, self.budget.share(self.learner.step)
             if self.learner.step % LOOK_EVERY == 0 or share >= 1:
                 self._look(share)
-            if _passed(before, share, schedule.preview_every):
+            if passed(before, share, schedule.preview_every):
                 self._preview()
-            if schedule.validate_every is not None and _passed(before, share, schedule.validate_every) and share < 1:
+            if schedule.validate_every is not None and passed(before, share, schedule.validate_every) and share < 1:
                 self.validate()
             if time.monotonic() - saved >= schedule.checkpoint_s or share >= 1:
                 self.save()
@@ -231,10 +233,10 @@ class Training:
             "images_per_s": round(window.images / max(used - window.since, 1e-9), 2),
         }  # fmt: skip
         rates: dict[str, float] = {}
+        names = ["background", *self.spec.labels.names]
         if window.mixed:
-            passed, own = values[5 : 5 + classes], values[5 + classes :]
-            names = ["background", *self.spec.labels.names]
-            rates = {name: round(a / b, 4) for name, a, b in zip(names, passed, own, strict=True) if b}
+            sure, own = values[5 : 5 + classes], values[5 + classes :]
+            rates = {name: round(a / b, 4) for name, a, b in zip(names, sure, own, strict=True) if b}
             row |= {
                 "loss_unsupervised": values[2] / window.mixed, "loss_contrast": values[3] / window.mixed,
                 "lambda_u": self._lambda_u(share), "threshold_mean": float(self.learner.thresholds.threshold.mean()),
@@ -244,9 +246,17 @@ class Training:
         memory = gpu_memory_mb(self.plan.device)
         left = self._seconds_left(share)
         self.events.emit(Progress(**fields, pass_rate=rates, eta_s=left, gpu_memory_mb=memory))
-        names = ["background", *self.spec.labels.names]
         self.history.add(row | {f"pass_rate/{name}": rates.get(name) for name in names})
         self.window = _Window(torch.zeros_like(window.sums), used)
+        if self.budget.steps is None and share >= 0.1:  # by then the speed is known
+            self._foresee(self._steps_in_all(share))
+
+    def _foresee(self, steps: int) -> None:
+        """Tells once if a timed training will end before the unlabeled slices come into play."""
+        if self.semi and self.mixed_since is None and not self.foreseen:
+            if told := shortfall(self.config.schedule, steps):
+                self.events.warn(told[0], where="schedule", hint=told[1])
+            self.foreseen = told is not None
 
     def _watch_gate(self, closed: bool) -> None:
         self.closed_looks = self.closed_looks + 1 if closed else 0
@@ -260,6 +270,9 @@ class Training:
             )
 
     def _diverged(self) -> None:
+        if broken := self.ready.bank.broken():
+            hint = f"Look at the image, then remove {WORK}/{BANK_FOLDER} in the job folder and resume"
+            raise UserError("the prepared slices hold values that are not numbers", where=broken[0], hint=hint)
         hint = "Lower the learning rate (--set optim.learning_rate=0.02) and start again"
         raise UserError("the loss is no longer a number", where=f"step {self.learner.step}", hint=hint)
 
@@ -331,7 +344,7 @@ class Training:
         save_checkpoint(
             self.folder / CHECKPOINT,
             {
-                "labels": self.spec.labels.names,
+                "labels": self.spec.labels.names, "job": self.ready.identity.job,
                 "student": learner.student.state_dict(), "teacher": learner.teacher.network.state_dict(),
                 "optimizer": learner.optimizer.state_dict(), "scaler": learner.scaler.state_dict(),
                 "threshold": learner.thresholds.threshold, "ratio": learner.thresholds.ratio,
@@ -353,18 +366,26 @@ class Training:
             self.history.cut(0)
             scores.cut(0)
             return
-        state = load_checkpoint(path, self.spec.labels.names)
-        learner = self.learner
+        state = load_checkpoint(path, self.spec.labels.names, self.ready.identity.job)
         try:
-            learner.student.load_state_dict(state["student"])
-            learner.teacher.network.load_state_dict(state["teacher"])
-            learner.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            hint = "Keep the settings that the training began with, or use a new folder"
+            self._restore(state)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "Keep the settings and cases that the training began with, or use a new folder"
             raise UserError(f"the checkpoint does not fit the configuration ({error})", where=path, hint=hint) from None
+        self.history.cut(self.learner.step)
+        scores.cut(self.learner.step)
+        if self.budget.share(self.learner.step) < 1:  # prolonged: by then the teacher will know better where hearts are
+            (self.folder / WORK / REFINED).unlink(missing_ok=True)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        learner, device = self.learner, self.plan.device
+        if state["offsets"].shape != self.bank.offsets.shape:
+            raise ValueError(f"it is of {len(state['offsets'])} slices, not of {len(self.bank.offsets)}")
+        learner.student.load_state_dict(state["student"])
+        learner.teacher.network.load_state_dict(state["teacher"])
+        learner.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:
             learner.scaler.load_state_dict(state["scaler"])
-        device = self.plan.device
         learner.thresholds = thresholds.MapState(state["threshold"].to(device), state["ratio"].to(device))
         learner.step, learner.chunks, self.alpha = state["step"], state["chunks"], state["alpha"]
         self.mixed_since = tuple(state["mixed_since"]) if state["mixed_since"] else None
@@ -376,18 +397,3 @@ class Training:
         self.window = _Window(state["sums"].to(device), self.budget.used() - state["window_s"], *state["window"])
         self.closed_looks, self.ramped, self.cpu_before = state["closed_looks"], state["ramped"], state["cpu"]
         self.began = tuple(state["began"])
-        self.history.cut(learner.step)
-        scores.cut(learner.step)
-        if self.budget.share(learner.step) < 1:  # prolonged: by then the teacher will know better where hearts are
-            (self.folder / WORK / REFINED).unlink(missing_ok=True)
-
-
-def rate_factor(share: float, hold: float) -> float:
-    """The learning rate over its full value: 1 for the first `hold` of the training, then a cosine to 0."""
-    if share <= hold:
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (share - hold) / (1 - hold)))
-
-
-def _passed(before: float, now: float, every: float) -> bool:
-    return math.floor(now / every + 1e-9) > math.floor(before / every + 1e-9)

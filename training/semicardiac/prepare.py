@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
 from torch import nn
 
 from .cases import Case, load_image
@@ -18,13 +20,16 @@ from .context import Context
 from .dataset import SliceBank, build_bank, read_case_labels
 from .errors import UserError
 from .events import Device, EventLog
-from .files import read_json, write_json
+from .files import sha256
+from .identity import Identity, identify
 from .locate import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center, train_locator
 from .model import build_locator, write_tensors
 from .network import build_network
 from .preprocess import Center, Stack, as_stack, centroid
+from .sealed import read_sealed, write_sealed
 
 COARSE_FOLDER, BANK_FOLDER = "coarse", "bank"
+FINDINGS, LOCATOR = "findings.json", "locator.safetensors"
 
 
 class Findings(BaseModel):
@@ -38,6 +43,10 @@ class Findings(BaseModel):
     """By case name, (row, col) in mm."""
     used_s: float
     """What of the budget is spent."""
+    job: str = ""
+    """The training's number; earlier versions noted none."""
+    locator_sha256: str = ""
+    """Of the locator's file, if there is one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +59,7 @@ class Prepared:
     locator: nn.Module | None
     heart_area_mm2: tuple[float, float]
     bank: SliceBank
+    identity: Identity
 
 
 def prepare(context: Context, device: str, start: nn.Module | None = None) -> Prepared:
@@ -62,41 +72,78 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
 
     Raises:
         Stopped: If a stop was asked for.
-        UserError: If an input cannot be read, or the crop does not suit the network.
+        UserError: If an input cannot be read or has changed since the training began, what an earlier run left is
+            damaged, or the crop does not suit the network.
     """
     keep_freed_memory()
+    identity = identify(context)
     torch.manual_seed(context.config.seed)
-    kept, weights = context.folder / "findings.json", context.folder / "locator.safetensors"
+    kept, weights = context.folder / FINDINGS, context.folder / LOCATOR
     locator = build_locator(context.config) if context.config.locate.method == "network" else None
     if locator is not None and start is not None:
         locator.load_state_dict(start.state_dict())
     if kept.exists():
-        findings = parse(Findings, read_json(kept), where=kept)
+        findings = _known_findings(kept, context, identity)
         pick_device(findings.plan.device)
         if locator is not None:
-            locator.load_state_dict(load_file(weights))
+            load_locator(weights, locator, findings.locator_sha256)
             findings.plan.place(locator).eval()
         context.budget.used_before = max(context.budget.used_before, findings.used_s)
     else:
-        findings = _find(context, locator, device)
+        findings = _find(context, locator, device, identity)
         if locator is not None:
             write_tensors(weights, locator.state_dict())
-        write_json(kept, findings.model_dump(mode="json"))
+            findings = findings.model_copy(update={"locator_sha256": sha256(weights)})
+        write_sealed(kept, findings.model_dump(mode="json"))
     plan = findings.plan
     torch.set_num_threads(plan.threads)
     context.events.emit(Device(**plan.model_dump()))
 
     settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
     bank = build_bank(
-        context.folder / BANK_FOLDER, context.cases, context.labels,
+        context.folder / BANK_FOLDER, context.cases, context.labels, content=identity.content,
         plane=settings.plane, spacing=settings.spacing_mm, size=settings.crop + 2 * settings.margin, clip=settings.clip,
         place=lambda case, stack: findings.centers[case.name], progress=context.tell_cases("preparing slices"),
     )  # fmt: skip
     config = context.config.model_copy(update={"preprocess": settings})
-    return Prepared(config, plan, locator, findings.heart_area_mm2, bank)
+    return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)
 
 
-def _find(context: Context, locator: nn.Module | None, device: str) -> Findings:
+def _known_findings(path: Path, context: Context, identity: Identity) -> Findings:
+    findings = parse(Findings, read_sealed(path), where=path)
+    if findings.job not in ("", identity.job):
+        hint = "Put back the one that was there, or start again in a new folder"
+        raise UserError("this is of another training", where=path, hint=hint)
+    if unknown := [case.name for case in context.cases if case.name not in findings.centers]:
+        hint = "Take the case out of job.json again, or start a new training"
+        raise UserError("this case was not there when the training began", where=unknown[0], hint=hint)
+    return findings
+
+
+def load_locator(path: Path, locator: nn.Module, checksum: str) -> None:
+    """Fills a locator with the weights that an earlier run of the job has kept.
+
+    Args:
+        path: Of the weights.
+        locator: As the settings want it.
+        checksum: SHA-256 of the file; empty where none was noted.
+
+    Raises:
+        UserError: If they are missing, damaged, of another training or of other settings.
+    """
+    hint = "Put back the file that was there, or start again in a new folder"
+    try:
+        if checksum and sha256(path) != checksum:
+            raise UserError("these weights are damaged or of another training", where=path, hint=hint)
+        locator.load_state_dict(parse_safetensors(path.read_bytes()))
+    except (OSError, SafetensorError):
+        raise UserError("the weights of this training are missing or damaged", where=path, hint=hint) from None
+    except RuntimeError:
+        what = "these weights do not fit locate.widths or network"
+        raise UserError(what, where=path, hint="Set them back in job.json, or start a new training") from None
+
+
+def _find(context: Context, locator: nn.Module | None, device: str, identity: Identity) -> Findings:
     config, plane = context.config, context.config.preprocess.plane
     network = build_network(config.network, context.labels.classes)
     if (config.preprocess.crop or 0) % network.stride:
@@ -113,7 +160,7 @@ def _find(context: Context, locator: nn.Module | None, device: str) -> Findings:
     crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
     plan = choose_plan(network, crop, pick_device(device), fixed=config.deterministic)
 
-    coarse = coarse_bank(context)
+    coarse = coarse_bank(context, identity)
     middles = coarse.centers
     found = {case.name: Found(middles[case.name], "") for case in context.cases}
     if locator is not None:
@@ -132,14 +179,15 @@ def _find(context: Context, locator: nn.Module | None, device: str) -> Findings:
     _tell_doubts(found, moved, context.unlabeled, context.events)
     found |= moved
     centers |= {case.name: found[case.name].center for case in context.unlabeled}
-    return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=context.budget.used())
+    used = context.budget.used()
+    return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=used, job=identity.job)
 
 
-def coarse_bank(context: Context) -> SliceBank:
+def coarse_bank(context: Context, identity: Identity) -> SliceBank:
     """The whole field of view of all cases at the locator's spacing, around the middle of each image."""
     config = context.config
     return build_bank(
-        context.folder / COARSE_FOLDER, context.cases, context.labels,
+        context.folder / COARSE_FOLDER, context.cases, context.labels, content=identity.content,
         plane=config.preprocess.plane, spacing=config.locate.spacing_mm, size=config.locate.size,
         clip=config.preprocess.clip, place=lambda case, stack: stack.middle,
         progress=context.tell_cases("reading volumes"),

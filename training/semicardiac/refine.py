@@ -9,21 +9,23 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from safetensors.torch import load_file
 from torch import nn
 
 from .cases import Case
 from .context import Context
 from .dataset import SliceBank
 from .device_bank import DeviceBank
+from .errors import UserError
+from .files import sha256
 from .inference import keep_largest
 from .labels import LabelSet
 from .locate import heart_area, train_locator
 from .model import write_tensors
-from .prepare import Prepared, coarse_bank, fewness, locator_steps
+from .prepare import Prepared, coarse_bank, fewness, load_locator, locator_steps
 from .preprocess import Stack, sample_labels
+from .sealed import read_sealed, write_sealed
 
-WEIGHTS = "locator_refined.safetensors"
+WEIGHTS, RECORD = "locator_refined.safetensors", "locator_refined.json"
 #: Unlabeled volumes that are learned from at the most: their coarse slices are held in memory.
 VOLUMES_MAX = 200
 
@@ -40,11 +42,10 @@ def refine_locator(context: Context, ready: Prepared, bank: DeviceBank, teacher:
     Raises:
         Stopped: If a stop was asked for; this stage then begins anew.
     """
-    config, weights = ready.config, context.folder / WEIGHTS
-    if weights.exists():
-        ready.locator.load_state_dict(load_file(weights))
+    if _take_up(context, ready):
         return
-    coarse = coarse_bank(context)
+    config, weights = ready.config, context.folder / WEIGHTS
+    coarse = coarse_bank(context, ready.identity)
     pool = list(context.unlabeled)
     random.Random(config.seed).shuffle(pool)
     images, masks = [coarse.images[: coarse.labeled_slices]], [coarse.labels]
@@ -65,6 +66,19 @@ def refine_locator(context: Context, ready: Prepared, bank: DeviceBank, teacher:
         stage="finding the heart better", seed=config.seed + 2, share_done=done,
     )  # fmt: skip
     write_tensors(weights, ready.locator.state_dict())
+    write_sealed(context.folder / RECORD, {"job": ready.identity.job, "sha256": sha256(weights)})
+
+
+def _take_up(context: Context, ready: Prepared) -> bool:
+    """Whether an earlier run has done this; what is damaged or of another training is done again."""
+    try:
+        record = read_sealed(context.folder / RECORD)
+        if record.get("job") == ready.identity.job:
+            load_locator(context.folder / WEIGHTS, ready.locator, str(record.get("sha256")))
+            return True
+    except UserError:
+        pass
+    return False
 
 
 def _coarse_heart(

@@ -11,12 +11,18 @@ LOOKALIKE = "semicardiac.lookalike"
 _LOOKALIKES = {"±": "+/-", "•": "*", "·": "-", "×": "x", "\N{EN DASH}": "-", "\N{MINUS SIGN}": "-"}
 
 _STEERING = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029}
+_STEERING |= {*range(0xD800, 0xDC80), *range(0xDD00, 0xE000)}  # no characters; those between are bytes of file names
 _VISIBLE = {code: ascii(chr(code))[1:-1] for code in _STEERING - {ord("\n"), ord("\t")}}
 
 
-def printable(text: str) -> str:
+def printable(text: object) -> str:
     """A text in which what would steer a terminal, such as an escape in a file's name, is spelled out."""
-    return text.translate(_VISIBLE)
+    return str(text).translate(_VISIBLE)
+
+
+def on_one_line(text: object) -> str:
+    """A printable text whose line ends and tabs are spelled out, too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _lookalike(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -27,11 +33,6 @@ def _lookalike(error: UnicodeError) -> tuple[str | bytes, int]:
         return bytes([ord(character) - 0xDC00]), error.start + 1
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return _LOOKALIKES.get(character) or plain or "?", error.start + 1
-
-
-def printable(text: object) -> str:
-    """A text of somebody else without power over a terminal: control characters as escapes, such as `\\x1b`."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
 
 
 codecs.register_error(LOOKALIKE, _lookalike)

@@ -14,8 +14,10 @@ from .checks import check_cases
 from .compute import pick_device
 from .errors import Stopped, UserError
 from .events import AnyEvent, EventLog, Preview, Progress, Result
+from .identity import IDENTITY, inherit
 from .jobs import EVENTS, TrainJob
 from .loop import MODEL, WORK
+from .prepare import FINDINGS
 from .swap import replaced_folder
 
 Summary = dict[str, Any]
@@ -40,9 +42,9 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
     pick_device(job.device)
-    if job.start_from is not None and not (places[0] / WORK).exists():
-        trainer.load_start(job.start_from, job)  # what is wrong with it is told before any long work
-    if not (places[0] / WORK).exists():
+    if not any((places[0] / WORK / name).exists() for name in (IDENTITY, FINDINGS)):  # it has not begun
+        if job.start_from is not None:
+            trainer.load_start(job.start_from, job)  # what is wrong with it is told before any long work
         require_sound(job, events, stop)
     if job.seeds == 1:
         return trainer.train(folder, job, events, stop)
@@ -50,6 +52,7 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     for seed, place in zip(seeds, places, strict=True):
         place.mkdir(exist_ok=True)
         config = job.config.model_copy(update={"seed": seed})
+        inherit(places[0] / WORK, place / WORK, config)  # all on the same inputs, though hours lie between
         log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name))
         summaries.append(trainer.train(place, job.model_copy(update={"config": config}), log, stop))
     # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .budget import Budget
+from .budget import Budget, shortfall
+from .cases import Case
 from .compute import make_deterministic
+from .config import ScheduleConfig, TrainConfig, parse
 from .context import Context
 from .errors import UserError
 from .events import EventLog
-from .files import read_json, write_json
 from .loop import CHECKPOINT, MODEL, WORK, Training, TrainSpec
 from .model import Model, load_model, rehearse_saving
-from .prepare import BANK_FOLDER, COARSE_FOLDER, prepare, refine_share
+from .prepare import BANK_FOLDER, COARSE_FOLDER, coarse_bank, prepare, refine_share
 from .refine import refine_locator
+from .sealed import read_sealed, write_sealed
+from .swap import present
+from .temporaries import remove_abandoned
 
 FINISHED = "finished.json"
+_OF_EARLIER_VERSIONS = re.compile(
+    r"\.[0-9a-f]{8}\.(checkpoint\.pt|(history|validation)\.csv|(findings|finished|index|config)\.json"
+    r"|(model|locator|locator_refined)\.safetensors|step\d{6}\.png|README\.md|LICENSE\.txt|SHA256SUMS)"
+)
+"""Temporary files as earlier versions named them, of the files that a training writes."""
 
 
 def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -38,11 +49,13 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         UserError: If an input or the checkpoint cannot be used.
     """
     config = spec.config
+    _remove_leftovers(folder)
+    if (summary := _finished(folder, config)) is not None:
+        _remove_banks(folder / WORK)  # a kill may have left them
+        return summary
+    _require_validation(spec.cases)
     roles = ("labeled", "unlabeled") if config.schedule.warmup < 1 else ("labeled",)
     cases = [case for case in spec.cases if case.role in roles]
-    finished = folder / WORK / FINISHED
-    if finished.exists() and (kept := read_json(finished))["schedule"] == config.schedule.model_dump(mode="json"):
-        return kept["summary"]
     if not any(case.role == "labeled" for case in cases):
         raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
     if config.deterministic:
@@ -50,9 +63,13 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     context = Context(folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop)
     if config.locate.method == "network" and context.unlabeled:
         context.budget.reserve = refine_share(config, context.patients)
+    if context.unlabeled and config.schedule.steps and (told := shortfall(config.schedule, config.schedule.steps)):
+        events.warn(told[0], where="schedule", hint=told[1])
     fresh = spec.start_from is not None and not (folder / CHECKPOINT).exists()
     start = load_start(spec.start_from, spec) if fresh else None
     ready = prepare(context, spec.device, start and start.locator)
+    if context.budget.reserve:
+        coarse_bank(context, ready.identity)  # not to miss an image only when it is needed, at the end
     training = Training(folder, spec, ready, context)
     if start is not None:
         training.start_from(start)
@@ -62,11 +79,48 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     if context.budget.reserve:
         refine_locator(context, ready, training.bank, training.learner.teacher.network)
     summary = training.finish()
-    write_json(finished, {"schedule": config.schedule.model_dump(mode="json"), "summary": summary})
+    write_sealed(folder / WORK / FINISHED, {"schedule": config.schedule.model_dump(mode="json"), "summary": summary})
     del training, ready  # they hold the banks open, and what is open cannot be removed everywhere
-    for name in (COARSE_FOLDER, BANK_FOLDER):  # gigabytes for a large pool, and quickly built anew
-        shutil.rmtree(context.folder / name, ignore_errors=True)
+    _remove_banks(folder / WORK)
     return summary
+
+
+def _finished(folder: Path, config: TrainConfig) -> dict[str, Any] | None:
+    """The summary of a training that has come to the end of its schedule; None if it has not, or has lost its model.
+
+    If what tells so is damaged, the end is repeated from the checkpoint.
+    """
+    try:
+        kept = read_sealed(folder / WORK / FINISHED)
+        schedule, summary = parse(ScheduleConfig, kept.get("schedule")), kept.get("summary")
+    except UserError:
+        return None
+    done = schedule == config.schedule and isinstance(summary, dict) and present(folder / MODEL).is_dir()
+    return summary if done else None
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that kills have left; the job's lock is held, so that none is in use."""
+    for place, _, names in os.walk(folder):
+        remove_abandoned(Path(place))
+        for name in filter(_OF_EARLIER_VERSIONS.fullmatch, names):
+            (Path(place) / name).unlink(missing_ok=True)
+
+
+def _remove_banks(work: Path) -> None:
+    """Gigabytes for a large pool, and quickly built anew."""
+    for name in (COARSE_FOLDER, BANK_FOLDER):
+        shutil.rmtree(work / name, ignore_errors=True)
+
+
+def _require_validation(cases: Iterable[Case]) -> None:
+    """Raises UserError if a file that is only read at the end is missing."""
+    for case in cases:
+        if case.role == "validation" and case.labels is not None:
+            for path in (case.image, case.labels):
+                if not path.exists():
+                    hint = "Put it back, or take the case out of job.json"
+                    raise UserError("this file is missing", where=path, hint=hint)
 
 
 def load_start(path: Path, spec: TrainSpec) -> Model:
@@ -79,7 +133,11 @@ def load_start(path: Path, spec: TrainSpec) -> Model:
     if start.labels.names != spec.labels.names:
         what = f"this model segments {', '.join(start.labels.names)}, not {', '.join(spec.labels.names)}"
         raise UserError(what, where=path, hint="Take a model of the same label set, or start without one")
-    if (start.config.network, start.config.locate.widths) != (spec.config.network, spec.config.locate.widths):
-        what = f"this model has the network {start.config.network}, not {spec.config.network}"
-        raise UserError(what, where=path, hint="Set the network as that model has it, or start without a model")
+    theirs, ours = (
+        {"network": config.network, "locate.widths": config.locate.widths} for config in (start.config, spec.config)
+    )
+    for name, value in theirs.items():
+        if value != ours[name]:
+            what = f"this model has the {name} {value}, not {ours[name]}"
+            raise UserError(what, where=path, hint="Set it as that model has it, or start without a model")
     return start

@@ -21,7 +21,7 @@ from .files import atomic_path
 from .network import shapes_of
 from .package import SETTINGS, WEIGHTS, Package, Settings, require_digest
 from .tensor_file import Entry
-from .terminal import printable
+from .terminal import on_one_line
 
 LOCATOR_CLASSES = 2
 """Heart or not."""
@@ -137,6 +137,6 @@ def _require_fit(package: Package, stored: dict[str, Entry], needed: dict[str, t
     if misfits:
         name = min(misfits)
         more = f", and {len(misfits) - 1} more do not fit" if len(misfits) > 1 else ""
-        what = f"the weights do not fit the configuration: {printable(name[:80])} {misfits[name]}{more}"
+        what = f"the weights do not fit the configuration: {on_one_line(name[:80])} {misfits[name]}{more}"
         field = _FIELDS.get(name.partition(".")[0], "config.network")
         raise UserError(what, where=f"{package.place}: {SETTINGS}: {field}", hint=AGAIN)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from pathlib import Path
 
 import pytest
 from helpers_training import config_of, events, run
 from semicardiac import files, loop
+from semicardiac.budget import rate_factor
 from semicardiac.cases import Case
 from semicardiac.checkpoint import load_checkpoint
 from semicardiac.errors import Stopped, UserError
-from semicardiac.events import Progress
+from semicardiac.events import Progress, Warned, read_events
 from semicardiac.labels import get_label_set
-from semicardiac.loop import rate_factor
 from torch import Tensor
 
 
@@ -122,3 +123,36 @@ class TestSchedule:
             assert mixed == (step >= 6)
             x = min(1, (step - 6) / 10)
             assert lambda_u == pytest.approx(2 * math.exp(-5 * (1 - x) ** 2) if mixed else 0)
+
+
+class TestTooShort:
+    """Trainings that end before the unlabeled cases come into play."""
+
+    @pytest.mark.parametrize(
+        ("warmup", "least", "alone"), [(0.35, 30, 30), (0.99, 0, 20), (0.35, 19, None), (0.9, 0, None)]
+    )
+    def test_one_by_steps_says_so_before_any_work(
+        self, tmp_path: Path, cases: tuple[Case, ...], warmup: float, least: int, alone: int | None
+    ):
+        folder = tmp_path / "job"
+        run(folder, cases, config_of(schedule={"steps": 20, "warmup": warmup, "warmup_steps": least}))
+        mixed = load_checkpoint(folder / "checkpoint.pt", get_label_set("acdc").names)["mixed_since"]
+        assert (mixed is None) == (alone is not None)
+        first = read_events(folder / "events.jsonl")[0]
+        assert isinstance(first, Warned) == (alone is not None)
+        if alone is not None:
+            assert "end after 20 steps" in first.warning
+            assert f"the first {alone} steps" in first.warning
+            assert "schedule.warmup_steps" in first.hint
+
+    def test_one_by_the_clock_says_so_once_when_its_speed_is_known(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        Clock(monkeypatch)
+        schedule = {"steps": None, "minutes": 0.1, "warmup_steps": 500}  # about 120 steps
+        run(tmp_path / "job", cases, config_of(schedule=schedule, locate={"refine": 0.0}))
+        told = read_events(tmp_path / "job" / "events.jsonl")
+        early, late = (at for at, event in enumerate(told) if isinstance(event, Warned))
+        assert re.search(r"about 1[12]\d steps.* the first 500 steps", told[early].warning)
+        assert [event.step for event in told[:early] if isinstance(event, Progress) and event.learning_rate] == [20]
+        assert "ended after" in told[late].warning

@@ -37,7 +37,7 @@ class TestWhatItLeaves:
     def test_progress_tells_of_every_stage(self, job: Path):
         told = events(job, Progress)
         stages = list(dict.fromkeys(event.stage for event in told))
-        assert stages[:2] == ["reading volumes", "preparing slices"]
+        assert stages[:3] == ["checking inputs", "reading volumes", "preparing slices"]
         assert "semi-supervised" in stages
         steps = [event for event in told if event.loss is not None and event.loss_supervised is not None]
         assert [event.step for event in steps] == [20, 40]

@@ -89,3 +89,19 @@ class TestTrouble:
         run(tmp_path / "job", cases, config)
         (told,) = events(tmp_path / "job", Warned)
         assert "no foreground" in told.warning
+
+    def test_slices_that_are_not_numbers_are_named_not_the_learning_rate(
+        self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        real = loop.DeviceBank
+
+        def spoilt(bank, device):
+            first, last = bank.ranges[cases[2].name]
+            bank.images[first:last] = math.nan
+            return real(bank, device)
+
+        monkeypatch.setattr(loop, "DeviceBank", spoilt)
+        with pytest.raises(UserError, match="not numbers") as caught:
+            run(tmp_path / "job", cases)
+        assert caught.value.where == cases[2].name
+        assert "learning_rate" not in caught.value.hint
