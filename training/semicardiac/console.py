@@ -27,6 +27,7 @@ from .events import (
     Warned,
     to_line,
 )
+from .wording import printable, printable_lines
 
 QUIET_S = 15.0
 """Where progress cannot be drawn as a bar, a line of it appears this often."""
@@ -90,7 +91,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Writes a line above the progress bar."""
-        tqdm.write(text, file=self._stream)
+        tqdm.write(printable_lines(text), file=self._stream)
 
     def _progress(self, event: Progress) -> None:
         details = [] if event.eta_s is None else [f"{_duration(event.eta_s)} left"]
@@ -110,7 +111,7 @@ class Console:
             self._stage = event.stage
         self._bar.total = max(event.total, 1)  # it changes as the schedule fits itself to the measured speed
         self._bar.n = event.step
-        self._bar.set_postfix_str(", ".join(details))
+        self._bar.set_postfix_str(printable(", ".join(details)))
 
     def _close(self) -> None:
         if self._bar is not None:

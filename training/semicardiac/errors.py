@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .wording import printable_lines
+
 
 class UserError(ValueError):
     """Something that the user can mend: what was wrong, where, and how to go on.
@@ -23,7 +25,7 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}. {self.hint}." if self.hint else f"{text}."
+        return printable_lines(f"{text}. {self.hint}." if self.hint else f"{text}.")
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error

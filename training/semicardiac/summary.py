@@ -1,6 +1,6 @@
 """Means over many volumes: what metrics.json holds, and the table that a person reads in a terminal.
 
-What is undefined counts in no mean and is counted. The `mean` over structures is taken within each volume first, over
+What is undefined or implausible counts in no mean and is counted. The `mean` over structures is taken within each volume first, over
 those structures whose metric is defined there.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import __version__
-from .clinical import MEASURES, agreement
+from .clinical import MEASURES, agreement, difference_unit
 from .labels import LabelSet
 from .metrics import METRICS
 from .wording import average, count, is_number, mean_and_sd
@@ -49,11 +49,18 @@ def summarize(
             "dice": {row["structure"]: row["dice"] for row in rows if row["case"] == worst},
         },
         "agreement": {
-            measure: asdict(agreement(*([row[side] for row in found] for side in ("prediction", "reference"))))
+            measure: _agreement(found)
             for measure in MEASURES
             if (found := [row for row in clinical if row["measure"] == measure])
         },
     }
+
+
+def _agreement(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Agreement on a measure without the patients in whom it is `implausible`, whose number is told."""
+    kept = [row for row in rows if not row["implausible"]]
+    found = agreement(*([row[side] for row in kept] for side in ("prediction", "reference")))
+    return {**asdict(found), "implausible": len(rows) - len(kept)}
 
 
 def by_volume(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, float]:
@@ -69,7 +76,8 @@ def format_table(summary: dict[str, Any]) -> str:
     heads = {"dice": "Dice", "jaccard": "Jaccard", "hd95_mm": "HD95 mm", "asd_mm": "ASD mm"}
     blocks = {"": summary["metrics"], **summary["by_phase"]}
     width = max(len(name) for name in [*summary["metrics"], "structure"]) + 4
-    lines = [f"{summary['volumes']} volumes of {summary['patients']} patients; mean ± SD", ""]
+    measured = f"{count(summary['volumes'], 'volume')} of {count(summary['patients'], 'patient')}"
+    lines = [f"{measured}; mean ± SD", ""]
     lines.append("structure".ljust(width) + "".join(head.rjust(16) for head in heads.values()))
     for phase, block in blocks.items():
         for name, found in block.items():
@@ -83,17 +91,24 @@ def format_table(summary: dict[str, Any]) -> str:
         notes += [f"{name} is {note}" for note in undefined_notes(found)]
     if summary["worst"]:
         notes.append(f"worst volume: {summary['worst']['case']}, mean Dice {summary['worst']['mean_dice']:.3f}")
-    unmeasured = []
-    for measure, found in summary["agreement"].items():
-        name, unit = MEASURES[measure]
-        if not found["n"]:
-            unmeasured.append(name)
-            continue
-        limits = f", 95 % limits {found['lower']:+.1f} to {found['upper']:+.1f}" if found["n"] > 1 else ""
-        notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({count(found['n'], 'patient')})")
-    if unmeasured:
-        notes.append(f"could be measured in no patient: {', '.join(unmeasured)}")
+    notes += _agreement_notes(summary["agreement"])
     return "\n".join(lines + notes).rstrip() + "\n"
+
+
+def _agreement_notes(agreements: dict[str, dict[str, Any]]) -> list[str]:
+    notes, unmeasured = [], []
+    for measure, found in agreements.items():
+        name, unit = MEASURES[measure][0], difference_unit(measure)
+        left_out = f"implausible in {count(found['implausible'], 'patient')}" if found["implausible"] else ""
+        if found["n"]:
+            limits = f", 95 % limits {found['lower']:+.1f} to {found['upper']:+.1f}" if found["n"] > 1 else ""
+            patients = ", ".join(filter(None, (count(found["n"], "patient"), left_out and f"{left_out} more")))
+            notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({patients})")
+        elif left_out:
+            notes.append(f"{name}: {left_out}, and measured in no other")
+        else:
+            unmeasured.append(name)
+    return [*notes, f"could be measured in no patient: {', '.join(unmeasured)}"] if unmeasured else notes
 
 
 def undefined_notes(found: dict[str, Any]) -> list[str]:
