@@ -17,14 +17,14 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "errors files events wording anatomy config labels package processes explain console terminal",
+        "wording errors files tables events anatomy config labels package processes explain console terminal",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",
         "history validation previews prepare device_bank refine loop trainer",
         "phantom_heart phantom_scene phantom_patient phantom",
-        "jobs record page figures report_results report_segmented report_training report",
+        "jobs record page plotting figures report_compare report_results report_segmented report_training report",
         "crash train_job segment_job runner demo options commands_train commands_results commands cli",
     )
     for name in row.split()

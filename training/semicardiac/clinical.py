@@ -124,6 +124,24 @@ def implausible(ed_ml: Mapping[str, float], es_ml: Mapping[str, float], label_se
     return {measure: doubts[measure] for measure in MEASURES if measure in doubts}
 
 
+def implausible_volumes(volumes: Mapping[str, float], label_set: LabelSet) -> dict[str, str]:
+    """Which structures of one volume cannot be those of a heart, at any phase: what is wrong, by structure.
+
+    Args:
+        volumes: Volume of each structure by name, in ml.
+        label_set: Says by its roles which structures are the cavities and the myocardium.
+    """
+    doubts = {}
+    for structure in label_set.structures:
+        volume = volumes[structure.name]
+        most = {"lv": CAVITY_ML[1], "rv": CAVITY_ML[1], "myo": MASS_MAX_G / MYOCARDIUM_G_PER_ML}.get(structure.role)
+        if most is not None and volume == 0:
+            doubts[structure.name] = f"{structure.name} is empty"
+        elif most is not None and volume > most:
+            doubts[structure.name] = f"no heart has {structure.name} of more than {most:.0f} ml"
+    return doubts
+
+
 def _doubts_of_ventricle(ventricle: str, edv: float, esv: float) -> dict[str, str]:
     name = ventricle.upper()
     doubts = {}

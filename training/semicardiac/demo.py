@@ -9,9 +9,9 @@ from .cases import Case
 from .config import TrainConfig, make_config
 from .console import Console
 from .errors import UserError
-from .figures import require_matplotlib
 from .jobs import EvaluateJob, SegmentJob, TrainJob, create_job
 from .labels import get_label_set
+from .plotting import require_matplotlib
 from .report import write_report
 from .runner import run_job
 

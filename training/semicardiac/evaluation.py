@@ -224,8 +224,8 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
         for found in _by_doubt({side: found.values() for side, found in doubts.items()}).items():
             doubted.setdefault(found, []).append(patient)
     for (doubt, whose), patients in doubted.items():
-        hint = "Such values are marked there and count in no mean; see that ED and ES are not swapped, that no structure "
-        hint += "is missing, and that the voxel size is right"
+        hint = "They are marked there and count in no mean; see that ED and ES are not swapped, that no structure is "
+        hint += "missing, and that the voxel size is right"
         events.warn(f"{doubt}, in the {whose} of {listed(patients)}", where=CLINICAL_CSV, hint=hint)
     return measured
 

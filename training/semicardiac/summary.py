@@ -1,7 +1,7 @@
 """Means over many volumes: what metrics.json holds, and the table that a person reads in a terminal.
 
-What is undefined or implausible counts in no mean and is counted. The `mean` over structures is taken within each volume first, over
-those structures whose metric is defined there.
+What is undefined or implausible counts in no mean and is counted. The `mean` over structures is taken within each
+volume first, over those structures whose metric is defined there.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
 from . import __version__
 from .clinical import MEASURES, agreement, difference_unit
+from .errors import UserError
 from .labels import LabelSet
 from .metrics import METRICS
 from .wording import average, count, is_number, mean_and_sd
@@ -25,6 +28,80 @@ _UNDEFINED = {
     "missed": "missed altogether in {}: Dice 0, no distance",
     "invented": "only in the segmentation of {}: Dice 0, no distance",
 }
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, extra="allow")
+
+
+class _Mean(_Stored):
+    mean: float | None
+    sd: float | None
+    n: int
+    undefined: int
+
+
+class _Means(create_model("_Metrics", __base__=_Stored, **dict.fromkeys(METRICS, (_Mean, ...)))):
+    both_empty: int = 0
+    missed: int = 0
+    invented: int = 0
+
+
+class _Worst(_Stored):
+    case: str
+    mean_dice: float
+
+
+class _Agreement(_Stored):
+    n: int
+    bias: float | None
+    sd: float | None
+    lower: float | None
+    upper: float | None
+    implausible: int = 0
+
+
+class _Overlay(_Stored):
+    case: str
+    mean_dice: float
+    rank: int
+    path: str
+
+
+class _Summary(_Stored):
+    labels: LabelSet
+    volumes: int
+    patients: int
+    metrics: dict[str, _Means]
+    by_phase: dict[str, dict[str, _Means]]
+    worst: _Worst | None
+    agreement: dict[str, _Agreement]
+    overlays: list[_Overlay] = []
+
+
+def parse_summary(data: Any, labels: LabelSet | None, *, where: object) -> dict[str, Any]:
+    """What metrics.json holds, as `summarize` makes it but with None for NaN.
+
+    Args:
+        data: The content of the file.
+        labels: The structures that it should tell of, where others are known than it names itself.
+        where: The file.
+
+    Raises:
+        UserError: If anything that it should hold is missing or of another kind.
+    """
+    try:
+        summary = _Summary.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"this is no summary of an evaluation ({field}: {first['msg']})", where=where) from None
+    for block in (summary.metrics, *summary.by_phase.values()):
+        if missing := [name for name in [*(labels or summary.labels).names, MEAN] if name not in block]:
+            raise UserError(f"this summary does not tell of '{missing[0]}'", where=where)
+    if unknown := sorted(summary.agreement.keys() - MEASURES):
+        raise UserError(f"there is no measure '{unknown[0]}'", where=where)
+    return summary.model_dump(mode="json")
 
 
 def summarize(

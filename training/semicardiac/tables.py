@@ -23,7 +23,7 @@ _FORMULA = re.compile("'*[\\s=+@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}
 
 
 def to_cell(value: Any, digits: int | None = None) -> Any:
-    """A value as it stands in a table: no text is a formula, what is undefined is empty, numbers have so many digits."""
+    """A value as it stands in a table: no text is a formula, what is undefined is empty, floats have so many digits."""
     if isinstance(value, str):
         text = escaped(value)
         return f"'{text}" if _FORMULA.match(text) else text

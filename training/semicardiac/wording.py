@@ -48,7 +48,9 @@ def _unescape(escape: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `9.8 min` or `2 h 5 min`."""
+    """`45 s`, `9.8 min` or `2 h 5 min`; a dash for what is no time."""
+    if not is_number(seconds):
+        return DASH
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
