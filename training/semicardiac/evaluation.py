@@ -218,14 +218,14 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
                 {
                     "patient": patient, "measure": measure, "unit": MEASURES[measure][1],
                     "prediction": value, "reference": expected, "difference": value - expected,
-                    "implausible": "; ".join(f"{doubt} ({whose})" for doubt, whose in why.items()),
+                    "implausible": "; ".join(f"{doubt}, in the {whose}" for doubt, whose in why.items()),
                 }
             )  # fmt: skip
         for found in _by_doubt({side: found.values() for side, found in doubts.items()}).items():
             doubted.setdefault(found, []).append(patient)
     for (doubt, whose), patients in doubted.items():
-        hint = "They are marked there and count in no mean; see that ED and ES are not swapped, that no structure is "
-        hint += "missing, and that the voxel size is right"
+        hint = "These values are marked there and count in no mean; see that ED and ES are not swapped, that no "
+        hint += "structure is missing, and that the voxel size is right"
         events.warn(f"{doubt}, in the {whose} of {listed(patients)}", where=CLINICAL_CSV, hint=hint)
     return measured
 

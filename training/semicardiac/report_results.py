@@ -19,8 +19,8 @@ from .report_compare import Comparison, dice_of, over_seeds
 from .summary import MEAN, format_mean, undefined_notes
 from .wording import DASH, average, count, is_number, mean_and_sd, number, ordinal, signed
 
-MARKED_MAX = 24
-"""Values that cannot be of a heart that are shown at once."""
+MARKED_MAX = 12
+"""Doubts about patients' values that are shown at once."""
 HOW_DRAWN = "Fill: the segmentation. Line: the reference. Slices are numbered as in the file."
 PHASES = {"ED": "End-diastole", "ES": "End-systole"}
 _HEADS = {
@@ -113,21 +113,18 @@ def _implausible_table(marked: Sequence[Mapping[str, Any]]) -> str:
     """The values that count in no mean, and why."""
     if not marked:
         return ""
-    rows = [
-        [
-            escape(row["patient"]),
-            f"{MEASURES[row['measure']][0]} <small>{MEASURES[row['measure']][1]}</small>",
-            *(f'<span class="odd">{number(row[side], 1)}</span>' for side in ("prediction", "reference")),
-            escape(row["implausible"]),
-        ]
-        for row in marked
-    ]
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for row in marked:
+        name, unit = MEASURES[row["measure"]]
+        values = f'<span class="odd">{number(row["prediction"], 1)}</span>, reference {number(row["reference"], 1)}'
+        grouped.setdefault((row["patient"], row["implausible"]), []).append(f"{name} {values} {unit}")
+    rows = [[escape(patient), escape(why), "<br>".join(values)] for (patient, why), values in grouped.items()]
     patients = count(len({row["patient"] for row in marked}), "patient")
     caption = f"Implausible, and left out of the means above: {count(len(marked), 'value')} of {patients}."
-    head = ["Patient", "measure", "segmentation", "reference", "why"]
+    head = ["Patient", "why", "values"]
     shown, more = rows[:MARKED_MAX], rows[MARKED_MAX:]
-    folded = page.details(f"{len(more)} more", page.table(head, more, numeric_from=5)) if more else ""
-    return page.table(head, shown, caption=caption, numeric_from=5) + folded
+    folded = page.details(f"{len(more)} more", page.table(head, more, numeric_from=3)) if more else ""
+    return page.table(head, shown, caption=caption, numeric_from=3) + folded
 
 
 def seeds(record: Record) -> str:

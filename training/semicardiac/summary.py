@@ -176,13 +176,13 @@ def _agreement_notes(agreements: dict[str, dict[str, Any]]) -> list[str]:
     notes, unmeasured = [], []
     for measure, found in agreements.items():
         name, unit = MEASURES[measure][0], difference_unit(measure)
-        left_out = f"implausible in {count(found['implausible'], 'patient')}" if found["implausible"] else ""
+        left_out = f"{found['implausible']} left out as implausible" if found["implausible"] else ""
         if found["n"]:
             limits = f", 95 % limits {found['lower']:+.1f} to {found['upper']:+.1f}" if found["n"] > 1 else ""
-            patients = ", ".join(filter(None, (count(found["n"], "patient"), left_out and f"{left_out} more")))
+            patients = ", ".join(filter(None, (count(found["n"], "patient"), left_out)))
             notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({patients})")
         elif left_out:
-            notes.append(f"{name}: {left_out}, and measured in no other")
+            notes.append(f"{name}: measured in no patient ({left_out})")
         else:
             unmeasured.append(name)
     return [*notes, f"could be measured in no patient: {', '.join(unmeasured)}"] if unmeasured else notes
