@@ -20,12 +20,15 @@ from PIL import Image
 
 pytest.importorskip("matplotlib")
 
+from helpers_evaluation import write_acdc, write_labels_of
 from helpers_report import GRID, Page, labels_of, make_train_job
-from semicardiac import jobs, report, report_training
+from semicardiac import evaluation, jobs, report, report_compare, report_training
 from semicardiac.errors import UserError
 from semicardiac.events import EventLog, Failed, Result, Warned
+from semicardiac.matching import Pair
 from semicardiac.package import open_package, write_zip
 from semicardiac.volumes import Volume, stem, write_labels, write_series, write_volume
+from semicardiac.wording import printable
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +207,126 @@ class TestComparison:
         assert not page.exists()
 
 
+class TestClaims:
+    """What the first sentences say of the unlabeled cases, against a training that differs in more, or never used them."""
+
+    RAISED = "raised the mean Dice from 0.600 to 0.867"
+    CANNOT = "What unlabeled cases bring cannot be told from this"
+
+    @pytest.fixture(scope="class")
+    def baseline(self, tmp_path_factory) -> Path:
+        return make_train_job(tmp_path_factory.mktemp("alone") / "alone", preset="supervised", shift=6)
+
+    def text(self, job: Path, baseline: Path | None = None) -> str:
+        return Page(report.write_report(job, baseline=baseline, out=job / "page.html")).text
+
+    @pytest.mark.parametrize(
+        ("changes", "why"),
+        [
+            ({}, ""),
+            ({"steps": 1820}, ""),  # 9 % fewer
+            ({"steps": 240}, "the trainings differ in their steps (240 and 2,000)"),
+            ({"joins_at": 1.0}, "they never came into play"),
+            ({"joins_at": 1.0, "steps": 60}, "never came into play, and the trainings differ in their steps (60 and 2"),
+            ({"settings": {"seed": 1}}, "the trainings differ in their seeds"),
+            ({"settings": {"optim": {"learning_rate": 0.01}}}, "differ in their settings (optim.learning_rate)"),
+            ({"settings": {"optim": {"batch_mixed": (4, 8)}}}, "differ in their images (18,000 and 12,000)"),
+            ({"settings": {"loss": {"lambda_u": 0.5}, "schedule": {"minutes": 9, "ramp": 0.2}}}, ""),
+        ],
+    )
+    def test_a_gain_is_claimed_only_of_trainings_that_differ_in_nothing_else(self, tmp_path, baseline, changes, why):
+        text = self.text(make_train_job(tmp_path / "job", shift=2, **changes), baseline)
+        assert (self.RAISED in text) == (not why)
+        assert ("What the unlabeled volumes changed" in text) == (not why)
+        assert ("+0.267 mean Dice" in text) == (not why)
+        assert (self.CANNOT in text) == bool(why)
+        assert why in text
+        used = changes.get("joins_at") != 1.0
+        assert bool(re.search("on 1 labeled patient and 6 unlabeled volumes", text)) == used
+        assert ("with unlabeled" in text) == used
+
+    def test_labeled_cases_that_differ_are_named(self, tmp_path, baseline):
+        job = make_train_job(tmp_path / "job", shift=2)
+        text = (job / "job.json").read_text(encoding="utf-8")
+        (job / "job.json").write_text(text.replace('"patient000_frame00"', '"another"', 1), encoding="utf-8")
+        assert "the trainings differ in their labeled cases" in self.text(job, baseline)
+
+    def test_a_history_that_is_gone_tells_nothing(self, tmp_path, baseline):
+        job = make_train_job(tmp_path / "job", shift=2)
+        (job / "history.csv").unlink()
+        text = self.text(job, baseline)
+        assert (
+            "nothing tells whether they took part, and the trainings differ in their steps (unknown and 2,000)" in text
+        )
+
+    def test_without_a_baseline_it_says_that_they_were_never_used(self, tmp_path):
+        text = self.text(make_train_job(tmp_path / "job", joins_at=1.0))
+        assert "of training on 1 labeled patient , measured on 4 volumes" in text
+        assert "The unlabeled cases never came into play." in text
+
+    @pytest.mark.parametrize(
+        ("dice", "said"),
+        [
+            (
+                (0.9, 0.7),
+                "0.800 with the unlabeled volumes and 0.600 without them, a difference within what chance makes",
+            ),
+            ((0.81, 0.79), "raised the mean Dice from 0.600 to 0.800"),
+            ((0.8,), "a difference that may be chance"),
+        ],
+    )
+    def test_a_difference_within_the_noise_of_the_patients_is_said_with_care(self, dice, said):
+        def record(*values: float) -> SimpleNamespace:
+            rows = [{"case": str(at), "patient": str(at), "dice": value} for at, value in enumerate(values)]
+            mean = {"metrics": {"mean": {"dice": {"mean": sum(values) / len(values)}}}}
+            history = [{"step": 20.0, "lambda_u": 0.5}]
+            config = {"optim": {"batch_labeled": 6, "batch_mixed": [2, 4]}}
+            return SimpleNamespace(
+                seeds=[], metrics=rows, summary=mean, history=history, steps=20, used_unlabeled=True,
+                cases=[], job={"config": config},
+            )  # fmt: skip
+
+        assert said in report_compare.compare(record(*dice), record(*[0.6] * len(dice))).sentence
+
+    def test_a_difference_within_the_noise_of_the_seeds_is_said_with_care(self, tmp_path):
+        places = [
+            make_seeds(tmp_path / "semi", (0, 8), "default"),
+            make_seeds(tmp_path / "alone", (2, 8), "supervised"),
+        ]
+        text = self.text(*places)
+        assert (
+            "0.733 with the unlabeled volumes and 0.667 without them, a difference within what seeds alone make" in text
+        )
+
+
+HOSTILE = (
+    "<script>alert(1)</script> $x_1$ \\alpha",
+    '"><img src=x onerror=alert(1)> $ & \x1b[2J',
+    "=cmd \u202egpj.exe \u05d0\u05d1 url(#a) $$",
+)
+
+
+def test_names_of_others_are_text_in_page_tables_and_charts(tmp_path):
+    structures = [
+        structure.model_copy(update={"name": name}) for structure, name in zip(ACDC.structures, HOSTILE, strict=True)
+    ]
+    labels = ACDC.model_copy(update={"structures": tuple(structures)})
+    job = make_train_job(tmp_path / "job", shift=2, labels=labels)
+    text = (job / "job.json").read_text(encoding="utf-8")
+    (job / "job.json").write_text(text.replace('"patient001_frame00"', json.dumps(HOSTILE[1])), encoding="utf-8")
+    EventLog(job / "events.jsonl").warn("odd", where=HOSTILE[0], hint=HOSTILE[2])
+    page = Page(report.write_report(job))
+    assert not {"script", "image", "iframe"} & {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert all(source.startswith("data:image/png;base64,") for source in page.attributes("src"))
+    assert all(text.isprintable() or not text.replace("\n", "") for text in map(str.strip, page.texts) if text)
+    for name in HOSTILE:
+        shown = printable(name)
+        assert page.text.count(shown) > 5  # at line ends, in tables and legends
+        assert shown in [text.strip() for text in page.texts]
+    assert f"{0.867:.3f}" in page.text
+
+
 class TestHeartFunction:
     def test_means_and_bias_are_of_the_same_patients(self, tmp_path):
         job = make_train_job(tmp_path / "job")
@@ -217,6 +340,118 @@ class TestHeartFunction:
         text = Page(report.write_report(job)).text
         assert "RV ejection fraction % n = 2 62.0 51.0 +11.0 +8.2 to +13.8" in text
         assert "Means over 3 patients with both phases" in text
+
+
+class TestImplausibleValues:
+    def test_they_stand_apart_with_what_is_wrong_and_count_in_no_mean(self, tmp_path):
+        folder = jobs.create_job(
+            tmp_path / "job", jobs.EvaluateJob(predictions=tmp_path / "p", reference=tmp_path / "r", labels=ACDC)
+        )
+        for number in (1, 2, 3):
+            labels = {"frame01": labels_of(20, 20, 20), "frame12": labels_of(10, 20, 10 if number < 3 else 30)}
+            write_acdc(tmp_path / "r", f"patient{number}", labels, images=False)
+            for frame, each in labels.items():
+                write_labels_of(tmp_path / "p", f"patient{number}_{frame}.nii.gz", each)
+        evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, folder, EventLog(folder / "events.jsonl"))
+        text = Page(report.write_report(folder)).text
+        assert "LV ejection fraction % n = 2 50.0 50.0 +0.0" in text
+        assert "+0.0 points bias of LV ejection fraction, 2 patients" in text
+        assert "clinical.csv: the LV volume is larger at end-systole than at end-diastole" in text
+        assert "Implausible, and left out of the means above: 4 values of 1 patient." in text
+        assert "LV ejection fraction -50.0 , reference -50.0 %" in text
+
+    def test_one_patient_has_a_bias_and_no_limits(self, tmp_path):
+        job = make_train_job(tmp_path / "job")
+        for name in ("metrics.json", "clinical.csv"):
+            (job / name).unlink()
+        pairs = [
+            Pair(f"a{phase}", "a", phase, *(job / "validation" / f"patient004_frame0{at}.nii.gz" for _ in range(2)))
+            for at, phase in enumerate(("ED", "ES"))
+        ]
+        evaluation.evaluate_pairs(pairs, ACDC, job)
+        text = Page(report.write_report(job)).text
+        assert "+0.0 points bias of LV ejection fraction, 1 patient" in text
+        assert "LV ejection fraction % 50.0 50.0 +0.0 \N{EN DASH}" in text
+        assert "Bland-Altman" not in text
+
+
+class TestDamagedFiles:
+    """What a disk or an editor made of a job's files: the report does without them and says so."""
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("history.csv", b"\x00\xff\xfe"),
+            ("history.csv", b"step,loss\nnan,1\n1e308,1e308\ninf,-1e300\n"),
+            ("history.csv", b"time\n1\n"),
+            ("history.csv", b"step\n" + b"9" * 200_000 + b"\n"),
+            ("validation.csv", b"step,case\n1,a\n"),
+            ("validation.csv", b"step,case,structure,dice\nx,a,RV cavity,1e308\n20,a,nobody,nan\n"),
+            ("metrics.csv", b"case,dice\na,1\n"),
+            ("clinical.csv", b"patient\n1\n"),
+            ("clinical.csv", b"patient,measure,prediction,reference,difference\nnan,shoe_size,1,1,0\n"),
+            ("metrics.json", b"[]"),
+            ("metrics.json", b"{"),
+            ("metrics.json", b"[" * 100_000),
+            ("metrics.json", b"\xff"),
+            ("events.jsonl", b'{"event":"started","time":1e300,"kind":"x","version":"","pid":1}\n[]\n\xff'),
+            ("events.jsonl", b'{"event":"done","time":1,"seconds":1e400,"cpu_seconds":-1e400}\n'),
+            (
+                "model/config.json",
+                b'{"format":1,"version":1,"config":[],"labels":3,"locator":0,"heart_area_mm2":0,"about":[]}',
+            ),
+            ("model/config.json", b"["),
+        ],
+    )
+    def test_the_page_is_there(self, job, tmp_path, name, content):
+        shutil.copytree(job, tmp_path / "job")
+        path = tmp_path / "job" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        text = Page(report.write_report(tmp_path / "job")).text
+        assert "Provenance" in text
+        if b"shoe" not in content and b"1e308" not in content and name in ("history.csv", "validation.csv"):
+            assert f"{name}: this table" in text
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("volumes", "many"), ("metrics", []), ("metrics", {}), ("by_phase", {"ED": {}}), ("worst", "all"),
+            ("agreement", {"shoe_size": None}), ("agreement", [1]), ("overlays", [{"case": 1}]),
+            ("labels", {"name": "x"}), ("volumes", None),
+        ],
+    )  # fmt: skip
+    def test_numbers_of_another_kind_are_left_out_and_told(self, job, tmp_path, field, value):
+        shutil.copytree(job, tmp_path / "job")
+        path = tmp_path / "job" / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {field: value}), encoding="utf-8")
+        text = Page(report.write_report(tmp_path / "job")).text
+        assert f"{path}: th" in text
+        assert "The report does without it." in text
+        assert "measured on 4 validation volumes" in text  # validation.csv is there
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("cases", {}), ("cases", [1, {"role": [], "name": None}]), ("config", []), ("labels", 3), ("kind", ["train"]),
+         ("seeds", "x"), ("config", {"schedule": [], "optim": 1, "loss": {"a": [{}]}}), ("model", 3)],
+    )  # fmt: skip
+    def test_a_job_of_another_kind_is_told_as_far_as_it_goes(self, job, tmp_path, field, value):
+        shutil.copytree(job, tmp_path / "job")
+        path = tmp_path / "job" / "job.json"
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {field: value}), encoding="utf-8")
+        assert "Provenance" in Page(report.write_report(tmp_path / "job")).text
+
+    def test_pictures_are_those_of_the_evaluation_alone(self, job, tmp_path):
+        shutil.copytree(job, tmp_path / "job")
+        secret = tmp_path / "secret.png"
+        secret.write_bytes(b"a secret")
+        path = tmp_path / "job" / "metrics.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        for item, place in zip(summary["overlays"], ("../secret.png", str(secret)), strict=False):
+            item["path"] = place
+        path.write_text(json.dumps(summary), encoding="utf-8")
+        source = Page(report.write_report(tmp_path / "job")).source
+        assert base64.b64encode(b"a secret").decode() not in source
 
 
 class TestUnfinishedJobs:

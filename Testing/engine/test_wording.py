@@ -31,8 +31,11 @@ def test_what_is_not_defined_counts_in_no_mean(values, mean, sd):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(12, "12 s"), (89.6, "90 s"), (588, "9.8 min"), (600, "10 min"), (7500, "2 h 5 min"), (7199, "2 h 0 min"), (math.nan, DASH)],
-)
+    [
+        (12, "12 s"), (89.6, "90 s"), (588, "9.8 min"), (600, "10 min"), (7500, "2 h 5 min"), (7199, "2 h 0 min"),
+        (math.nan, DASH), (math.inf, DASH),
+    ],
+)  # fmt: skip
 def test_durations(seconds, text):
     assert duration(seconds) == text
 
