@@ -59,7 +59,18 @@ def test_structure_colors_can_be_seen_on_either_page():
 
 
 class TestTexts:
-    NAMES = ("$x_1$ and $y$", "\\\\alpha $\\frac$", "a $ b", "\x1b[2J", "\N{CJK UNIFIED IDEOGRAPH-5FC3}", "<b>&amp;")
+    NAMES = (
+        "$x_1$ and $y$", r"\\alpha $\frac$", "a $ b", "\x1b[2J", "\N{CJK UNIFIED IDEOGRAPH-5FC3}", "<b>&amp;",
+        "url(#a) #0000fe",
+    )  # fmt: skip
+        "$x_1$ and $y$",
+        "\\\\alpha $\\frac$",
+        "a $ b",
+        "\x1b[2J",
+        "\N{CJK UNIFIED IDEOGRAPH-5FC3}",
+        "<b>&amp;",
+        "url(#a) #0000fe",
+    )
 
     def test_names_are_drawn_as_they_are_and_matplotlib_says_nothing(self, recwarn, capfd):
         lines = {name: ([0, 1], [0, number]) for number, name in enumerate(self.NAMES)}

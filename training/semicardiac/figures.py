@@ -26,6 +26,7 @@ Points = tuple[Sequence[float], Sequence[float]]
 
 _VARIABLES = ("ink", "muted", "rule", "paper", "accent", "c1", "c2", *(f"s{number}" for number in range(256)))
 _STAND_INS = {name: f"#{number:04x}fe" for number, name in enumerate(_VARIABLES)}
+_VARIABLE_OF = {stand_in: f"var(--{name})" for name, stand_in in _STAND_INS.items()}
 _SMOOTH_FROM = 40
 """Points from which on a line is smoothed."""
 _LARGEST = 1e12
@@ -121,7 +122,9 @@ def dice_strip(
     ]
     left = _strip_start(every)
     row_height = 0.62 if len(groups) > 1 else 0.5
-    figure, axes = _axes(9.6, 0.62 + row_height * len(structures), (1.2, 0.144, 0.28, 0.12), grid="x")
+    names = [_short(structure, 44) for structure in structures]
+    left_margin = max([1.2, *(0.2 + 0.068 * len(each) for each in names)])
+    figure, axes = _axes(9.6, 0.62 + row_height * len(structures), (left_margin, 0.144, 0.28, 0.12), grid="x")
     lane = 0.2 if len(groups) > 1 else 0.0
     for number, result in enumerate(groups.values()):
         for row, structure in enumerate(structures):
@@ -153,7 +156,7 @@ def dice_strip(
             )
             if not number:
                 worst = min(named, key=named.__getitem__)
-                at, text = int(values.argmin()), f"{printable(worst)} {named[worst]:.2f}"
+                at, text = int(values.argmin()), f"{_short(worst, 44)} {named[worst]:.2f}"
                 axes.annotate(
                     text,
                     (shown[at], level),
@@ -163,7 +166,7 @@ def dice_strip(
                     fontsize=7.5,
                     color=_STAND_INS["muted"],
                 )
-    axes.set_yticks(range(len(structures)), [*map(printable, structures)], color=_STAND_INS["ink"])
+    axes.set_yticks(range(len(structures)), names, color=_STAND_INS["ink"])
     axes.set_ylim(len(structures) - 0.45, -0.62)
     axes.set_xlim(left, 1.0)
     return _svg(figure, name, title)
@@ -281,7 +284,12 @@ def _name_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
         at[index] = min(at[index], ceiling)
         ceiling = at[index] - gap
     for place, (label, _, color) in zip(at, ends, strict=True):
-        axes.text(1.02, place, printable(label), transform=axes.transAxes, va="center", fontsize=8.5, color=color)
+        axes.text(1.02, place, _short(label, 22), transform=axes.transAxes, va="center", fontsize=8.5, color=color)
+
+
+def _short(name: str, most: int) -> str:
+    name = printable(name)
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _drawable(values: Any) -> Any:
@@ -298,10 +306,14 @@ def _svg(figure: Any, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r"#([\w-]+)[\")]", text))
-    text = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", text)
-    text = re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", text)
-    for variable, stand_in in _STAND_INS.items():
-        text = text.replace(stand_in, f"var(--{variable})")
+
+    def in_page(tag: re.Match[str]) -> str:
+        """A tag with the page's colors, and names of its own for what it refers to; what is written stays as it is."""
+        found = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", tag[0])
+        found = re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", found)
+        return re.sub("#[0-9a-f]{6}", lambda match: _VARIABLE_OF.get(match[0], match[0]), found)
+
+    text = re.sub(r"<[^>]*>", in_page, text)
     viewbox = re.search(r'viewBox="([^"]+)"', text)[1]
     return (
         f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(printable(title), {chr(34): "&quot;"})}">'
