@@ -567,6 +567,17 @@ class TestSegmentJob:
         assert "anna_frame01 0.8 0.4 0.8" in text  # ml of the three structures
         assert "gone.nii.gz" in text
 
+    def test_what_no_heart_has_is_marked_and_a_frame_without_a_cavity_is_no_phase(self, folder, tmp_path):
+        for path, size in zip(sorted((tmp_path / "out").glob("anna*")), (5, 20), strict=True):
+            write_labels(path, labels_of(size, 10, size), ACDC)
+        frames = [labels_of(10, 10, size) for size in (0, 30, 15)]
+        write_series(tmp_path / "out" / "cine.nii.gz", [frame.with_array(frame.array) for frame in frames])
+        text = Page(report.write_report(folder)).text
+        assert "cine 1.2 0.6 0.6 50.0 0.4" in text  # and not 100 % against the empty frame
+        larger = "the {} volume is larger at end-systole than at end-diastole (anna)"
+        assert "anna 0.2\N{DAGGER} 0.8\N{DAGGER} -0.6\N{DAGGER} -300.0\N{DAGGER} 0.4 0.2\N{DAGGER}" in text
+        assert f"at end-diastole (cine); {larger.format('LV')}; {larger.format('RV')}." in text
+
     def test_ejection_fraction_of_a_pair_and_of_a_cine(self, text):
         assert "anna 0.8 0.2 0.6 75.0" in text
         assert "cine 1.2 0.4 0.8 66.7" in text

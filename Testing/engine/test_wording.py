@@ -57,8 +57,8 @@ class TestTextsOfOthers:
         assert unescaped(escaped(text)) == text
 
     def test_errors_and_the_console_write_them_so(self):
-        error = UserError("no structure '\x1b[2J'", where="\u202egpj", hint="See\x07")
-        assert str(error) == r"\u202egpj: no structure '\x1b[2J'. See\x07."
+        error = UserError("no structure '\x1b[2J'", where="\u202egpj\nerror", hint="See\nthere\x07")
+        assert str(error) == r"\u202egpj\x0aerror: no structure '\x1b[2J'. See there\x07."
         stream = io.StringIO()
         Console(stream).say("a table\nof two lines\x1b[2J ±")
         assert stream.getvalue() == "a table\nof two lines\\x1b[2J ±\n"
