@@ -18,7 +18,7 @@ pytest.importorskip("matplotlib")
 from semicardiac import figures, page
 from semicardiac.clinical import agreement
 from semicardiac.labels import get_label_set
-from semicardiac.wording import printable
+from semicardiac.wording import spelled
 
 
 class TestFigures:
@@ -75,7 +75,7 @@ class TestTexts:
         dice = {"this": {name: {self.NAMES[0]: 0.5} for name in self.NAMES}}
         svg += figures.dice_strip(dice, name="x", title="x", colors=dict.fromkeys(self.NAMES, "s1"))
         for name in self.NAMES:
-            assert svg.count(f">{escape(printable(name))}<") == 2
+            assert svg.count(f">{escape(spelled(name))}<") == 2
         assert not recwarn.list
         assert capfd.readouterr() == ("", "")
 

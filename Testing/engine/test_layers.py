@@ -17,7 +17,7 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "wording errors files tables events anatomy config labels package processes explain console terminal",
+        "wording terminal errors files tables events anatomy config labels package processes explain console",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",

@@ -30,7 +30,7 @@ from semicardiac.matching import Pair
 from semicardiac.package import open_package, write_zip
 from semicardiac.record import read_record
 from semicardiac.volumes import Volume, stem, write_labels, write_series, write_volume
-from semicardiac.wording import printable
+from semicardiac.wording import spelled
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +323,7 @@ def test_names_of_others_are_text_in_page_tables_and_charts(tmp_path):
     assert all(source.startswith("data:image/png;base64,") for source in page.attributes("src"))
     assert all(text.isprintable() or not text.replace("\n", "") for text in map(str.strip, page.texts) if text)
     for name in HOSTILE:
-        shown = printable(name)
+        shown = spelled(name)
         assert page.text.count(shown) > 5  # at line ends, in tables and legends
         assert shown in [text.strip() for text in page.texts]
     assert f"{0.867:.3f}" in page.text

@@ -11,7 +11,6 @@ from tyro.conf import Positional, arg
 
 from .errors import UserError
 from .options import Flag, optional, run_shown
-from .wording import printable
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ class Info:
         }
         width = max(map(len, rows))
         for name, value in rows.items():
-            print(f"{name.replace('_', ' '):{width}}  {printable(str(value))}")
+            print(f"{name.replace('_', ' '):{width}}  {value}")
         if self.zip is not None:
             if self.zip.exists():
                 raise UserError("there is a file of this name already", where=self.zip, hint="Name a new file")

@@ -27,7 +27,7 @@ from .events import (
     Warned,
     to_line,
 )
-from .wording import printable, printable_lines
+from .terminal import printable
 
 QUIET_S = 15.0
 """Where progress cannot be drawn as a bar, a line of it appears this often."""
@@ -91,12 +91,12 @@ class Console:
 
     def say(self, text: str) -> None:
         """Writes a line above the progress bar."""
-        tqdm.write(printable_lines(text), file=self._stream)
+        tqdm.write(printable(text), file=self._stream)
 
     def _progress(self, event: Progress) -> None:
         details = [] if event.eta_s is None else [f"{_duration(event.eta_s)} left"]
         details += [f"loss {event.loss:.3f}"] if event.loss is not None else []
-        details += [event.case] if event.case else []
+        details += [printable(event.case)] if event.case else []
         if not self._stream.isatty():
             if event.stage != self._stage or time.monotonic() >= self._line_at:
                 self.say(f"{event.stage}: {event.step} of {event.total}" + "".join(f", {text}" for text in details))
@@ -111,7 +111,7 @@ class Console:
             self._stage = event.stage
         self._bar.total = max(event.total, 1)  # it changes as the schedule fits itself to the measured speed
         self._bar.n = event.step
-        self._bar.set_postfix_str(printable(", ".join(details)))
+        self._bar.set_postfix_str(", ".join(details))
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from .wording import printable
+from .terminal import printable
 
 
 class UserError(ValueError):
@@ -24,9 +24,8 @@ class UserError(ValueError):
         super().__init__(what, self.where, hint)
 
     def __str__(self) -> str:
-        what, hint = (" ".join(text.splitlines()) for text in (self.what, self.hint))
-        text = f"{self.where}: {what}" if self.where else what
-        return printable(f"{text}. {hint}." if hint else f"{text}.")
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return printable(f"{text}. {self.hint}." if self.hint else f"{text}.")
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error

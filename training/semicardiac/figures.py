@@ -19,7 +19,7 @@ import numpy as np
 from .clinical import Agreement
 from .labels import LabelSet
 from .plotting import drawing
-from .wording import printable
+from .wording import spelled
 
 Points = tuple[Sequence[float], Sequence[float]]
 """x and y of a line; a NaN in y is a gap."""
@@ -288,7 +288,7 @@ def _name_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
 
 
 def _short(name: str, most: int) -> str:
-    name = printable(name)
+    name = spelled(name)
     return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -316,6 +316,6 @@ def _svg(figure: Any, name: str, title: str) -> str:
     text = re.sub(r"<[^>]*>", in_page, text)
     viewbox = re.search(r'viewBox="([^"]+)"', text)[1]
     return (
-        f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(printable(title), {chr(34): "&quot;"})}">'
+        f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(spelled(title), {chr(34): "&quot;"})}">'
         + text[text.index(">") + 1 :]
     )

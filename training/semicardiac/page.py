@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape as html_escape
 
 from .labels import LabelSet, Structure
-from .wording import printable
+from .wording import spelled
 
 LIGHT = {
     "paper": "#fbfaf7", "ink": "#1c1d20", "muted": "#676a70", "rule": "#dedad2", "accent": "#a3203a",
@@ -126,7 +126,7 @@ footer p{max-width:none;margin:0 0 4px}
 
 def escape(text: object) -> str:
     """A text of others as HTML that shows it and does nothing else."""
-    return html_escape(printable(str(text)))
+    return html_escape(spelled(str(text)))
 
 
 def document(title: str, body: str, labels: LabelSet | None) -> str:

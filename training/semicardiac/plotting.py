@@ -26,10 +26,10 @@ def require_matplotlib() -> None:
     Its list of fonts goes into a temporary folder, unless the user has said where; it takes seconds to make, so that
     the next report finds it there.
     """
-    own = "matplotlib" not in sys.modules and _FOLDER not in os.environ
+    own = _font_folder() if "matplotlib" not in sys.modules and _FOLDER not in os.environ else None
     try:
         if own:
-            os.environ[_FOLDER] = str(_font_folder())
+            os.environ[_FOLDER] = str(own)
         with _quiet():
             import matplotlib.font_manager  # noqa: F401
     except ImportError:
@@ -69,17 +69,28 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _font_folder() -> Path:
-    """A temporary folder that is this user's alone: that of last time, or a new one where others may write to that."""
+def _font_folder() -> Path | None:
+    """A temporary folder that is this user's alone: that of last time, or a new one where others may write to that.
+
+    None where there is no place for one: then matplotlib looks for its own.
+    """
     user = os.getuid() if hasattr(os, "getuid") else 0
-    folder = Path(tempfile.gettempdir()) / f"semicardiac-matplotlib-{user}"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and (os.name == "nt" or (found.st_uid == user and not found.st_mode & 0o077)):
+        folder = Path(tempfile.gettempdir()) / f"semicardiac-matplotlib-{user}"
+        if _is_own(folder, user):
             return folder
+        folder = Path(tempfile.mkdtemp(prefix="semicardiac-matplotlib-"))
     except OSError:
-        pass
-    folder = Path(tempfile.mkdtemp(prefix="semicardiac-matplotlib-"))
+        return None
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _is_own(folder: Path, user: int) -> bool:
+    """Whether a folder, which is made if need be, is nobody else's to write to."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:  # a file
+        return False
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and (os.name == "nt" or (found.st_uid == user and not found.st_mode & 0o077))

@@ -17,7 +17,7 @@ from .clinical import MEASURES, agreement, difference_unit
 from .errors import UserError
 from .labels import LabelSet
 from .metrics import METRICS
-from .wording import average, count, is_number, mean_and_sd, printable
+from .wording import average, count, is_number, mean_and_sd, spelled
 
 MEAN = "mean"
 """Stands among the structures for the mean over all of them."""
@@ -152,23 +152,23 @@ def format_table(summary: dict[str, Any]) -> str:
     """The summary as text for a terminal."""
     heads = {"dice": "Dice", "jaccard": "Jaccard", "hd95_mm": "HD95 mm", "asd_mm": "ASD mm"}
     blocks = {"": summary["metrics"], **summary["by_phase"]}
-    width = max(len(printable(name)) for name in [*summary["metrics"], "structure"]) + 4
+    width = max(len(spelled(name)) for name in [*summary["metrics"], "structure"]) + 4
     measured = f"{count(summary['volumes'], 'volume')} of {count(summary['patients'], 'patient')}"
     lines = [f"{measured}; mean ± SD", ""]
     lines.append("structure".ljust(width) + "".join(head.rjust(16) for head in heads.values()))
     for phase, block in blocks.items():
         for name, found in block.items():
             cells = "".join(format_mean(found[metric], metric).rjust(16) for metric in heads)
-            lines.append(printable(f"{name}{' ' if phase else ''}{phase}").ljust(width) + cells)
+            lines.append(spelled(f"{name}{' ' if phase else ''}{phase}").ljust(width) + cells)
         lines.append("")
     notes = []
     for name, found in summary["metrics"].items():
         if name == MEAN:
             continue
-        notes += [f"{printable(name)} is {note}" for note in undefined_notes(found)]
+        notes += [f"{spelled(name)} is {note}" for note in undefined_notes(found)]
     if summary["worst"]:
         notes.append(
-            f"worst volume: {printable(summary['worst']['case'])}, mean Dice {summary['worst']['mean_dice']:.3f}"
+            f"worst volume: {spelled(summary['worst']['case'])}, mean Dice {summary['worst']['mean_dice']:.3f}"
         )
     notes += _agreement_notes(summary["agreement"])
     return "\n".join(lines + notes).rstrip() + "\n"

@@ -1,14 +1,25 @@
-"""Text for streams that do not hold every character, such as that of an ASCII terminal."""
+"""Text for a terminal: without what would steer it, and for streams that do not hold every character."""
 
 from __future__ import annotations
 
 import codecs
 import unicodedata
 
+from .wording import spelled
+
 LOOKALIKE = "semicardiac.lookalike"
 """How a stream that does not hold every character, such as that of an ASCII terminal, writes the others."""
 
 _LOOKALIKES = {"±": "+/-", "•": "*", "·": "-", "×": "x", "\N{EN DASH}": "-", "\N{MINUS SIGN}": "-"}
+
+
+_KEPT = {"\n", "\t", *map(chr, range(0xDC80, 0xDD00))}  # those at the end are bytes of file names
+
+
+def printable(text: object) -> str:
+    """A text in which what would steer a terminal, such as an escape in a file's name, or is not seen, is spelled."""
+    text = str(text)
+    return text if text.isprintable() else "".join(char if char in _KEPT else spelled(char) for char in text)
 
 
 def _lookalike(error: UnicodeError) -> tuple[str | bytes, int]:

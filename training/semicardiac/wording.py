@@ -13,8 +13,8 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
-def printable(text: str) -> str:
-    r"""A text of others, such as a file's name, with nothing in it that a terminal obeys or a reader cannot see.
+def spelled(text: str) -> str:
+    r"""A text of others, such as a file's name, in which a reader sees everything.
 
     Control characters, line ends, marks of direction, zero-width characters and halves of surrogate pairs become
     escapes such as `\x1b` and `\u202e`; spaces of other widths do, too.
@@ -22,14 +22,9 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else _escape(char) for char in text)
 
 
-def printable_lines(text: str) -> str:
-    """The same for a text whose line ends are ours."""
-    return "\n".join(map(printable, text.split("\n")))
-
-
 def escaped(text: str) -> str:
-    """`printable` so that `unescaped` gives the text back: what looks like an escape is one, too."""
-    return printable(_ESCAPE.sub(lambda match: _escape("\\") + match[0][1:], text))
+    """`spelled` so that `unescaped` gives the text back: what looks like an escape is one, too."""
+    return spelled(_ESCAPE.sub(lambda match: _escape("\\") + match[0][1:], text))
 
 
 def unescaped(text: str) -> str:
@@ -76,7 +71,7 @@ def count(amount: int, noun: str) -> str:
 
 def listed(names: Iterable[str], most: int = 5) -> str:
     """`a, b and c`, or of many `a, b, c, d, e and 7 more`; line ends and the like in the names are escaped."""
-    names = [printable(str(name)) for name in names]
+    names = [spelled(str(name)) for name in names]
     if len(names) > most:
         names = [*names[:most], f"{len(names) - most} more"]
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
