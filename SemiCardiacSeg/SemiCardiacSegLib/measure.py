@@ -53,8 +53,8 @@ def volumesTable(segmentations, labelSet):
 
     Returns:
         A new vtkMRMLTableNode. Its columns: `frame`, counted from 1, and the time of a sequence, or `segmentation`, the
-        name; then `<structure> (ml)` for each structure, NaN where there is no segment for it; and if there are volumes
-        that no heart has, `remark`.
+        name; `remark`, if there are volumes that no heart has; then `<structure> (ml)` for each structure, NaN where
+        there is no segment for it.
 
     Raises:
         ValueError: If there is no segmentation, one of them has no segment of the label set, or lies under a transform
@@ -72,13 +72,13 @@ def volumesTable(segmentations, labelSet):
         nodes = _nodeList(segmentations)
         columns[_("segmentation")] = [node.GetName() for node in nodes]
         name = nodes[0].GetName()
-    for structure in labelSet.names:
-        columns[structure + ML_SUFFIX] = [each[structure] for each in volumes]
     from semicardiac.clinical import implausible_volumes
 
     remarks = ["; ".join(implausible_volumes(each, labelSet).values()) for each in volumes]
     if any(remarks):
         columns[_("remark")] = remarks
+    for structure in labelSet.names:
+        columns[structure + ML_SUFFIX] = [each[structure] for each in volumes]
     return _newTable(_("{name} volumes").format(name=name), columns)
 
 
