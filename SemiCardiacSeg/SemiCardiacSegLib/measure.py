@@ -5,8 +5,6 @@ Results are table nodes, whose column names tell the units.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,7 +53,8 @@ def volumesTable(segmentations, labelSet):
 
     Returns:
         A new vtkMRMLTableNode. Its columns: `frame`, counted from 1, and the time of a sequence, or `segmentation`, the
-        name; then `<structure> (ml)` for each structure, NaN where there is no segment for it.
+        name; `remark`, if there are volumes that no heart has; then `<structure> (ml)` for each structure, NaN where
+        there is no segment for it.
 
     Raises:
         ValueError: If there is no segmentation, one of them has no segment of the label set, or lies under a transform
@@ -73,6 +72,11 @@ def volumesTable(segmentations, labelSet):
         nodes = _nodeList(segmentations)
         columns[_("segmentation")] = [node.GetName() for node in nodes]
         name = nodes[0].GetName()
+    from semicardiac.clinical import implausible_volumes
+
+    remarks = ["; ".join(implausible_volumes(each, labelSet).values()) for each in volumes]
+    if any(remarks):
+        columns[_("remark")] = remarks
     for structure in labelSet.names:
         columns[structure + ML_SUFFIX] = [each[structure] for each in volumes]
     return _newTable(_("{name} volumes").format(name=name), columns)
@@ -91,8 +95,9 @@ def clinicalNumbers(segmentations, labelSet, edFrame: int | None = None, esFrame
         esFrame: Which one is end systole.
 
     Returns:
-        `edFrame` and `esFrame`, and the measures of `semicardiac.clinical.MEASURES` that the label set allows, such as
-        `lv_edv_ml` and `lv_ef_percent`.
+        `edFrame` and `esFrame`; the measures of `semicardiac.clinical.MEASURES` that the label set allows, such as
+        `lv_edv_ml` and `lv_ef_percent`; and `implausible`, what is wrong with those that cannot be of a heart, by
+        measure.
 
     Raises:
         ValueError: As `volumesTable`; if the label set has no LV cavity, fewer than two frames have one, or there is no
@@ -111,18 +116,17 @@ def clinicalNumbers(segmentations, labelSet, edFrame: int | None = None, esFrame
         if frame is not None and not 0 <= frame < len(volumes):
             message = _("There is no frame {frame}: they go from 1 to {count}.")
             raise ValueError(message.format(frame=frame + 1, count=len(volumes)))
-    filled = [index for index, each in enumerate(volumes) if each[cavity] > 0]
-    if len(filled) < 2:
-        message = _("{cavity} is segmented in {count} of {all} frames; ED and ES need two. Segment more of them.")
-        raise ValueError(message.format(cavity=cavity, count=len(filled), all=len(volumes)))
-    if edFrame is None:
-        edFrame = max(filled, key=lambda index: volumes[index][cavity])
-    if esFrame is None:
-        esFrame = min(filled, key=lambda index: volumes[index][cavity])
-    from semicardiac.clinical import patient_measures
+    from semicardiac.clinical import cycle_phases, implausible, patient_measures
 
-    measures = patient_measures(volumes[edFrame], volumes[esFrame], labelSet)
-    return {"edFrame": edFrame, "esFrame": esFrame, **measures}
+    sizes = [each[cavity] for each in volumes]
+    filled = sum(size > 0 for size in sizes)
+    edFrame, esFrame = cycle_phases(sizes, edFrame, esFrame)
+    if filled < 2 or edFrame is None or esFrame is None:
+        message = _("{cavity} is segmented in {count} of {all} frames; ED and ES need two. Segment more of them.")
+        raise ValueError(message.format(cavity=cavity, count=filled, all=len(volumes)))
+    phases = volumes[edFrame], volumes[esFrame]
+    measures, doubts = patient_measures(*phases, labelSet), implausible(*phases, labelSet)
+    return {"edFrame": edFrame, "esFrame": esFrame, **measures, "implausible": doubts}
 
 
 def clinicalTable(segmentations, labelSet):
@@ -133,7 +137,8 @@ def clinicalTable(segmentations, labelSet):
         labelSet: The engine's LabelSet.
 
     Returns:
-        A new vtkMRMLTableNode with the columns `measure`, `value` and `unit`; frames are counted from 1.
+        A new vtkMRMLTableNode with the columns `measure`, `value`, `unit` and `remark`, which says what is wrong with a
+        value that cannot be of a heart; frames are counted from 1.
 
     Raises:
         ValueError: As `clinicalNumbers`.
@@ -141,13 +146,15 @@ def clinicalTable(segmentations, labelSet):
     found = clinicalNumbers(segmentations, labelSet)
     from semicardiac.clinical import MEASURES
 
+    doubts = found.pop("implausible")
     rows = [
-        (_("end-diastolic frame"), found.pop("edFrame") + 1.0, ""),
-        (_("end-systolic frame"), found.pop("esFrame") + 1.0, ""),
+        (_("end-diastolic frame"), found.pop("edFrame") + 1.0, "", ""),
+        (_("end-systolic frame"), found.pop("esFrame") + 1.0, "", ""),
     ]
-    rows += [(MEASURES[key][0], value, MEASURES[key][1]) for key, value in found.items()]
+    rows += [(MEASURES[key][0], value, MEASURES[key][1], doubts.get(key, "")) for key, value in found.items()]
     node = segmentations if _isSequence(segmentations) else _nodeList(segmentations)[0]
-    columns = dict(zip((_("measure"), _("value"), _("unit")), map(list, zip(*rows, strict=True)), strict=True))
+    titles = (_("measure"), _("value"), _("unit"), _("remark"))
+    columns = dict(zip(titles, map(list, zip(*rows, strict=True)), strict=True))
     return _newTable(_("{name} clinical numbers").format(name=node.GetName()), columns)
 
 
@@ -201,26 +208,22 @@ def compare(segmentation, reference, volume, labelSet):
 def saveTable(tableNode, path: Path) -> Path:
     """Writes a table as CSV: whole or not at all, and never over a file that is there.
 
-    Values are written in full; an undefined one is left empty.
+    Values are written in full; an undefined one is left empty, and no text is a formula (see `semicardiac.tables`).
 
     Raises:
         ValueError: If there is a file of this name, or the place is not writable.
     """
     engine.addToPath()
     from semicardiac.files import write_text
+    from semicardiac.tables import format_csv
 
     path = Path(path)
     if path.exists():
         raise ValueError(_("{path} is there already. Choose another name.").format(path=path))
     table = tableNode.GetTable()
     columns = [table.GetColumn(index) for index in range(table.GetNumberOfColumns())]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.GetName() for column in columns])
-    for row in range(table.GetNumberOfRows()):
-        values = [column.GetValue(row) for column in columns]
-        writer.writerow(["" if isinstance(value, float) and math.isnan(value) else value for value in values])
-    write_text(path, text.getvalue())
+    rows = ([column.GetValue(row) for column in columns] for row in range(table.GetNumberOfRows()))
+    write_text(path, format_csv([column.GetName() for column in columns], rows))
     return path
 
 

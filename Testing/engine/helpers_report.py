@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,8 @@ from semicardiac import evaluation, jobs
 from semicardiac.cases import Case
 from semicardiac.config import make_config
 from semicardiac.events import Device, Done, EventLog, Started
+from semicardiac.history import History
+from semicardiac.labels import LabelSet
 from semicardiac.matching import Pair
 from semicardiac.overlays import write_png
 from semicardiac.volumes import Volume, stem, write_labels, write_volume
@@ -69,24 +71,43 @@ def labels_of(rv: int, myo: int, lv: int, shift: int = 0) -> Volume:
     return Volume(array, GRID)
 
 
-def write_history(folder: Path, steps: int) -> None:
-    names = ["background", *ACDC.names]
-    with open(folder / "history.csv", "w", newline="") as file:
-        columns = ["step", "total", "stage", "seconds", "cpu_seconds", "loss", "loss_supervised", "loss_unsupervised"]
-        columns += ["loss_contrast", "lambda_u", "learning_rate", "threshold_mean", "images_per_s"]
-        writer = csv.DictWriter(file, columns + [f"pass_rate/{name}" for name in names])
-        writer.writeheader()
-        for step in range(20, steps + 1, 20):
-            row = {"step": step, "total": steps, "stage": "supervised", "seconds": step / 10, "cpu_seconds": step / 5}
-            row |= {"loss": 1 / step, "loss_supervised": 1 / step, "learning_rate": 0.05, "images_per_s": 43.21}
-            if step > steps / 2:
-                row |= {"loss_unsupervised": 0.1, "loss_contrast": 1.5, "lambda_u": 0.8, "threshold_mean": 0.9}
-                row |= {f"pass_rate/{name}": 0.7 for name in names}
-            writer.writerow(row)
+def write_history(folder: Path, steps: int, labels: LabelSet = ACDC, joins_at: float = 0.5) -> None:
+    names = ["background", *labels.names]
+    columns = ["step", "total", "stage", "seconds", "cpu_seconds", "loss", "loss_supervised", "loss_unsupervised"]
+    columns += ["loss_contrast", "lambda_u", "learning_rate", "threshold_mean", "images_per_s"]
+    columns += [f"pass_rate/{name}" for name in names]
+    rows = []
+    for step in range(20, steps + 1, 20):
+        row = {"step": step, "total": steps, "stage": "supervised", "seconds": step / 10, "cpu_seconds": step / 5}
+        row |= {"loss": 1 / step, "loss_supervised": 1 / step, "learning_rate": 0.05, "images_per_s": 43.21}
+        if step > steps * joins_at:
+            row |= {"loss_unsupervised": 0.1, "loss_contrast": 1.5, "lambda_u": 0.8, "threshold_mean": 0.9}
+            row |= {f"pass_rate/{name}": 0.7 for name in names}
+        rows.append(dict.fromkeys(columns) | row)
+    History(folder / "history.csv").add(*rows)
 
 
-def make_train_job(folder: Path, *, preset: str = "default", shift: int = 0, steps: int = 2000) -> Path:
-    """A finished training with two validation patients, as its files tell it."""
+def make_train_job(
+    folder: Path,
+    *,
+    preset: str = "default",
+    shift: int = 0,
+    steps: int = 2000,
+    labels: LabelSet = ACDC,
+    joins_at: float = 0.5,
+    settings: dict[str, Any] | None = None,
+) -> Path:
+    """A finished training with two validation patients, as its files tell it.
+
+    Args:
+        folder: Of the job.
+        preset: Of the configuration.
+        shift: By how many voxels the segmentations lie beside the references.
+        steps: How long it was.
+        labels: Three structures.
+        joins_at: Share of the steps after which the unlabeled cases take part.
+        settings: What differs from the preset.
+    """
     roles = ["labeled"] * 2 + ["unlabeled"] * 6 + ["validation"] * 4
     data = folder.parent / f"{folder.name}-data"
     images = [data / f"patient{number // 2:03d}_frame{number % 2:02d}.nii.gz" for number in range(len(roles))]
@@ -98,28 +119,31 @@ def make_train_job(folder: Path, *, preset: str = "default", shift: int = 0, ste
         )
         for number, (image, role) in enumerate(zip(images, roles, strict=True))
     ]  # fmt: skip
-    config = make_config(preset, {"schedule": {"minutes": 10 / 3}})
-    jobs.create_job(folder, jobs.TrainJob(cases=tuple(cases), labels=ACDC, config=config, device="cpu"))
+    config = make_config(preset, {"schedule": {"minutes": 10 / 3}, **(settings or {})})
+    jobs.create_job(folder, jobs.TrainJob(cases=tuple(cases), labels=labels, config=config, device="cpu"))
     log = EventLog(folder / "events.jsonl")
     log.emit(Started(kind="train", version="0.1.0", pid=1))
     log.emit(Device(device="cpu", name="some cpu", dtype="bfloat16", channels_last=True, threads=2))
-    write_history(folder, steps)
+    write_history(folder, steps, labels, joins_at if preset == "default" else 1)
     pairs = []
     for case in cases:
         if case.role != "validation":
             continue
         size = 20 if case.phase == "ED" else 10
         write_volume(case.image, Volume(np.arange(1440, dtype=np.int16).reshape(3, 12, 40), GRID))
-        write_labels(case.labels, labels_of(size, 20, size), ACDC)
+        write_labels(case.labels, labels_of(size, 20, size), labels)
         prediction = folder / "validation" / f"{case.name}.nii.gz"
-        write_labels(prediction, labels_of(size, 20, size, shift), ACDC)
+        write_labels(prediction, labels_of(size, 20, size, shift), labels)
         pairs.append(Pair(case.name, case.patient, case.phase, prediction, case.labels, case.image))
-    evaluation.evaluate_pairs(pairs, ACDC, folder, log)
-    with open(folder / "validation.csv", "w") as file:
-        file.write("step,case,structure,dice\n")
-        for step in (steps // 2, steps):
-            for pair in pairs:
-                file.writelines(f"{step},{pair.case},{name},{step / steps * 0.8}\n" for name in ACDC.names)
+    evaluation.evaluate_pairs(pairs, labels, folder, log)
+    History(folder / "validation.csv").add(
+        *(
+            {"step": step, "case": pair.case, "structure": name, "dice": step / steps * 0.8}
+            for step in (steps // 2, steps)
+            for pair in pairs
+            for name in labels.names
+        )
+    )
     write_png(folder / "previews" / "step000200.png", np.zeros((8, 8, 3), np.uint8))
     write_png(folder / "previews" / "step002000.png", np.full((8, 8, 3), 200, np.uint8))
     log.warn("the heart was <not> found", where="patient004_frame00", hint="Give an ROI")

@@ -48,6 +48,67 @@ def test_measures_only_of_the_structures_that_the_label_set_has():
     assert list(measures) == ["lv_edv_ml", "lv_esv_ml", "lv_sv_ml", "lv_ef_percent"]
 
 
+ED = {"RV cavity": 160.0, "LV myocardium": 100.0, "LV cavity": 150.0}
+ES = {"RV cavity": 80.0, "LV myocardium": 110.0, "LV cavity": 60.0}
+LV = {"lv_edv_ml", "lv_esv_ml", "lv_sv_ml", "lv_ef_percent"}
+RV = {"rv_edv_ml", "rv_esv_ml", "rv_sv_ml", "rv_ef_percent"}
+
+
+class TestImplausible:
+    @pytest.mark.parametrize(
+        ("ed", "es", "doubted", "why"),
+        [
+            ({}, {}, set(), ""),
+            ({"LV cavity": 50.0}, {}, LV, "the LV volume is larger at end-systole than at end-diastole"),
+            ({}, {"RV cavity": 160.0}, RV, "the RV volume is the same at end-systole as at end-diastole"),
+            ({"LV cavity": 60.1}, {}, set(), ""),
+            ({"LV cavity": 0.0}, {}, LV - {"lv_esv_ml"}, "the LV end-diastolic volume is 0 ml"),
+            ({}, {"RV cavity": 0.0}, RV - {"rv_edv_ml"}, "the RV end-systolic volume is 0 ml"),
+            ({"RV cavity": 1500.0}, {}, RV - {"rv_esv_ml"}, "no RV has an end-diastolic volume above 700 ml"),
+            ({"LV cavity": 0.15}, {"LV cavity": 0.06}, LV - {"lv_esv_ml"}, "no LV has an end-diastolic volume below"),
+            ({}, {"LV myocardium": 121.0}, {"lv_mass_g"}, "the LV mass differs between the phases by more than 20 %"),
+            ({}, {"LV myocardium": 79.0}, {"lv_mass_g"}, "the LV mass differs between the phases by more than 20 %"),
+            ({}, {"LV myocardium": 120.0}, set(), ""),
+            ({}, {"LV myocardium": 0.0}, {"lv_mass_g"}, "the LV myocardium is empty at end-systole"),
+            ({"LV myocardium": 700.0}, {"LV myocardium": 700.0}, {"lv_mass_g"}, "weighs more than 700 g"),
+            (dict.fromkeys(ED, math.nan), dict.fromkeys(ED, math.nan), set(), ""),
+        ],
+    )
+    def test_what_no_heart_has_is_named_by_measure(self, ed, es, doubted, why):
+        found = clinical.implausible(ED | ed, ES | es, ACDC)
+        assert set(found) == doubted
+        assert all(why in doubt for doubt in found.values())
+
+    def test_phases_the_wrong_way_round_doubt_all_but_the_mass(self):
+        assert set(clinical.implausible(ES, ED, ACDC)) == LV | RV
+
+    def test_a_single_volume_is_empty_or_too_large(self):
+        volumes = {"RV cavity": 0.0, "LV myocardium": 100.0, "LV cavity": 701.0}
+        assert set(clinical.implausible_volumes(volumes, ACDC)) == {"RV cavity", "LV cavity"}
+        assert clinical.implausible_volumes(ES, ACDC) == {}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "known", "phases"),
+    [
+        ([90, 120, 60, 80], (None, None), (1, 2)),
+        ([90, 0, 60, math.nan], (None, None), (0, 2)),
+        ([90, 120, 60, 80], (2, None), (2, 3)),  # the smallest was said to be ED
+        ([90, 120, 60, 80], (None, 1), (0, 1)),
+        ([90, 90, 90], (None, None), (0, 1)),
+        ([0, 90, 0], (None, None), (1, None)),
+        ([], (None, None), (None, None)),
+        ([90, 120], (1, 1), (1, 1)),
+    ],
+)
+def test_phases_of_a_cycle_are_two_frames_that_have_a_cavity(sizes, known, phases):
+    assert clinical.cycle_phases(sizes, *known) == phases
+
+
+def test_percentages_differ_by_points():
+    assert [clinical.difference_unit(each) for each in ("lv_ef_percent", "lv_mass_g")] == ["points", "g"]
+
+
 class TestAgreement:
     def test_hand_computed(self):
         found = clinical.agreement([52.0, 60.0, 41.0], [50.0, 61.0, 36.0])  # differences 2, -1, 5: mean 2, sd 3

@@ -12,6 +12,8 @@ from semicardiac.cli import main
 from semicardiac.config import make_config, parse_assignments
 from semicardiac.errors import Stopped
 from semicardiac.jobs import load_job
+from semicardiac.record import read_record
+from semicardiac.report_compare import compare
 
 pytest.importorskip("matplotlib")
 
@@ -45,8 +47,9 @@ def test_both_trainings_are_measured_on_patients_that_neither_has_seen(tmp_path:
         assert not measured & trained
     printed = capsys.readouterr().out
     assert str(out / "report.html") in printed
-    for preset in ("default", "supervised"):
-        assert f"{demo._mean_dice(out / preset):.3f}" in printed
+    comparison = compare(read_record(out / "default"), read_record(out / "supervised"))
+    assert comparison.sentence in printed
+    assert f"alone           {comparison.theirs:.3f}\n" in printed
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<html" in page
 

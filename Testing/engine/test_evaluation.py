@@ -113,6 +113,12 @@ class TestCroppedSegmentations:
         assert len(result.summary["overlays"]) == images
 
 
+def told(events, *, of_values: bool = False) -> list[str]:
+    """Warnings of the files, or those of values that cannot be of a heart: patient002 has some at ES."""
+    warnings = [event for event in events if isinstance(event, Warned)]
+    return [event.warning for event in warnings if (event.where == "clinical.csv") == of_values]
+
+
 class TestEvaluateFolder:
     def test_long_table(self, study):
         evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
@@ -178,7 +184,8 @@ class TestEvaluateFolder:
         assert "0.833 ± 0.289" in table  # RV cavity
         assert "LV myocardium is missed altogether in 1 volume: Dice 0, no distance" in table
         assert "worst volume: patient002_frame01, mean Dice 0.500" in table
-        assert "LV ejection fraction: bias +5.0 %" in table
+        assert "LV ejection fraction: bias +5.0 points, 95 % limits" in table
+        assert "RV ejection fraction: bias +0.0 points (1 patient, 1 left out as implausible)" in table
 
     def test_pictures_from_the_worst_to_the_best(self, study):
         result = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2])
@@ -199,13 +206,13 @@ class TestEvaluateFolder:
             "clinical.csv",
             "metrics.json",
         }
-        (warning,) = [event for event in events if isinstance(event, Warned)]
-        assert "nobody.nii.gz" in warning.warning
+        (warning,) = told(events)
+        assert "nobody.nii.gz" in warning
 
     def warnings_of(self, study) -> list[str]:
         events = []
         evaluation.evaluate_folder(*study[:2], ACDC, study[2], EventLog(None, events.append))
-        return [event.warning for event in events if isinstance(event, Warned)]
+        return told(events)
 
     def test_what_was_left_out_is_told(self, study):
         assert self.warnings_of(study) == []
@@ -238,14 +245,21 @@ class TestEvaluateFolder:
         assert "nan" not in result.table
         assert "LV stroke volume: bias" not in result.table
         assert "could be measured in no patient: LV end-diastolic volume, LV end-systolic volume" in result.table
-        assert "RV ejection fraction: bias +0.0 % (1 patient)" in result.table
+        assert "RV ejection fraction: bias +0.0 points (1 patient)" in result.table
 
-    def test_a_structure_that_only_one_side_has_is_a_difference(self, tmp_path):
+    def test_a_structure_that_only_one_side_has_is_no_value_to_agree_with(self, tmp_path):
         write_acdc(tmp_path / "r", "patient001", {"frame01": labels_of(20, 20, 0), "frame12": labels_of(10, 20, 0)})
         for frame, size in (("frame01", 20), ("frame12", 10)):
             write_labels_of(tmp_path / "p", f"patient001_{frame}.nii.gz", labels_of(size, 20, size))
         result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out")
-        assert result.summary["agreement"]["lv_edv_ml"]["bias"] == pytest.approx(20 * 0.04)
+        found = result.summary["agreement"]["lv_edv_ml"]
+        assert (found["n"], found["implausible"]) == (0, 1)
+        assert "LV end-diastolic volume: measured in no patient (1 left out as implausible)" in result.table
+        (row,) = [row for row in read_rows(tmp_path / "out" / "clinical.csv") if row["measure"] == "lv_edv_ml"]
+        assert (row["difference"], row["implausible"]) == (
+            "0.8",
+            "the LV end-diastolic volume is 0 ml, in the reference",
+        )
 
     def test_a_patient_with_two_volumes_of_a_phase_has_no_ejection_fraction(self, tmp_path):
         rows = ["image,labels,patient,phase"]
@@ -280,7 +294,7 @@ class TestEvaluateFolder:
         result = evaluation.evaluate_folder(study[0], study[1], ACDC, study[2], log)
         assert result.summary["overlays"] == []
         assert (study[2] / "metrics.csv").is_file()
-        warnings = [event.warning for event in events if isinstance(event, Warned)]
+        warnings = told(events)
         assert len(warnings) == 4
         assert all("different grids" in warning for warning in warnings)
 
@@ -296,6 +310,78 @@ def test_a_single_volume_has_no_standard_deviation(tmp_path):
     assert math.isnan(result.summary["metrics"]["LV cavity"]["dice"]["sd"])
     assert "1.000 " in result.table
     assert result.summary["agreement"] == {}
+
+
+class TestImplausibleValues:
+    """Patients of whom one has the phases the wrong way round: in the reference, in the segmentation, or in both."""
+
+    @pytest.fixture
+    def swap(self, tmp_path):
+        def write(*swapped: str):
+            for number in (1, 2, 3):
+                sizes = {"frame01": 20, "frame12": 5 + number}
+                for side in ("reference", "prediction"):
+                    turned = number == 2 and side in swapped
+                    frames = dict(zip(sizes, list(sizes.values())[:: -1 if turned else 1], strict=True))
+                    labels = {frame: labels_of(size, 20, size) for frame, size in frames.items()}
+                    if side == "reference":
+                        write_acdc(tmp_path / "r", f"patient00{number}", labels, images=False)
+                    else:
+                        for frame, each in labels.items():
+                            write_labels_of(tmp_path / "p", f"patient00{number}_{frame}.nii.gz", each)
+            events = []
+            log = EventLog(None, events.append)
+            result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "r", ACDC, tmp_path / "out", log)
+            return result, told(events, of_values=True), read_rows(tmp_path / "out" / "clinical.csv")
+
+        return write
+
+    @pytest.mark.parametrize(
+        ("swapped", "whose"),
+        [
+            (["reference"], "reference"),
+            (["prediction"], "segmentation"),
+            (["prediction", "reference"], "segmentation and the reference"),
+        ],
+    )
+    def test_are_marked_told_and_kept_out_of_means(self, swap, swapped, whose):
+        result, warnings, rows = swap(*swapped)
+        larger = "the {} volume is larger at end-systole than at end-diastole"
+        assert warnings == [f"{larger.format(side)}, in the {whose} of patient002" for side in ("LV", "RV")]
+        marked = {row["measure"]: row["implausible"] for row in rows if row["patient"] == "patient002"}
+        assert marked.pop("lv_mass_g") == ""
+        assert set(marked.values()) == {f"{larger.format(side)}, in the {whose}" for side in ("LV", "RV")}
+        assert not any(row["implausible"] for row in rows if row["patient"] != "patient002")
+        found = result.summary["agreement"]
+        assert (found["lv_ef_percent"]["n"], found["lv_ef_percent"]["implausible"]) == (2, 1)
+        assert (found["lv_ef_percent"]["bias"], found["lv_mass_g"]["n"]) == (0.0, 3)
+        assert "LV ejection fraction: bias +0.0 points, 95 % limits +0.0 to +0.0 (2 patients, 1 left" in result.table
+
+    def test_hearts_as_they_are_get_no_mark(self, swap):
+        _, warnings, rows = swap()
+        assert warnings == []
+        assert {row["implausible"] for row in rows} == {""}
+
+    def test_one_frame_for_both_phases_has_no_ejection_fraction(self, tmp_path):
+        rows = ["image,labels,name,patient,phase"]
+        for name in ("a", "b"):
+            write_volume(tmp_path / f"{name}.nii.gz", flat_image())
+            write_labels_of(tmp_path / "p", f"{name}.nii.gz", labels_of(20, 20, 20))
+        write_labels_of(tmp_path, "both_gt.nii.gz", labels_of(20, 20, 20))
+        rows += [f"{name}.nii.gz,both_gt.nii.gz,{name},anna,{phase}" for name, phase in (("a", "ED"), ("b", "ES"))]
+        (tmp_path / "cases.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        result = evaluation.evaluate_folder(tmp_path / "p", tmp_path / "cases.csv", ACDC, tmp_path / "out")
+        assert result.summary["agreement"]["lv_ef_percent"]["n"] == 0
+        assert "the LV volume is the same" in result.clinical[0]["implausible"]
+
+
+def test_an_image_that_cannot_be_read_costs_its_picture_alone(study):
+    for path in study[1].rglob("patient001_frame??.nii.gz"):
+        path.write_bytes(b"no image")
+    events = []
+    evaluation.evaluate_folder(*study[:2], ACDC, study[2], EventLog(None, events.append))
+    assert [text.partition(":")[0] for text in told(events)] == ["no picture of it"] * 2
+    assert (study[2] / "metrics.csv").is_file()
 
 
 def test_a_model_on_its_validation_cases(tmp_path, monkeypatch):

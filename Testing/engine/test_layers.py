@@ -17,15 +17,15 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "terminal streams errors processes temporaries files swap",
-        "events wording anatomy config labels container tensor_file package explain console",
+        "wording terminal streams errors processes temporaries files swap",
+        "tables events anatomy config labels container tensor_file package explain console",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context sealed identity preprocess checks dataset sampling augment",
         "network weights teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",
         "history validation previews prepare device_bank refine loop trainer",
         "phantom_heart phantom_scene phantom_patient phantom",
-        "jobs record page figures report_results report_segmented report_training report",
+        "jobs record page plotting figures report_compare report_results report_segmented report_training report",
         "crash train_job segment_job runner demo options commands_train commands_results commands cli",
     )
     for name in row.split()

@@ -10,13 +10,15 @@ from helpers import ACDC
 pytest.importorskip("matplotlib")
 
 from helpers_jobs import write_package
-from helpers_report import make_train_job
+from helpers_report import make_train_job, write_history
 from semicardiac import jobs
 from semicardiac.cases import Case
 from semicardiac.config import make_config
+from semicardiac.events import EventLog, Progress
 from semicardiac.files import write_text
 from semicardiac.labels import get_label_set
 from semicardiac.record import Record, labels_of_segmentations, read_record
+from semicardiac.tables import write_csv
 
 
 class TestRecord:
@@ -53,6 +55,30 @@ class TestRecord:
         config = make_config("default", {"schedule": {"minutes": 3}})
         jobs.create_job(tmp_path / "job", jobs.TrainJob(cases=(case,), labels=ACDC, config=config))
         assert not read_record(tmp_path / "job").uses_unlabeled
+
+
+def test_names_that_a_spreadsheet_would_take_for_formulas_come_back(tmp_path):
+    make_train_job(tmp_path)
+    record = read_record(tmp_path)
+    rows = [{**row, "case": "=1+1", "patient": "-\x1b", "structure": "@x"} for row in record.metrics]
+    write_csv(tmp_path / "metrics.csv", list(rows[0]), rows)
+    assert "\n'=1+1,'-" in (tmp_path / "metrics.csv").read_text(encoding="utf-8")
+    found = read_record(tmp_path).metrics
+    assert {tuple(row[key] for key in ("case", "patient", "structure")) for row in found} == {("=1+1", "-\x1b", "@x")}
+    assert [row["dice"] for row in found] == [row["dice"] for row in rows]
+
+
+@pytest.mark.parametrize(("joins_at", "used"), [(0.5, True), (1.0, False)])
+def test_whether_unlabeled_cases_were_used_is_told_by_the_history_or_the_events(tmp_path, joins_at, used):
+    write_history(tmp_path, 100, joins_at=joins_at)
+    assert Record(tmp_path).used_unlabeled is used
+    (tmp_path / "history.csv").unlink()
+    assert Record(tmp_path).used_unlabeled is None
+    log = EventLog(tmp_path / "events.jsonl")
+    log.emit(Progress(stage="checking inputs", step=1, total=1))
+    assert Record(tmp_path).used_unlabeled is None
+    log.emit(Progress(stage="x", step=1, total=1, loss=1.0, lambda_u=0.5 if used else None))
+    assert Record(tmp_path).used_unlabeled is used
 
 
 class TestLabelsOfSegmentations:

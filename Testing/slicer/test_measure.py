@@ -23,6 +23,7 @@ from helpers_scene import (  # noqa: E402
 )
 from semicardiac.labels import LabelSet, get_label_set  # noqa: E402
 from semicardiac.metrics import asd, dice, hd95, surface_distances  # noqa: E402
+from semicardiac.tables import read_csv  # noqa: E402
 from SemiCardiacSegLib import measure, sequences  # noqa: E402
 from SemiCardiacSegLib.plots import volumeTimeChart  # noqa: E402
 from SemiCardiacSegLib.segmentations import newSegmentation  # noqa: E402
@@ -86,6 +87,16 @@ class TestVolumes:
         assert column(table, "frame") == [1, 2, 3]
         assert column(table, "time (s)") == pytest.approx([0.0, 0.1, 0.2])
         assert column(table, "LV cavity (ml)") == pytest.approx([30 * VOXEL_ML, 10 * VOXEL_ML, 20 * VOXEL_ML])
+
+    def test_an_empty_and_a_huge_cavity_are_remarked(self):
+        node = makeSegmentation(makeVolume(), {"LV": heartLabels() == 3, "RV": heartLabels() == 99})
+        table = measure.volumesTable(node, ACDC)
+        assert column(table, "remark") == ["RV cavity is empty"]
+        transform = makeTransform()
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([100.0, 100.0, 1.0, 1.0])))
+        node.SetAndObserveTransformNodeID(transform.GetID())
+        (remark,) = column(measure.volumesTable(node, ACDC), "remark")
+        assert "no heart has LV cavity of more than 700 ml" in remark
 
     def test_a_structure_without_segment_is_not_zero(self):
         node = makeSegmentation(makeVolume(), {"LV": heartLabels() == 3, "RV": heartLabels() == 99})
@@ -200,6 +211,28 @@ class TestClinicalNumbers:
         assert numbers["lv_ef_percent"] == pytest.approx(60.0)
         assert math.isnan(numbers["rv_edv_ml"])
 
+    def test_what_no_heart_has_is_marked(self):
+        cine = segmentedCine(20, 30, 25, 12)
+        larger = "the LV volume is larger at end-systole than at end-diastole"
+        numbers = measure.clinicalNumbers(cine, ACDC, edFrame=3, esFrame=1)
+        assert numbers["implausible"]["lv_ef_percent"] == larger
+        # A cavity of less than 0.5 ml, and an RV that rests:
+        assert measure.clinicalNumbers(cine, ACDC)["implausible"].keys() == {
+            "lv_edv_ml", "lv_sv_ml", "lv_ef_percent", "rv_edv_ml", "rv_esv_ml", "rv_sv_ml", "rv_ef_percent",
+        }  # fmt: skip
+        sequences.setPhases(cine, 3, 1)
+        table = measure.clinicalTable(cine, ACDC)
+        remarks = dict(zip(column(table, "measure"), column(table, "remark"), strict=True))
+        assert remarks["LV ejection fraction"] == larger
+        assert remarks["LV mass"] == remarks["end-diastolic frame"] == ""
+
+    def test_a_frame_that_is_said_to_be_one_phase_is_not_taken_for_the_other(self):
+        cine = segmentedCine(20, 30, 25, 12)
+        sequences.setPhases(cine, 3, None)  # the smallest
+        numbers = measure.clinicalNumbers(cine, ACDC)
+        assert (numbers["edFrame"], numbers["esFrame"]) == (3, 0)
+        assert "lv_ef_percent" in numbers["implausible"]
+
     def test_mistakes_are_told(self):
         with pytest.raises(ValueError, match="LV cavity is segmented in 1 of 2 frames"):
             measure.clinicalNumbers(segmentedCine(30, 0), ACDC)
@@ -293,6 +326,16 @@ class TestSaveTable:
             row = next(csv.DictReader(file))
         assert row["segmentation"] == 'a "quoted", name'
         assert row["RV cavity (ml)"] == ""
+
+    def test_names_are_no_formulas(self, tmp_path):
+        structure = {"name": "=LV", "source_values": [1]}
+        labels = LabelSet.model_validate({"name": "x", "structures": [structure]})
+        node = makeSegmentation(makeVolume(), {"=LV": heartLabels() == 3}, "@SUM(A1)\x1b")
+        path = measure.saveTable(measure.volumesTable(node, labels), tmp_path / "volumes.csv")
+        (row,) = read_csv(path, {"segmentation"}, ("segmentation",))
+        assert path.read_text(encoding="utf-8").splitlines()[0] == "segmentation,'=LV (ml)"
+        assert "\n'@SUM(A1)\\x1b," in path.read_text(encoding="utf-8")
+        assert row == {"segmentation": "@SUM(A1)\x1b", "=LV (ml)": pytest.approx(LV * VOXEL_ML)}
 
     def test_nothing_is_overwritten(self, tmp_path):
         table = measure.volumesTable(makeHeartSegmentation(makeVolume()), ACDC)

@@ -23,7 +23,6 @@ from pydantic import (
 )
 
 from .errors import UserError, nearest
-from .terminal import printable
 
 Preset = Literal["default", "paper", "supervised"]
 

@@ -9,10 +9,12 @@ from .cases import Case
 from .config import TrainConfig, make_config
 from .console import Console
 from .errors import UserError
-from .figures import require_matplotlib
 from .jobs import EvaluateJob, SegmentJob, TrainJob, create_job
 from .labels import get_label_set
+from .plotting import require_matplotlib
+from .record import read_record
 from .report import write_report
+from .report_compare import compare
 from .runner import run_job
 
 LABELED, UNLABELED, TEST = 2, 24, 6
@@ -54,10 +56,12 @@ def run_demo(out: Path, *, minutes: float, seed: int, device: str) -> int:
                 if status:
                     return status
     page = write_report(out / "default", baseline=out / "supervised", out=out / "report.html")
-    with_unlabeled, alone = (_mean_dice(out / preset) for preset in ("default", "supervised"))
+    comparison = compare(*(read_record(out / preset) for preset in ("default", "supervised")))
+    with_unlabeled, alone = comparison.ours, comparison.theirs
     print(f"\nMean Dice on {TEST} patients that no training saw, against their exact labels:")
     print(f"  {LABELED} labeled patients alone           {alone:.3f}")
-    print(f"  and {UNLABELED} unlabeled ones, same time    {with_unlabeled:.3f}  ({with_unlabeled - alone:+.3f})")
+    print(f"  and {UNLABELED} unlabeled ones, same time    {with_unlabeled:.3f}")
+    print(f"\n{comparison.sentence}")
     print(f"\nLook at {page}")
     return 0
 
@@ -73,7 +77,3 @@ def _jobs(
         (results, SegmentJob(model=folder, inputs=(study / "test",), out=results, flips=True, device=device)),
         (folder / "evaluation", EvaluateJob(predictions=results, reference=study / "reference/test", labels=labels)),
     ]
-
-
-def _mean_dice(folder: Path) -> float:
-    return files.read_json(folder / "evaluation" / "metrics.json")["metrics"]["mean"]["dice"]["mean"]

@@ -3,34 +3,34 @@
 The tables that it leaves, in a folder that holds nothing else of these names:
 
 - `metrics.csv`: a row for every volume and structure, with all metrics of metrics.py and both volumes in ml.
-- `clinical.csv`: a row for every patient with ED and ES, and every measure of clinical.py.
+- `clinical.csv`: a row for every patient with ED and ES, and every measure of clinical.py; `implausible` says what is
+  wrong with a value that cannot be that of a heart, and which then counts in no mean.
 - `metrics.json`: see summary.py.
 - `overlays/`: pictures of the worst, the best and the quartiles between them, where the images are at hand.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cases import Case, load_image
-from .clinical import MEASURES, patient_measures
+from .clinical import MEASURES, implausible, patient_measures
 from .errors import Stopped, UserError
 from .events import EventLog, Progress, Result
-from .files import write_json, write_text
+from .files import write_json
 from .labels import LabelSet
 from .matching import Pair, match
 from .metrics import evaluate_pair
 from .overlays import overlay_montage, write_png
 from .segmentations import SUFFIX as SEGMENTATION_SUFFIX
 from .summary import by_volume, format_table, summarize
+from .tables import write_csv
 from .volumes import Volume, read_labels, read_volume, same_geometry, write_labels
-from .wording import count
+from .wording import count, listed
 
 if TYPE_CHECKING:
     from .compute import ComputePlan
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 METRICS_CSV, METRICS_JSON, CLINICAL_CSV, OVERLAYS, VALIDATION = (
     "metrics.csv", "metrics.json", "clinical.csv", "overlays", "validation",
 )  # fmt: skip
+_SIDES = {"prediction": "segmentation", "reference": "reference"}
+"""What is compared, as the tables and as we call it."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,10 @@ def evaluate_pairs(
     clinical = _measure_patients(rows, label_set, events)
     summary = summarize(rows, clinical, label_set)
     summary["overlays"] = _draw(pairs, rows, label_set, out, events)
-    _write_csv(out / METRICS_CSV, list(rows[0]), rows)
+    write_csv(out / METRICS_CSV, list(rows[0]), rows)
     events.emit(Result(kind="metrics", path=METRICS_CSV))
     if clinical:
-        _write_csv(out / CLINICAL_CSV, list(clinical[0]), clinical)
+        write_csv(out / CLINICAL_CSV, list(clinical[0]), clinical)
         events.emit(Result(kind="clinical", path=CLINICAL_CSV))
     write_json(out / METRICS_JSON, summary)
     events.emit(Result(kind="summary", path=METRICS_JSON))
@@ -182,13 +184,17 @@ def _read(pair: Pair, label_set: LabelSet) -> tuple[Volume, Volume]:
 
 
 def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, events: EventLog) -> list[dict[str, Any]]:
-    """Clinical measures of each patient who has one volume at ED and one at ES; NaN for a structure that is nowhere."""
+    """Clinical measures of each patient who has one volume at ED and one at ES; NaN for a structure that is nowhere.
+
+    What cannot be that of a heart is marked and told.
+    """
     by_patient: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
     for row in rows:
         if row["phase"]:
             phases = by_patient.setdefault(row["patient"], {})
             phases.setdefault(row["phase"], {}).setdefault(row["case"], []).append(row)
     measured = []
+    doubted: dict[tuple[str, str], list[str]] = {}
     for patient, phases in sorted(by_patient.items()):
         if set(phases) != {"ED", "ES"}:
             continue
@@ -197,22 +203,40 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
             continue
         ed, es = (next(iter(phases[phase].values())) for phase in ("ED", "ES"))
         there = {row["structure"] for row in [*ed, *es] if row["prediction_ml"] or row["reference_ml"]}
-        sides = {}
-        for side in ("prediction", "reference"):
+        sides, doubts = {}, {}
+        for side in _SIDES:
             volumes = [
                 {row["structure"]: row[f"{side}_ml"] if row["structure"] in there else math.nan for row in phase}
                 for phase in (ed, es)
             ]
             sides[side] = patient_measures(*volumes, label_set)
+            doubts[side] = implausible(*volumes, label_set)
         for measure, value in sides["prediction"].items():
             expected = sides["reference"][measure]
+            why = _by_doubt({side: [found[measure]] for side, found in doubts.items() if measure in found})
             measured.append(
                 {
                     "patient": patient, "measure": measure, "unit": MEASURES[measure][1],
                     "prediction": value, "reference": expected, "difference": value - expected,
+                    "implausible": "; ".join(f"{doubt}, in the {whose}" for doubt, whose in why.items()),
                 }
             )  # fmt: skip
+        for found in _by_doubt({side: found.values() for side, found in doubts.items()}).items():
+            doubted.setdefault(found, []).append(patient)
+    for (doubt, whose), patients in doubted.items():
+        hint = "These values are marked there and count in no mean; see that ED and ES are not swapped, that no "
+        hint += "structure is missing, and that the voxel size is right"
+        events.warn(f"{doubt}, in the {whose} of {listed(patients)}", where=CLINICAL_CSV, hint=hint)
     return measured
+
+
+def _by_doubt(doubts: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Doubts about prediction and reference, each once, with the sides that it is about."""
+    sides: dict[str, list[str]] = {}
+    for side, found in doubts.items():
+        for doubt in dict.fromkeys(found):
+            sides.setdefault(doubt, []).append(_SIDES[side])
+    return {doubt: " and the ".join(names) for doubt, names in sides.items()}
 
 
 def _draw(
@@ -227,7 +251,11 @@ def _draw(
     chosen = dict.fromkeys(round(share * (len(pictured) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)) if pictured else {}
     drawn = []
     for pair in (pictured[index] for index in chosen):
-        image = read_volume(pair.image, frame=pair.frame)
+        try:
+            image = read_volume(pair.image, frame=pair.frame)
+        except UserError as error:  # the tables do without it
+            events.warn(f"no picture of it: {error.what}", where=error.where or pair.case, hint=error.hint)
+            continue
         prediction, reference = _read(pair, label_set)
         if difference := same_geometry(image, reference):
             events.warn(f"no picture of it: image and reference lie on different grids ({difference})", where=pair.case)
@@ -240,19 +268,3 @@ def _draw(
             {"case": pair.case, "mean_dice": means[pair.case], "rank": rank, "path": f"{OVERLAYS}/{path.name}"}
         )
     return drawn
-
-
-def _write_csv(path: Path, columns: list[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Writes a table; NaN is an empty field, and numbers keep six significant digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _field(value) for key, value in row.items()})
-    write_text(path, text.getvalue())
-
-
-def _field(value: Any) -> Any:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return value

@@ -17,18 +17,23 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from .clinical import Agreement
-from .errors import UserError
 from .labels import LabelSet
+from .plotting import drawing
+from .wording import spelled
 
 Points = tuple[Sequence[float], Sequence[float]]
 """x and y of a line; a NaN in y is a gap."""
 
 _VARIABLES = ("ink", "muted", "rule", "paper", "accent", "c1", "c2", *(f"s{number}" for number in range(256)))
 _STAND_INS = {name: f"#{number:04x}fe" for number, name in enumerate(_VARIABLES)}
+_VARIABLE_OF = {stand_in: f"var(--{name})" for name, stand_in in _STAND_INS.items()}
 _SMOOTH_FROM = 40
 """Points from which on a line is smoothed."""
+_LARGEST = 1e12
+"""No value of ours lies beyond it; what does comes from a damaged file and would break the axes."""
 
 
+@drawing()
 def curves(
     lines: Mapping[str, Points],
     *,
@@ -57,7 +62,7 @@ def curves(
     for label, (x, y) in lines.items():
         color = _STAND_INS[colors.get(label, "muted")]
         x, y = np.asarray(x, float), np.asarray(y, float)
-        kept = np.isfinite(y)
+        kept = _drawable(x) & _drawable(y)
         x, y = x[kept], y[kept]
         if not len(x):
             continue
@@ -94,6 +99,7 @@ def curves(
     return _svg(figure, name, title)
 
 
+@drawing()
 def dice_strip(
     groups: Mapping[str, Mapping[str, Mapping[str, float]]],
     *,
@@ -112,19 +118,17 @@ def dice_strip(
     """
     structures = list(next(iter(groups.values())))
     every = [
-        value
-        for result in groups.values()
-        for cases in result.values()
-        for value in cases.values()
-        if np.isfinite(value)
+        value for result in groups.values() for cases in result.values() for value in cases.values() if _drawable(value)
     ]
     left = _strip_start(every)
     row_height = 0.62 if len(groups) > 1 else 0.5
-    figure, axes = _axes(9.6, 0.62 + row_height * len(structures), (1.2, 0.144, 0.28, 0.12), grid="x")
+    names = [_short(structure, 44) for structure in structures]
+    left_margin = max([1.2, *(0.2 + 0.068 * len(each) for each in names)])
+    figure, axes = _axes(9.6, 0.62 + row_height * len(structures), (left_margin, 0.144, 0.28, 0.12), grid="x")
     lane = 0.2 if len(groups) > 1 else 0.0
     for number, result in enumerate(groups.values()):
         for row, structure in enumerate(structures):
-            named = {case: value for case, value in result.get(structure, {}).items() if np.isfinite(value)}
+            named = {case: value for case, value in result.get(structure, {}).items() if _drawable(value)}
             if not named:
                 continue
             color = _STAND_INS["muted" if number else colors[structure]]
@@ -152,7 +156,7 @@ def dice_strip(
             )
             if not number:
                 worst = min(named, key=named.__getitem__)
-                at, text = int(values.argmin()), f"{worst} {named[worst]:.2f}"
+                at, text = int(values.argmin()), f"{_short(worst, 44)} {named[worst]:.2f}"
                 axes.annotate(
                     text,
                     (shown[at], level),
@@ -162,7 +166,7 @@ def dice_strip(
                     fontsize=7.5,
                     color=_STAND_INS["muted"],
                 )
-    axes.set_yticks(range(len(structures)), structures, color=_STAND_INS["ink"])
+    axes.set_yticks(range(len(structures)), names, color=_STAND_INS["ink"])
     axes.set_ylim(len(structures) - 0.45, -0.62)
     axes.set_xlim(left, 1.0)
     return _svg(figure, name, title)
@@ -177,11 +181,30 @@ def _strip_start(values: Sequence[float]) -> float:
     return max(0.0, float(np.floor((lowest - 0.005) * 20) / 20))
 
 
+@drawing()
 def bland_altman(
-    measured: Sequence[float], reference: Sequence[float], limits: Agreement, *, name: str, title: str, unit: str
+    measured: Sequence[float],
+    reference: Sequence[float],
+    limits: Agreement,
+    *,
+    name: str,
+    title: str,
+    unit: str,
+    difference_unit: str = "",
 ) -> str:
-    """Differences over means of paired measurements, with the bias and the 95 % limits of agreement."""
-    measured, reference = np.asarray(measured, float), np.asarray(reference, float)
+    """Differences over means of paired measurements, with the bias and the 95 % limits of agreement.
+
+    Args:
+        measured: What was measured.
+        reference: What it should be, in the same order.
+        limits: Their agreement.
+        name: A name for this figure that no other on the page has.
+        title: What is drawn, for those who cannot see it.
+        unit: Of the measurements.
+        difference_unit: Of their differences, where it is another one.
+    """
+    pairs = np.array([measured, reference], float)
+    measured, reference = pairs[:, _drawable(pairs).all(0)]
     figure, axes = _axes(4.6, 2.9, (0.53, 0.97, 0.45, 0.27))
     axes.axhline(0, color=_STAND_INS["rule"], linewidth=1)
     axes.scatter(
@@ -205,7 +228,8 @@ def bland_altman(
     spread = max(abs(bound) for bound in axes.get_ylim()) * 1.15
     axes.set_ylim(-spread, spread)
     axes.set_xlabel(f"mean of both ({unit})", fontsize=8.5, color=_STAND_INS["muted"])
-    axes.set_title(f"segmentation minus reference ({unit})", fontsize=8.5, color=_STAND_INS["muted"], loc="left", pad=6)
+    difference = f"segmentation minus reference ({difference_unit or unit})"
+    axes.set_title(difference, fontsize=8.5, color=_STAND_INS["muted"], loc="left", pad=6)
     _name_ends(axes, ends)
     return _svg(figure, name, title)
 
@@ -215,21 +239,9 @@ def structure_colors(labels: LabelSet) -> dict[str, str]:
     return {name: f"s{number}" for number, name in enumerate(labels.names, start=1)}
 
 
-def require_matplotlib() -> None:
-    """Raises a UserError that names the extra to install where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "the report draws its charts with matplotlib, which is not installed",
-            where="report",
-            hint="Install it with: pip install 'semicardiac[report]'",
-        ) from None
-
-
 def _axes(width: float, height: float, margins: tuple[float, float, float, float], grid: str = "y") -> tuple[Any, Any]:
     """A figure of so many inches with one plot, and the left, right, bottom and top margins around it, in inches."""
-    from matplotlib.figure import Figure  # 0.3 s and an optional dependency: only who draws pays for it
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
     left, right, bottom, top = margins
@@ -272,7 +284,16 @@ def _name_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
         at[index] = min(at[index], ceiling)
         ceiling = at[index] - gap
     for place, (label, _, color) in zip(at, ends, strict=True):
-        axes.text(1.02, place, label, transform=axes.transAxes, va="center", fontsize=8.5, color=color)
+        axes.text(1.02, place, _short(label, 22), transform=axes.transAxes, va="center", fontsize=8.5, color=color)
+
+
+def _short(name: str, most: int) -> str:
+    name = spelled(name)
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _drawable(values: Any) -> Any:
+    return np.isfinite(values) & (np.abs(values) < _LARGEST)
 
 
 def _svg(figure: Any, name: str, title: str) -> str:
@@ -285,12 +306,16 @@ def _svg(figure: Any, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r"#([\w-]+)[\")]", text))
-    text = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", text)
-    text = re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", text)
-    for variable, stand_in in _STAND_INS.items():
-        text = text.replace(stand_in, f"var(--{variable})")
+
+    def in_page(tag: re.Match[str]) -> str:
+        """A tag with the page's colors, and names of its own for what it refers to; what is written stays as it is."""
+        found = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", tag[0])
+        found = re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", found)
+        return re.sub("#[0-9a-f]{6}", lambda match: _VARIABLE_OF.get(match[0], match[0]), found)
+
+    text = re.sub(r"<[^>]*>", in_page, text)
     viewbox = re.search(r'viewBox="([^"]+)"', text)[1]
     return (
-        f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(title, {chr(34): "&quot;"})}">'
+        f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(spelled(title), {chr(34): "&quot;"})}">'
         + text[text.index(">") + 1 :]
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import atomic_path
+from .tables import to_cell
 
 
 class History:
@@ -21,10 +22,11 @@ class History:
         """Appends rows, the first of whose keys is `step`; all rows of a table have the same keys."""
         new = not self._path.exists()
         with open(self._path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0])
+            writer = csv.writer(file)
+            columns = list(rows[0])
             if new:
-                writer.writeheader()
-            writer.writerows(rows)
+                writer.writerow(map(to_cell, columns))
+            writer.writerows([to_cell(row[column]) for column in columns] for row in rows)
 
     def cut(self, step: int) -> None:
         """Leaves out the rows behind `step`, and those that a kill has cut short or a disk has spoilt.

@@ -327,7 +327,7 @@ class Training:
         roles = [case.role for case in self.spec.cases]
         return {
             "labeled_volumes": roles.count("labeled"),
-            "unlabeled_volumes": roles.count("unlabeled") if self.semi else 0,
+            "unlabeled_volumes": roles.count("unlabeled") if self.mixed_since is not None else 0,
             "validation_volumes": roles.count("validation"),
             "labeled_patients": len({case.patient for case in self.spec.cases if case.role == "labeled"}),
             "training_steps": self.learner.step, "training_seconds": round(self.budget.used(), 1),

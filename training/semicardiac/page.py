@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from html import escape
+from html import escape as html_escape
 
 from .labels import LabelSet, Structure
+from .wording import spelled
 
 LIGHT = {
     "paper": "#fbfaf7", "ink": "#1c1d20", "muted": "#676a70", "rule": "#dedad2", "accent": "#a3203a",
@@ -73,7 +74,9 @@ td,tbody th{padding:7px 0 7px 18px;border-bottom:1px solid var(--rule);vertical-
 th:first-child,td:first-child{padding-left:0}
 td.n,th.n{text-align:right}
 td.n{white-space:nowrap}
+b,bdi,code,.path{unicode-bidi:isolate}
 td small{color:var(--muted);font-size:.88em}
+.odd{color:var(--warn);font-weight:600}
 tr.strong td,tr.strong th{font-weight:600}
 tr.strong small{font-weight:400}
 tr.group th{padding-top:18px;font-size:13px;color:var(--muted)}
@@ -119,6 +122,11 @@ footer p{max-width:none;margin:0 0 4px}
  details:not([open]){display:none}
 }
 """
+
+
+def escape(text: object) -> str:
+    """A text of others as HTML that shows it and does nothing else."""
+    return html_escape(spelled(str(text)))
 
 
 def document(title: str, body: str, labels: LabelSet | None) -> str:
@@ -218,7 +226,7 @@ def picture(data: bytes, alt: str, caption: str) -> str:
 
 def chip(color: tuple[int, int, int], name: str) -> str:
     """A dot in a structure's own color, and its name."""
-    return f'<span class="chip" style="background:rgb({",".join(map(str, color))})"></span>{escape(name)}'
+    return f'<span class="chip" style="background:rgb({",".join(map(str, color))})"></span><bdi>{escape(name)}</bdi>'
 
 
 def legend(structures: Iterable[Structure], note: str) -> str:
@@ -229,7 +237,7 @@ def legend(structures: Iterable[Structure], note: str) -> str:
 
 def path(name: object) -> str:
     """A file or folder."""
-    return f'<span class="path">{escape(str(name))}</span>'
+    return f'<span class="path">{escape(name)}</span>'
 
 
 def message(what: str, where: str, hint: str, *, kind: str = "warning") -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from html import escape
 from pathlib import Path
 
-from . import __version__, figures, page
+from . import __version__, page
 from . import report_results as results
 from . import report_training as training
 from .errors import UserError
 from .events import Done, Failed, Result, Started, StoppedEvent, Warned
 from .files import write_text
+from .page import escape
+from .plotting import require_matplotlib
 from .record import Record, Rows, read_record
+from .report_compare import Comparison, compare, dice_of
 from .report_segmented import segmented
 from .summary import MEAN
 from .wording import count, duration, is_number, signed
@@ -40,19 +42,19 @@ def write_report(job: Path, *, baseline: Path | None = None, out: Path | None = 
         UserError: If a folder is no job folder, matplotlib is missing, or the baseline cannot tell what the unlabeled
             cases brought.
     """
-    figures.require_matplotlib()
+    require_matplotlib()
     record = read_record(job)
     other = read_record(baseline) if baseline is not None else None
     if other is not None:
         _require_comparable(record, other)
     main = record.main
+    comparison = compare(record, other)
     path = Path(out).absolute() if out is not None else record.folder / REPORT
     name = path.parent.name
+    head = _header(name, record, main, other, comparison)
     parts = [
-        _header(name, record, main, other),
-        _messages(record),
         results.seeds(record),
-        results.accuracy(record, other),
+        results.accuracy(record, other, comparison),
         results.pictures(main),
         results.heart_function(main),
         segmented(record),
@@ -63,8 +65,9 @@ def write_report(job: Path, *, baseline: Path | None = None, out: Path | None = 
         training.provenance(record, main),
         _footer(),
     ]
+    messages = _messages(record, other)  # by now all has been read
     title = f"{name} \N{MIDDLE DOT} SemiCardiacSeg"
-    write_text(path, page.document(title, "".join(parts), record.labels or main.labels))
+    write_text(path, page.document(title, "".join([head, messages, *parts]), record.labels or main.labels))
     return path
 
 
@@ -94,16 +97,25 @@ def _differing(ours: Rows, theirs: Rows) -> str | None:
     return min(one ^ two)[0] if one != two else None
 
 
-def _header(name: str, record: Record, main: Record, other: Record | None) -> str:
+def _header(name: str, record: Record, main: Record, other: Record | None, comparison: Comparison | None) -> str:
     started = next(iter(record.all(Started)), None)
-    day = time.strftime("%d %B %Y, %H:%M", time.localtime(started.time)).lstrip("0") if started else ""
     kind = "Comparison" if other else TITLES.get(record.kind, "Job")
-    eyebrow = " \N{MIDDLE DOT} ".join(filter(None, (f"<b>{kind}</b>", "SemiCardiacSeg", day, _status(record))))
-    lede = "".join(f'<p class="lede">{text}</p>' for text in (_lede(record, main), _gain(record, other)) if text)
+    eyebrow = " \N{MIDDLE DOT} ".join(
+        filter(None, (f"<b>{kind}</b>", "SemiCardiacSeg", _day(started.time if started else None), _status(record)))
+    )
+    sentences = (_lede(record, main), escape(comparison.sentence) if comparison else _unused(record))
+    lede = "".join(f'<p class="lede">{text}</p>' for text in sentences if text)
     return (
         f'<header><p class="eyebrow">{eyebrow}</p><h1>{escape(name)}</h1>{lede}'
-        f"{_numbers(record, other)}{results.typical_picture(main)}</header>\n"
+        f"{_numbers(record, comparison)}{results.typical_picture(main)}</header>\n"
     )
+
+
+def _day(seconds: float | None) -> str:
+    try:
+        return time.strftime("%d %B %Y, %H:%M", time.localtime(seconds)).lstrip("0") if seconds is not None else ""
+    except (OverflowError, OSError, ValueError):  # no time that a calendar knows
+        return ""
 
 
 def _status(record: Record) -> str:
@@ -132,7 +144,7 @@ def _lede(record: Record, main: Record) -> str:
         length = f"<b>{duration(seconds)}</b> of training" if is_number(seconds) else "Training"
         length = f"<b>{len(record.seeds)} seeds</b>, each {length}" if record.seeds else length
         unlabeled = count(roles.count("unlabeled"), "unlabeled volume")
-        together = f" and <b>{unlabeled}</b>" if record.uses_unlabeled else ""
+        together = f" and <b>{unlabeled}</b>" if record.uses_unlabeled and record.used_unlabeled else ""
         parts.append(f"{length} on <b>{count(patients, 'labeled patient')}</b>{together}")
     if main.summary:
         volumes, patients = main.summary["volumes"], main.summary["patients"]
@@ -144,39 +156,38 @@ def _lede(record: Record, main: Record) -> str:
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
-def _gain(record: Record, other: Record | None) -> str:
-    """What the unlabeled cases brought, whatever it is."""
-    ours, theirs = (results.dice_of(each, MEAN) if each is not None else None for each in (record, other))
-    if ours is None or theirs is None:
-        return ""
-    if round(ours, 3) == round(theirs, 3):
-        return f"The unlabeled volumes left the mean Dice at {ours:.3f}."
-    verb = "raised" if ours > theirs else "lowered"
-    return f"The unlabeled volumes {verb} the mean Dice from {theirs:.3f} to <b>{ours:.3f}</b>."
+def _unused(record: Record) -> str:
+    """Says so where a finished training has never used its unlabeled cases."""
+    is_over = record.kind == "train" and record.last(Done) is not None
+    unused = is_over and record.uses_unlabeled and record.used_unlabeled is False
+    return "The unlabeled cases never came into play." if unused else ""
 
 
-def _numbers(record: Record, other: Record | None) -> str:
-    overall = results.dice_of(record, MEAN)
+def _numbers(record: Record, comparison: Comparison | None) -> str:
+    overall = dice_of(record, MEAN)
     if overall is None or record.labels is None:
         return ""
-    theirs = results.dice_of(other, MEAN) if other is not None else None
-    change = "gain" if theirs is not None and overall >= theirs else "loss"
-    gain = "" if theirs is None else f' <small class="{change}">{signed(overall - theirs, 3)}</small>'
+    gain = ""
+    if comparison is not None and comparison.fair:
+        change = "gain" if comparison.ours >= comparison.theirs else "loss"
+        gain = f' <small class="{change}">{signed(comparison.ours - comparison.theirs, 3)}</small>'
     items = [(f"{overall:.3f}{gain}", f"mean Dice over {len(record.seeds)} seeds" if record.seeds else "mean Dice")]
     structures = record.labels.structures if len(record.labels.structures) <= 4 else ()
     for structure in structures:
-        value = results.dice_of(record, structure.name)
+        value = dice_of(record, structure.name)
         items += [(f"{value:.3f}", page.chip(structure.color, structure.name))] if value is not None else []
     if record.summary:
         distance = record.summary["metrics"][MEAN]["hd95_mm"]["mean"]
         items += [(f"{distance:.1f}<small> mm</small>", "mean HD95")] if distance is not None else []
-        bias = record.summary["agreement"].get("lv_ef_percent", {}).get("bias")
-        items += [(f"{signed(bias, 1)}<small> %</small>", "bias of LV ejection fraction")] if bias is not None else []
+        found = record.summary["agreement"].get("lv_ef_percent", {})
+        if found.get("bias") is not None:
+            what = f"bias of LV ejection fraction, {count(found['n'], 'patient')}"
+            items.append((f"{signed(found['bias'], 1)}<small> points</small>", what))
     return page.numbers(items)
 
 
-def _messages(record: Record) -> str:
-    """What ended the job, and its warnings, each once."""
+def _messages(record: Record, other: Record | None) -> str:
+    """What ended the job, its warnings, each once, and what of its files is damaged."""
     lines = []
     ends = [event for event in record.events if isinstance(event, Done | Failed | StoppedEvent | Started)]
     if ends and isinstance(ends[-1], Failed):
@@ -184,6 +195,9 @@ def _messages(record: Record) -> str:
     counted = Counter((event.warning, event.where, event.hint) for event in record.all(Warned))
     for (what, where, hint), times in counted.items():
         lines.append(page.message(f"{what} ({times} times)" if times > 1 else what, where, hint))
+    places = [each for side in (record, other) if side is not None for each in (side, *side.seeds)]
+    damage = {str(error): error for each in places for error in each.damage}
+    lines += [page.message(error.what, error.where, error.hint) for error in damage.values()]
     shown, more = lines[:WARNINGS_MAX], lines[WARNINGS_MAX:]
     folded = page.details(f"{len(more)} more", page.messages(more)) if more else ""
     return page.messages(shown) + folded

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import partial
-from html import escape
+from pathlib import PurePath
 from typing import Any
 
 from . import figures, page
-from .clinical import MEASURES, Agreement
+from .clinical import MEASURES, Agreement, difference_unit
+from .evaluation import OVERLAYS
 from .labels import LabelSet
+from .page import escape
 from .record import Record
+from .report_compare import Comparison, dice_of, over_seeds
 from .summary import MEAN, format_mean, undefined_notes
 from .wording import DASH, average, count, is_number, mean_and_sd, number, ordinal, signed
 
+MARKED_MAX = 12
+"""Doubts about patients' values that are shown at once."""
 HOW_DRAWN = "Fill: the segmentation. Line: the reference. Slices are numbered as in the file."
 PHASES = {"ED": "End-diastole", "ES": "End-systole"}
 _HEADS = {
@@ -23,25 +29,7 @@ _HEADS = {
 }  # fmt: skip
 
 
-def dice_of(record: Record, name: str) -> float | None:
-    """Mean Dice of a structure, or of all, in the evaluation, or else in the last validation; mean over the seeds."""
-    if record.seeds:
-        return _over_seeds(record, lambda seed: dice_of(seed, name))
-    if record.summary:
-        return record.summary["metrics"].get(name, {}).get("dice", {}).get("mean")
-    if not record.validation:
-        return None
-    last = record.validation_lines.get(name, ((), (math.nan,)))[1][-1]
-    return last if is_number(last) else None
-
-
-def _over_seeds(record: Record, value: Callable[[Record], float | None]) -> float | None:
-    """The mean of a value over the seeds of a training; None where no training has it."""
-    mean = average(value(training) for training in record.seeds or [record])
-    return mean if is_number(mean) else None
-
-
-def accuracy(record: Record, other: Record | None) -> str:
+def accuracy(record: Record, other: Record | None, comparison: Comparison | None) -> str:
     """Dice of every volume, tables of all metrics, and the comparison with a baseline."""
     main = record.main
     labels, summary = main.labels, main.summary
@@ -52,8 +40,10 @@ def accuracy(record: Record, other: Record | None) -> str:
     compared = ""
     if other is not None and other.main.summary:
         groups["labeled only"] = _dice_by_structure(other.main.metrics, labels)
-        note += " Filled: with the unlabeled volumes. Hollow, gray: labeled volumes only."
-        compared = _compared(record, other, labels)
+        with_unlabeled = comparison is not None and comparison.used
+        note += f" Filled: {'with the unlabeled volumes' if with_unlabeled else 'this training'}."
+        note += " Hollow, gray: labeled volumes only."
+        compared = _compared(record, other, labels, comparison)
     title = "Dice of every volume by structure"
     strip = figures.dice_strip(groups, name="dice", title=title, colors=figures.structure_colors(labels))
     chart = page.panel("Dice of every volume", note, f'<div class="scroll wide">{strip}</div>')
@@ -78,33 +68,63 @@ def typical_picture(main: Record) -> str:
 
 
 def heart_function(main: Record) -> str:
-    """Agreement of volumes, ejection fraction and mass with the reference."""
+    """Agreement of volumes, ejection fraction and mass with the reference, and what cannot be of a heart."""
     agreements = main.summary.get("agreement", {})
     total = len({row["patient"] for row in main.clinical})
+    kept = [row for row in main.clinical if is_number(row["difference"]) and not row["implausible"]]
     panels, rows = [], []
     for measure, found in agreements.items():
         name, unit = MEASURES[measure]
-        patients = [row for row in main.clinical if row["measure"] == measure and is_number(row["difference"])]
+        patients = [row for row in kept if row["measure"] == measure]
         if measure.endswith("ef_percent") and len(patients) > 1:
-            limits = Agreement(**{key: math.nan if value is None else value for key, value in found.items()})
-            sides = ([row[side] for row in patients] for side in ("prediction", "reference"))
-            identity = measure.replace("_", "-")
-            svg = figures.bland_altman(*sides, limits, name=identity, title=f"Bland-Altman plot: {name}", unit=unit)
-            panels.append(page.panel(name, "Bland-Altman: each dot is a patient.", svg))
+            panels.append(_bland_altman(measure, found, patients))
         means = [average(row[side] for row in patients) for side in ("prediction", "reference")]
         limits = f"{signed(found['lower'], 1)} to {signed(found['upper'], 1)}" if found["n"] > 1 else DASH
         cells = [*(number(mean, 1) for mean in means), signed(found["bias"], 1), limits]
         fewer = f" <small>n = {found['n']}</small>" if found["n"] < total else ""
         rows.append([f"{escape(name)} <small>{unit}</small>{fewer}", *cells])
-    if not any(found["n"] for found in agreements.values()):
+    marked = [row for row in main.clinical if row["implausible"] and row["measure"] in MEASURES]
+    if not any(found["n"] for found in agreements.values()) and not marked:
         return ""
     caption = (
-        f"Means over {count(total, 'patient')} with both phases; n where fewer have a value in both. "
-        "Bias: segmentation minus reference. LV mass is that of the myocardium at end-diastole, 1.05 g/ml."
+        f"Means over {count(total, 'patient')} with both phases; n where fewer have a value in both that can be of a "
+        "heart. Bias: segmentation minus reference, of ejection fractions in points. "
+        "LV mass is that of the myocardium at end-diastole, 1.05 g/ml."
     )
     head = ["Measure", "segmentation", "reference", "bias", "95 % limits of agreement"]
     side_by_side = f'<div class="two">{"".join(panels)}</div>' if panels else ""
-    return page.section("Heart function", side_by_side, page.table(head, rows, caption=caption))
+    agreed = page.table(head, rows, caption=caption) if rows else ""
+    return page.section("Heart function", side_by_side, agreed, _implausible_table(marked))
+
+
+def _bland_altman(measure: str, found: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]) -> str:
+    name, unit = MEASURES[measure]
+    values = {field.name: found[field.name] for field in fields(Agreement)}
+    limits = Agreement(**{key: math.nan if value is None else value for key, value in values.items()})
+    sides = ([row[side] for row in patients] for side in ("prediction", "reference"))
+    identity, title = measure.replace("_", "-"), f"Bland-Altman plot: {name}"
+    svg = figures.bland_altman(
+        *sides, limits, name=identity, title=title, unit=unit, difference_unit=difference_unit(measure)
+    )
+    return page.panel(name, "Bland-Altman: each dot is a patient.", svg)
+
+
+def _implausible_table(marked: Sequence[Mapping[str, Any]]) -> str:
+    """The values that count in no mean, and why."""
+    if not marked:
+        return ""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for row in marked:
+        name, unit = MEASURES[row["measure"]]
+        values = f'<span class="odd">{number(row["prediction"], 1)}</span>, reference {number(row["reference"], 1)}'
+        grouped.setdefault((row["patient"], row["implausible"]), []).append(f"{name} {values} {unit}")
+    rows = [[escape(patient), escape(why), "<br>".join(values)] for (patient, why), values in grouped.items()]
+    patients = count(len({row["patient"] for row in marked}), "patient")
+    caption = f"Implausible, and left out of the means above: {count(len(marked), 'value')} of {patients}."
+    head = ["Patient", "why", "values"]
+    shown, more = rows[:MARKED_MAX], rows[MARKED_MAX:]
+    folded = page.details(f"{len(more)} more", page.table(head, more, numeric_from=3)) if more else ""
+    return page.table(head, shown, caption=caption, numeric_from=3) + folded
 
 
 def seeds(record: Record) -> str:
@@ -144,28 +164,31 @@ def _metrics_table(summary: Mapping[str, Any], labels: LabelSet) -> str:
     return page.table(head, rows, caption=" ".join(notes), strong=len(labels.structures))
 
 
-def _compared(record: Record, other: Record, labels: LabelSet) -> str:
+def _compared(record: Record, other: Record, labels: LabelSet, comparison: Comparison | None) -> str:
     rows = []
     for name in [*labels.names, MEAN]:
         cells = []
         for metric, digits in (("dice", 3), ("hd95_mm", 2)):
             value = partial(_mean_of, name=name, metric=metric)
-            theirs, ours = (_over_seeds(side, value) for side in (other, record))
+            theirs, ours = (over_seeds(side, value) for side in (other, record))
             change = DASH if theirs is None or ours is None else signed(ours - theirs, digits)
             cells += [number(theirs, digits), number(ours, digits), f"<b>{change}</b>"]
         rows.append([escape(name), *cells])
     head = ["Structure"]
+    used = comparison is not None and comparison.used
     for metric in ("Dice", "HD95 mm"):
-        head += [f"{metric}, labeled only", "with unlabeled", "change"]
-    caption = "What the unlabeled volumes changed: means over the same volumes."
+        head += [f"{metric}, labeled only", "with unlabeled" if used else "this training", "change"]
+    fair = comparison is not None and comparison.fair
+    caption = f"{'What the unlabeled volumes changed' if fair else 'Both trainings'}: means over the same volumes"
     if record.seeds or other.seeds:
         ours, theirs = (count(len(side.seeds) or 1, "training") for side in (record, other))
-        caption = f"{caption[:-1]}, over {ours} with and {theirs} without them."
+        caption += f", over {ours} with and {theirs} without {'them' if fair else 'unlabeled cases'}"
+    caption += "." if fair or comparison is None else ". The change is not that of the unlabeled cases alone."
     return page.table(head, rows, caption=caption, strong=len(rows) - 1)
 
 
 def _mean_of(record: Record, name: str, metric: str) -> float | None:
-    return record.summary["metrics"][name][metric]["mean"] if record.summary else None
+    return record.summary.get("metrics", {}).get(name, {}).get(metric, {}).get("mean")
 
 
 def _volumes_table(metrics: Sequence[Mapping[str, Any]], labels: LabelSet) -> str:
@@ -185,7 +208,10 @@ def _volumes_table(metrics: Sequence[Mapping[str, Any]], labels: LabelSet) -> st
 
 
 def _drawn(main: Record) -> list[dict[str, Any]]:
-    return [item for item in main.summary.get("overlays", []) if (main.measured / item["path"]).is_file()]
+    """Pictures that lie where an evaluation leaves them: a path in metrics.json is none to follow."""
+    folder = main.measured / OVERLAYS
+    items = [{**item, "file": folder / PurePath(item["path"]).name} for item in main.summary.get("overlays", [])]
+    return [item for item in items if item["file"].suffix == ".png" and item["file"].is_file()]
 
 
 def _typical(items: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -199,8 +225,7 @@ def _overlay(main: Record, item: Mapping[str, Any]) -> str:
     names = main.labels.names if main.labels else []
     by_structure = ", ".join(f"{escape(name)} {number(dice.get(name), 3)}" for name in names)
     caption = f"<b>{escape(case)}</b>, {place}: mean Dice {item['mean_dice']:.3f} ({by_structure})"
-    data = (main.measured / item["path"]).read_bytes()
-    return page.picture(data, f"Slices of {case}: reference contours and segmentation", caption)
+    return page.picture(item["file"].read_bytes(), f"Slices of {case}: reference contours and segmentation", caption)
 
 
 def _dice_by_structure(metrics: Sequence[Mapping[str, Any]], labels: LabelSet) -> dict[str, dict[str, float]]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-
-import numpy as np
 
 from . import figures, page
 from .cases import discover
-from .clinical import MEASURES, patient_measures, volumes_ml
+from .clinical import MEASURES, cycle_phases, implausible, implausible_volumes, patient_measures, volumes_ml
 from .errors import UserError
 from .events import Result
 from .jobs import named_inputs
 from .labels import LabelSet
 from .overlays import overlay_montage, png
+from .page import escape
 from .record import Record
 from .volumes import Volume, read_labels, read_series, stem
-from .wording import number
+from .wording import listed, number
 
+Volumes = Mapping[str, float]
+"""The volume of each structure, in ml."""
+Measured = tuple[dict[str, float], dict[str, str]]
+"""The measures of a heart, and what is wrong with those that cannot be of one."""
+MARK = "\N{DAGGER}"
 PICTURES_MAX = 6
 SERIES_MAX = 4
 HOW_DRAWN = "Slices are numbered as in the file."
@@ -45,8 +48,7 @@ def segmented(record: Record) -> str:
         by_frame = [volumes_ml(frame, labels) for frame in frames]
         shown = 0
         if len(frames) > 1:
-            shown, found = _cycle(by_frame, labels)
-            measures[case] = found
+            shown, measures[case] = _cycle(by_frame, labels)
             if len(cycles) < SERIES_MAX:
                 cycles.append(_cycle_panel(case, len(cycles), frames, by_frame, labels))
         else:
@@ -88,18 +90,21 @@ def _frames(paths: Sequence[Path], labels: LabelSet) -> list[Volume]:
     return [frame.with_array(labels.to_training(frame.array, where=paths[0])) for frame in read_series(paths[0])]
 
 
-def _cycle(by_frame: Sequence[Mapping[str, float]], labels: LabelSet) -> tuple[int, dict[str, float]]:
+def _cycle(by_frame: Sequence[Volumes], labels: LabelSet) -> tuple[int, Measured]:
     """The frame of the largest LV, taken as end-diastole, and the measures against that of the smallest."""
     lv = labels.role_index("lv")
-    if lv is None:
-        return 0, {}
-    sizes = [frame[labels.names[lv - 1]] for frame in by_frame]
-    ed, es = int(np.argmax(sizes)), int(np.argmin(sizes))
-    return ed, patient_measures(by_frame[ed], by_frame[es], labels)
+    ed, es = cycle_phases([frame[labels.names[lv - 1]] for frame in by_frame]) if lv is not None else (None, None)
+    if ed is None or es is None:
+        return ed or 0, ({}, {})
+    return ed, _measured(by_frame[ed], by_frame[es], labels)
+
+
+def _measured(ed: Volumes, es: Volumes, labels: LabelSet) -> Measured:
+    return patient_measures(ed, es, labels), implausible(ed, es, labels)
 
 
 def _cycle_panel(
-    case: str, position: int, frames: Sequence[Volume], by_frame: Sequence[Mapping[str, float]], labels: LabelSet
+    case: str, position: int, frames: Sequence[Volume], by_frame: Sequence[Volumes], labels: LabelSet
 ) -> str:
     timed = all(frame.time_s is not None for frame in frames)
     x = [frame.time_s if timed else number for number, frame in enumerate(frames, start=1)]
@@ -122,9 +127,7 @@ def _picture(case: str, image: Path, labels_shown: Volume, frame: int | None, la
     return [page.picture(data, f"Slices of {case} with its segmentation", f"<b>{escape(case)}</b>{which}")]
 
 
-def _by_patient(
-    record: Record, volumes: Mapping[str, Mapping[str, float]], labels: LabelSet
-) -> dict[str, dict[str, float]]:
+def _by_patient(record: Record, volumes: Mapping[str, Volumes], labels: LabelSet) -> dict[str, Measured]:
     """Measures of each patient of whom one input is end-diastole and one end-systole."""
     try:
         cases = discover(_inputs(record))
@@ -135,25 +138,47 @@ def _by_patient(
         if case.phase and stem(case.image) in volumes:
             phases.setdefault(case.patient, {}).setdefault(case.phase, []).append(stem(case.image))
     return {
-        patient: patient_measures(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
+        patient: _measured(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
         for patient, found in sorted(phases.items())
         if set(found) == {"ED", "ES"} and all(len(names) == 1 for names in found.values())
     }
 
 
-def _measures_table(measures: Mapping[str, Mapping[str, float]]) -> str:
-    columns = [measure for measure in MEASURES if any(measure in found for found in measures.values())]
+def _measures_table(measures: Mapping[str, Measured]) -> str:
+    columns = [measure for measure in MEASURES if any(measure in found for found, _ in measures.values())]
     if not columns:
         return ""
-    rows = [[escape(name), *(number(found.get(measure), 1) for measure in columns)] for name, found in measures.items()]
+    rows = [
+        [escape(name), *(_cell(found.get(measure), measure in doubts) for measure in columns)]
+        for name, (found, doubts) in measures.items()
+    ]
     head = ["", *(f"{MEASURES[measure][0]}, {MEASURES[measure][1]}" for measure in columns)]
     caption = "From end-diastole to end-systole. LV mass is that of the myocardium at end-diastole, 1.05 g/ml."
-    return page.table(head, rows, caption=caption)
+    return page.table(head, rows, caption=caption + _marked({name: doubts for name, (_, doubts) in measures.items()}))
 
 
-def _volumes_table(volumes: Mapping[str, Mapping[str, float]], labels: LabelSet) -> str:
+def _volumes_table(volumes: Mapping[str, Volumes], labels: LabelSet) -> str:
     if not volumes:
         return ""
-    rows = [[escape(case), *(number(found[name], 1) for name in labels.names)] for case, found in volumes.items()]
+    marked = {case: implausible_volumes(found, labels) for case, found in volumes.items()}
+    rows = [
+        [escape(case), *(_cell(found[name], name in marked[case]) for name in labels.names)]
+        for case, found in volumes.items()
+    ]
     head = ["Volume", *(page.chip(structure.color, structure.name) for structure in labels.structures)]
-    return page.table(head, rows, caption="Volumes in ml.")
+    return page.table(head, rows, caption="Volumes in ml." + _marked(marked))
+
+
+def _cell(value: float | None, is_marked: bool) -> str:
+    text = number(value, 1)
+    return f'<span class="odd">{text}{MARK}</span>' if is_marked else text
+
+
+def _marked(marked: Mapping[str, Mapping[str, str]]) -> str:
+    """What the marks in a table mean: each doubt once, with the names that it is about."""
+    names: dict[str, list[str]] = {}
+    for name, doubts in marked.items():
+        for doubt in dict.fromkeys(doubts.values()):
+            names.setdefault(doubt, []).append(name)
+    told = "; ".join(f"{escape(doubt)} ({escape(listed(found))})" for doubt, found in names.items())
+    return f' <span class="odd">{MARK}</span> Implausible: {told}.' if told else ""

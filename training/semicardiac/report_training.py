@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from . import figures, page
 from .config import TrainConfig
 from .events import Device, Done, Started
+from .page import escape
 from .record import Record
+from .report_compare import flat
 from .summary import MEAN
 from .wording import DASH, count, duration, is_number
 
@@ -76,7 +77,7 @@ def previews(main: Record) -> str:
     shown = []
     for path in dict.fromkeys([*main.previews[:1], *main.previews[-1:]]):
         step = path.stem.removeprefix("step")
-        caption = f"<b>step {int(step):,}</b>" if step.isdigit() else escape(path.stem)
+        caption = f"<b>step {int(step):,}</b>" if step.isdecimal() else escape(path.stem)
         about = f"Student, teacher, threshold and confidence on unlabeled slices, {path.stem}"
         shown.append(page.picture(path.read_bytes(), about, caption))
     note = (
@@ -106,10 +107,10 @@ def cases(record: Record) -> str:
 
 def settings(record: Record, other: Record | None) -> str:
     """What differs from the default settings and from the baseline's, and all of them folded away."""
-    values = _flat(record.job.get("config") or {})
+    values = flat(record.job.get("config") or {})
     if not values:
         return ""
-    default = _flat(TrainConfig().model_dump(mode="json"))
+    default = flat(TrainConfig().model_dump(mode="json"))
     changed = {key: value for key, value in values.items() if value != default.get(key)}
     parts = [_settings_table(changed, default, "default", "What differs from the default preset.")]
     settled = _settled(record)
@@ -123,7 +124,7 @@ def settings(record: Record, other: Record | None) -> str:
 
 def _settled(record: Record) -> dict[str, Any]:
     """All settings: those of the model, where what was left open is decided, or as long as there is none the job's."""
-    return _flat(record.model.get("config") or record.job.get("config") or {})
+    return flat(record.model.get("config") or record.job.get("config") or {})
 
 
 def provenance(record: Record, main: Record) -> str:
@@ -141,8 +142,8 @@ def provenance(record: Record, main: Record) -> str:
     if main.history:
         last = main.history[-1]
         # The last look at a training is some steps before its end.
-        steps = main.model.get("about", {}).get("training_steps", last["step"])
-        spent = [f"{steps:,.0f} steps"]
+        steps = main.steps if main.steps is not None else last["step"]
+        spent = [count(round(steps), "step")]
         spent += [duration(last["seconds"])] if is_number(last.get("seconds")) else []
         spent += [_processor_time(last["cpu_seconds"])] if is_number(last.get("cpu_seconds")) else []
         rows.append(("Training took", ", ".join(spent)))
@@ -173,13 +174,6 @@ def _settings_table(values: Mapping[str, Any], others: Mapping[str, Any], head: 
         [f"<code>{escape(key)}</code>", _setting(value), _setting(others.get(key))] for key, value in values.items()
     ]
     return page.table(["Setting", "here", head], rows, caption=caption, numeric_from=3)
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return flat
 
 
 def _setting(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Means over many volumes: what metrics.json holds, and the table that a person reads in a terminal.
 
-What is undefined counts in no mean and is counted. The `mean` over structures is taken within each volume first, over
-those structures whose metric is defined there.
+What is undefined or implausible counts in no mean and is counted. The `mean` over structures is taken within each
+volume first, over those structures whose metric is defined there.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
 from . import __version__
-from .clinical import MEASURES, agreement
+from .clinical import MEASURES, agreement, difference_unit
+from .errors import UserError
 from .labels import LabelSet
 from .metrics import METRICS
-from .wording import average, count, is_number, mean_and_sd
+from .wording import average, count, is_number, mean_and_sd, spelled
 
 MEAN = "mean"
 """Stands among the structures for the mean over all of them."""
@@ -25,6 +28,80 @@ _UNDEFINED = {
     "missed": "missed altogether in {}: Dice 0, no distance",
     "invented": "only in the segmentation of {}: Dice 0, no distance",
 }
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, extra="allow")
+
+
+class _Mean(_Stored):
+    mean: float | None
+    sd: float | None
+    n: int
+    undefined: int
+
+
+class _Means(create_model("_Metrics", __base__=_Stored, **dict.fromkeys(METRICS, (_Mean, ...)))):
+    both_empty: int = 0
+    missed: int = 0
+    invented: int = 0
+
+
+class _Worst(_Stored):
+    case: str
+    mean_dice: float
+
+
+class _Agreement(_Stored):
+    n: int
+    bias: float | None
+    sd: float | None
+    lower: float | None
+    upper: float | None
+    implausible: int = 0
+
+
+class _Overlay(_Stored):
+    case: str
+    mean_dice: float
+    rank: int
+    path: str
+
+
+class _Summary(_Stored):
+    labels: LabelSet
+    volumes: int
+    patients: int
+    metrics: dict[str, _Means]
+    by_phase: dict[str, dict[str, _Means]]
+    worst: _Worst | None
+    agreement: dict[str, _Agreement]
+    overlays: list[_Overlay] = []
+
+
+def parse_summary(data: Any, labels: LabelSet | None, *, where: object) -> dict[str, Any]:
+    """What metrics.json holds, as `summarize` makes it but with None for NaN.
+
+    Args:
+        data: The content of the file.
+        labels: The structures that it should tell of, where others are known than it names itself.
+        where: The file.
+
+    Raises:
+        UserError: If anything that it should hold is missing or of another kind.
+    """
+    try:
+        summary = _Summary.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"this is no summary of an evaluation ({field}: {first['msg']})", where=where) from None
+    for block in (summary.metrics, *summary.by_phase.values()):
+        if missing := [name for name in [*(labels or summary.labels).names, MEAN] if name not in block]:
+            raise UserError(f"this summary does not tell of '{missing[0]}'", where=where)
+    if unknown := sorted(summary.agreement.keys() - MEASURES):
+        raise UserError(f"there is no measure '{unknown[0]}'", where=where)
+    return summary.model_dump(mode="json")
 
 
 def summarize(
@@ -49,11 +126,18 @@ def summarize(
             "dice": {row["structure"]: row["dice"] for row in rows if row["case"] == worst},
         },
         "agreement": {
-            measure: asdict(agreement(*([row[side] for row in found] for side in ("prediction", "reference"))))
+            measure: _agreement(found)
             for measure in MEASURES
             if (found := [row for row in clinical if row["measure"] == measure])
         },
     }
+
+
+def _agreement(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Agreement on a measure without the patients in whom it is `implausible`, whose number is told."""
+    kept = [row for row in rows if not row["implausible"]]
+    found = agreement(*([row[side] for row in kept] for side in ("prediction", "reference")))
+    return {**asdict(found), "implausible": len(rows) - len(kept)}
 
 
 def by_volume(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, float]:
@@ -68,32 +152,42 @@ def format_table(summary: dict[str, Any]) -> str:
     """The summary as text for a terminal."""
     heads = {"dice": "Dice", "jaccard": "Jaccard", "hd95_mm": "HD95 mm", "asd_mm": "ASD mm"}
     blocks = {"": summary["metrics"], **summary["by_phase"]}
-    width = max(len(name) for name in [*summary["metrics"], "structure"]) + 4
-    lines = [f"{summary['volumes']} volumes of {summary['patients']} patients; mean ± SD", ""]
+    width = max(len(spelled(name)) for name in [*summary["metrics"], "structure"]) + 4
+    measured = f"{count(summary['volumes'], 'volume')} of {count(summary['patients'], 'patient')}"
+    lines = [f"{measured}; mean ± SD", ""]
     lines.append("structure".ljust(width) + "".join(head.rjust(16) for head in heads.values()))
     for phase, block in blocks.items():
         for name, found in block.items():
             cells = "".join(format_mean(found[metric], metric).rjust(16) for metric in heads)
-            lines.append(f"{name}{' ' if phase else ''}{phase}".ljust(width) + cells)
+            lines.append(spelled(f"{name}{' ' if phase else ''}{phase}").ljust(width) + cells)
         lines.append("")
     notes = []
     for name, found in summary["metrics"].items():
         if name == MEAN:
             continue
-        notes += [f"{name} is {note}" for note in undefined_notes(found)]
+        notes += [f"{spelled(name)} is {note}" for note in undefined_notes(found)]
     if summary["worst"]:
-        notes.append(f"worst volume: {summary['worst']['case']}, mean Dice {summary['worst']['mean_dice']:.3f}")
-    unmeasured = []
-    for measure, found in summary["agreement"].items():
-        name, unit = MEASURES[measure]
-        if not found["n"]:
-            unmeasured.append(name)
-            continue
-        limits = f", 95 % limits {found['lower']:+.1f} to {found['upper']:+.1f}" if found["n"] > 1 else ""
-        notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({count(found['n'], 'patient')})")
-    if unmeasured:
-        notes.append(f"could be measured in no patient: {', '.join(unmeasured)}")
+        notes.append(
+            f"worst volume: {spelled(summary['worst']['case'])}, mean Dice {summary['worst']['mean_dice']:.3f}"
+        )
+    notes += _agreement_notes(summary["agreement"])
     return "\n".join(lines + notes).rstrip() + "\n"
+
+
+def _agreement_notes(agreements: dict[str, dict[str, Any]]) -> list[str]:
+    notes, unmeasured = [], []
+    for measure, found in agreements.items():
+        name, unit = MEASURES[measure][0], difference_unit(measure)
+        left_out = f"{found['implausible']} left out as implausible" if found["implausible"] else ""
+        if found["n"]:
+            limits = f", 95 % limits {found['lower']:+.1f} to {found['upper']:+.1f}" if found["n"] > 1 else ""
+            patients = ", ".join(filter(None, (count(found["n"], "patient"), left_out)))
+            notes.append(f"{name}: bias {found['bias']:+.1f} {unit}{limits} ({patients})")
+        elif left_out:
+            notes.append(f"{name}: measured in no patient ({left_out})")
+        else:
+            unmeasured.append(name)
+    return [*notes, f"could be measured in no patient: {', '.join(unmeasured)}"] if unmeasured else notes
 
 
 def undefined_notes(found: dict[str, Any]) -> list[str]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import codecs
 import unicodedata
 
+from .wording import spelled
+
 LOOKALIKE = "semicardiac.lookalike"
 """How a stream that does not hold every character, such as that of an ASCII terminal, writes the others."""
 
 _LOOKALIKES = {"±": "+/-", "•": "*", "·": "-", "×": "x", "\N{EN DASH}": "-", "\N{MINUS SIGN}": "-"}
 
-_STEERING = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029}
-_STEERING |= {*range(0xD800, 0xDC80), *range(0xDD00, 0xE000)}  # no characters; those between are bytes of file names
-_VISIBLE = {code: ascii(chr(code))[1:-1] for code in _STEERING - {ord("\n"), ord("\t")}}
+_KEPT = {"\n", "\t", *map(chr, range(0xDC80, 0xDD00))}  # those at the end are bytes of file names
 
 
 def printable(text: object) -> str:
-    """A text in which what would steer a terminal, such as an escape in a file's name, is spelled out."""
-    return str(text).translate(_VISIBLE)
+    """A text in which what would steer a terminal, such as an escape in a file's name, or is not seen, is spelled."""
+    text = str(text)
+    return text if text.isprintable() else "".join(char if char in _KEPT else spelled(char) for char in text)
 
 
 def on_one_line(text: object) -> str:

@@ -17,6 +17,9 @@ from ..problems import contentState
 from . import display, words
 from .panel import Panel, fileToSave, showLine
 
+_MARK = "\N{DAGGER}"
+"""Stands behind a value that cannot be of a heart."""
+
 
 class MeasurePanel(Panel):
     """Volumes and clinical numbers of a segmentation, and its agreement with a reference."""
@@ -191,19 +194,26 @@ class MeasurePanel(Panel):
 def _numbers(numbers: dict, inputs) -> str:
     """Clinical numbers as a small table of rich text."""
     rows = []
+    doubts = numbers["implausible"]
     for title, side in ((_("LV"), "lv"), (_("RV"), "rv")):
-        found = [(name, numbers.get(f"{side}_{key}"), digits, unit) for name, key, digits, unit in _columns()]
-        if any(value is not None and math.isfinite(value) for _name, value, _digits, _unit in found):
+        keys = [f"{side}_{key}" for _name, key, _digits, _unit in _columns()]
+        if any(math.isfinite(numbers.get(key, math.nan)) for key in keys):
             cells = [
-                f"<b>{words.number(value, digits)}</b> {unit}" if value is not None else ""
-                for _name, value, digits, unit in found
+                f"<b>{words.number(numbers[key], digits)}</b> {unit}{_MARK if key in doubts else ''}"
+                if key in numbers
+                else ""
+                for key, (_name, _key, digits, unit) in zip(keys, _columns(), strict=True)
             ]
             rows.append(f"<tr><td>{title}</td>" + "".join(f"<td align=right>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<td align=right>{name}</td>" for name, *_rest in _columns())
     ed, es = numbers["edFrame"], numbers["esFrame"]
     names = (inputs[ed].GetName(), inputs[es].GetName()) if isinstance(inputs, list) else _frames(ed, es)
     phases = escape(_("End-diastole is {ed}, end-systole {es}.").format(ed=names[0], es=names[1]))
-    return f'<table width="100%" cellspacing="2"><tr><td></td>{head}</tr>{"".join(rows)}</table>{phases}'
+    remark = ""
+    if doubts:
+        told = _("{mark} Implausible: {doubts}.").format(mark=_MARK, doubts="; ".join(dict.fromkeys(doubts.values())))
+        remark = words.richText(told, "warning")
+    return f'<table width="100%" cellspacing="2"><tr><td></td>{head}</tr>{"".join(rows)}</table>{phases}{remark}'
 
 
 def _frames(*indices: int) -> list[str]:

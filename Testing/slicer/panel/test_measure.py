@@ -213,6 +213,13 @@ class TestMeasure:
             button.click()
         assert line(widget, "measureMessage") == ""
         assert "End-diastole is frame 2, end-systole frame 3." in line(widget, "numbersText")
+        assert "Implausible" not in line(widget, "numbersText")
+        for frame, button in ((2, widget.ui.edButton), (0, widget.ui.esButton)):
+            browserOf(found).SetSelectedItemNumber(frame)
+            button.click()
+        assert "the same at end-systole as at end-diastole" in line(widget, "numbersText")
+        assert line(widget, "numbersText").count("\N{DAGGER}") == 4 + 1  # of the LV
+        browserOf(found).SetSelectedItemNumber(0)
         widget.ui.edButton.click()
         assert "cannot be both ED and ES" in line(widget, "measureMessage")
         widget.ui.measuredSelector.setCurrentNode(None)
