@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,14 +22,12 @@ pytest.importorskip("matplotlib")
 
 from helpers_evaluation import write_acdc, write_labels_of
 from helpers_report import GRID, Page, labels_of, make_train_job
-from semicardiac import evaluation, jobs, report, report_compare, report_training
+from semicardiac import evaluation, jobs, report, report_training
 from semicardiac.errors import UserError
 from semicardiac.events import EventLog, Failed, Result, Warned
 from semicardiac.matching import Pair
 from semicardiac.package import open_package, write_zip
-from semicardiac.record import read_record
 from semicardiac.volumes import Volume, stem, write_labels, write_series, write_volume
-from semicardiac.wording import spelled
 
 
 @pytest.fixture(scope="module")
@@ -209,126 +206,6 @@ class TestComparison:
         assert not page.exists()
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
-    return make_train_job(tmp_path_factory.mktemp("jobs") / "alone", preset="supervised", shift=6)
-
-
-class TestClaims:
-    """What is said of the unlabeled cases where they were never used, or the trainings differ in more than these."""
-
-    @pytest.mark.parametrize(
-        ("changes", "why"),
-        [
-            ({}, ""),
-            ({"steps": 1700}, ""),  # as many as fit into the same time
-            ({"steps": 240}, "the trainings differ in their steps (240 and 2,000)"),
-            ({"joins_at": 1.0, "steps": 60}, "they never came into play, and the trainings differ in their steps (60"),
-            ({"settings": {"seed": 1}}, "the trainings differ in their seeds"),
-            ({"settings": {"optim": {"learning_rate": 0.01}}}, "differ in their settings (optim.learning_rate)"),
-            ({"settings": {"optim": {"batch_mixed": (4, 8)}}}, "differ in their images (18,000 and 12,000)"),
-            ({"settings": {"loss": {"lambda_u": 0.5}, "schedule": {"minutes": 9, "ramp": 0.2}}}, ""),
-        ],
-    )
-    def test_a_gain_is_claimed_only_of_trainings_that_differ_in_nothing_else(self, tmp_path, alone, changes, why):
-        found = report_compare.compare(*map(read_record, (make_train_job(tmp_path / "job", shift=2, **changes), alone)))
-        if why:
-            assert "What unlabeled cases bring cannot be told from this: " in found.sentence
-            assert why in found.sentence
-        else:
-            assert found.sentence == "The unlabeled volumes raised the mean Dice from 0.600 to 0.867."
-
-    def test_no_other_part_of_the_page_claims_it(self, tmp_path, alone):
-        pages = []
-        for joins_at in (0.5, 1.0):
-            job = make_train_job(tmp_path / str(joins_at), shift=2, joins_at=joins_at)
-            pages.append(Page(report.write_report(job, baseline=alone)).text)
-        claims = ["raised the", "What the unlabeled volumes changed", "+0.267 mean Dice", "with unlabeled"]
-        claims += ["on 1 labeled patient and 6 unlabeled volumes"]
-        assert [[claim in text for claim in claims] for text in pages] == [[True] * 5, [False] * 5]
-        assert "they never came into play" in pages[1]
-
-    def test_labeled_cases_that_differ_and_a_history_that_is_gone_are_named(self, tmp_path, alone):
-        job = make_train_job(tmp_path / "job", shift=2)
-        text = (job / "job.json").read_text(encoding="utf-8")
-        (job / "job.json").write_text(text.replace('"patient000_frame00"', '"another"', 1), encoding="utf-8")
-        (job / "history.csv").unlink()
-        assert report_compare.compare(read_record(job), read_record(alone)).sentence.endswith(
-            "nothing tells whether they took part, and the trainings differ in their labeled cases and "
-            "their steps (unknown and 2,000)."
-        )
-
-    def test_without_a_baseline_it_says_that_they_were_never_used(self, tmp_path):
-        text = Page(report.write_report(make_train_job(tmp_path / "job", joins_at=1.0))).text
-        assert "of training on 1 labeled patient , measured on 4 volumes" in text
-        assert "The unlabeled cases never came into play." in text
-
-    @pytest.mark.parametrize(
-        ("ours", "theirs", "said"),
-        [
-            (
-                [(0.9, 0.7)],
-                [(0.6, 0.6)],
-                "0.800 with the unlabeled volumes and 0.600 without them, a difference within",
-            ),
-            ([(0.81, 0.79)], [(0.6, 0.6)], "raised the mean Dice from 0.600 to 0.800"),
-            (
-                [(0.8,)],
-                [(0.6,)],
-                "0.800 with the unlabeled volumes and 0.600 without them, a difference that may be chance",
-            ),
-            ([(0.9,), (0.6,)], [(0.8,), (0.6,)], "a difference within what seeds alone make"),
-            ([(0.9,), (0.8,)], [(0.6,), (0.5,)], "raised the mean Dice from 0.550 to 0.850"),
-        ],
-    )
-    def test_a_difference_within_the_noise_is_said_with_care(self, ours, theirs, said):
-        """Of mean Dice by patient, for each seed."""
-        config = {"optim": {"batch_labeled": 6, "batch_mixed": [2, 4]}}
-
-        def record(dice: tuple[float, ...] = (), seeds: Sequence[SimpleNamespace] = ()) -> SimpleNamespace:
-            rows = [{"case": str(at), "patient": str(at), "dice": value} for at, value in enumerate(dice)]
-            mean = {"metrics": {"mean": {"dice": {"mean": sum(dice) / max(len(dice), 1)}}}}
-            history = [{"step": 20.0, "lambda_u": 0.5}]
-            return SimpleNamespace(
-                seeds=seeds, metrics=rows, summary=mean, history=history, steps=20, used_unlabeled=True,
-                cases=[], job={"config": config},
-            )  # fmt: skip
-
-        sides = [
-            record(side[0]) if len(side) == 1 else record(seeds=[record(dice) for dice in side])
-            for side in (ours, theirs)
-        ]
-        assert said in report_compare.compare(*sides).sentence
-
-
-HOSTILE = (
-    "<script>alert(1)</script> $x_1$ \\alpha",
-    '"><img src=x onerror=alert(1)> $ & \x1b[2J',
-    "=cmd \u202egpj.exe \u05d0\u05d1 url(#a) $$",
-)
-
-
-def test_names_of_others_are_text_in_page_tables_and_charts(tmp_path):
-    structures = [
-        structure.model_copy(update={"name": name}) for structure, name in zip(ACDC.structures, HOSTILE, strict=True)
-    ]
-    labels = ACDC.model_copy(update={"structures": tuple(structures)})
-    job = make_train_job(tmp_path / "job", shift=2, labels=labels)
-    text = (job / "job.json").read_text(encoding="utf-8")
-    (job / "job.json").write_text(text.replace('"patient001_frame00"', json.dumps(HOSTILE[1])), encoding="utf-8")
-    EventLog(job / "events.jsonl").warn("odd", where=HOSTILE[0], hint=HOSTILE[2])
-    page = Page(report.write_report(job))
-    assert not {"script", "image", "iframe"} & {tag for tag, _ in page.tags}
-    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
-    assert all(source.startswith("data:image/png;base64,") for source in page.attributes("src"))
-    assert all(text.isprintable() or not text.replace("\n", "") for text in map(str.strip, page.texts) if text)
-    for name in HOSTILE:
-        shown = spelled(name)
-        assert page.text.count(shown) > 5  # at line ends, in tables and legends
-        assert shown in [text.strip() for text in page.texts]
-    assert f"{0.867:.3f}" in page.text
-
-
 class TestHeartFunction:
     def test_means_and_bias_are_of_the_same_patients(self, tmp_path):
         job = make_train_job(tmp_path / "job")
@@ -375,88 +252,6 @@ class TestImplausibleValues:
         assert "+0.0 points bias of LV ejection fraction, 1 patient" in text
         assert "LV ejection fraction % 50.0 50.0 +0.0 \N{EN DASH}" in text
         assert "Bland-Altman" not in text
-
-
-PACKAGE = ("format", "version", "config", "labels", "locator", "heart_area_mm2", "about")
-
-
-class TestDamagedFiles:
-    """What a disk or an editor made of a job's files: the report does without them and says so."""
-
-    @pytest.fixture
-    def no_charts(self, monkeypatch):
-        for name in ("curves", "dice_strip", "bland_altman"):
-            monkeypatch.setattr(report_training.figures, name, lambda *_, **__: "")
-
-    @pytest.mark.parametrize(
-        ("name", "content"),
-        [
-            ("history.csv", b"\x00\xff\xfe"),
-            ("history.csv", b"step,loss\nnan,1\n1e308,1e308\ninf,-1e300\n"),
-            ("history.csv", b"step\n" + b"9" * 200_000 + b"\n"),
-            ("validation.csv", b"step,case,structure,dice\nx,a,RV cavity,1e308\n20,a,nobody,nan\n"),
-            ("metrics.csv", b"case,dice\na,1\n"),
-            ("clinical.csv", b"patient,measure,prediction,reference,difference\nnan,shoe_size,1,1,0\n"),
-            ("metrics.json", b"[]"),
-            ("metrics.json", b"{"),
-            ("metrics.json", b"[" * 100_000),
-            ("events.jsonl", b'{"event":"started","time":1e300,"kind":"x","version":"","pid":1}\n[]\n\xff'),
-            ("events.jsonl", b'{"event":"done","time":1,"seconds":1e400,"cpu_seconds":-1e400}\n'),
-            ("model/config.json", json.dumps({**dict.fromkeys(PACKAGE, 1), "config": [], "about": []}).encode()),
-            ("model/config.json", b"["),
-        ],
-    )
-    def test_the_page_is_there(self, job, tmp_path, name, content):
-        shutil.copytree(job, tmp_path / "job")
-        path = tmp_path / "job" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        text = Page(report.write_report(tmp_path / "job")).text
-        assert "Provenance" in text
-        if b"shoe" not in content and b"1e308" not in content and name in ("history.csv", "validation.csv"):
-            assert f"{name}: this table" in text
-
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [
-            ("volumes", "many"), ("metrics", []), ("metrics", {}), ("by_phase", {"ED": {}}), ("worst", "all"),
-            ("agreement", {"shoe_size": None}), ("agreement", [1]), ("overlays", [{"case": 1}]),
-            ("labels", {"name": "x"}), ("volumes", None),
-        ],
-    )  # fmt: skip
-    @pytest.mark.usefixtures("no_charts")
-    def test_numbers_of_another_kind_are_left_out_and_told(self, job, tmp_path, field, value):
-        shutil.copytree(job, tmp_path / "job")
-        path = tmp_path / "job" / "metrics.json"
-        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {field: value}), encoding="utf-8")
-        text = Page(report.write_report(tmp_path / "job")).text
-        assert f"{path}: th" in text
-        assert "The report does without it." in text
-        assert "measured on 4 validation volumes" in text  # validation.csv is there
-
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [("cases", {}), ("cases", [1, {"role": [], "name": None}]), ("config", []), ("labels", 3), ("kind", ["train"]),
-         ("seeds", "x"), ("config", {"schedule": [], "optim": 1, "loss": {"a": [{}]}}), ("model", 3)],
-    )  # fmt: skip
-    @pytest.mark.usefixtures("no_charts")
-    def test_a_job_of_another_kind_is_told_as_far_as_it_goes(self, job, tmp_path, field, value):
-        shutil.copytree(job, tmp_path / "job")
-        path = tmp_path / "job" / "job.json"
-        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {field: value}), encoding="utf-8")
-        assert "Provenance" in Page(report.write_report(tmp_path / "job")).text
-
-    def test_pictures_are_those_of_the_evaluation_alone(self, job, tmp_path):
-        shutil.copytree(job, tmp_path / "job")
-        secret = tmp_path / "secret.png"
-        secret.write_bytes(b"a secret")
-        path = tmp_path / "job" / "metrics.json"
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        for item, place in zip(summary["overlays"], ("../secret.png", str(secret)), strict=False):
-            item["path"] = place
-        path.write_text(json.dumps(summary), encoding="utf-8")
-        source = Page(report.write_report(tmp_path / "job")).source
-        assert base64.b64encode(b"a secret").decode() not in source
 
 
 class TestUnfinishedJobs:
