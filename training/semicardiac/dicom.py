@@ -9,7 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import UserError
-from .geometry import FLIP, Frames, unreadable
+from .geometry import FLIP, Frames
+from .inputs import unreadable
 from .itk import frames_of, metadata
 
 SUFFIXES = (".dcm", ".ima")

@@ -6,7 +6,9 @@ a voxel to millimeters in RAS (right, anterior, superior).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import numpy as np
 
 from . import dicom, itk, nifti, segmentations
 from .errors import UserError
-from .geometry import SAME_VOXEL, Frames, corners_of, on_grid
+from .geometry import SAME_VOXEL, Doubt, Frames, corners_of, on_grid, require_place
+from .inputs import is_plain, require_file, too_large
 from .labels import LabelSet
 
 SUFFIXES = (segmentations.SUFFIX, ".seq.nrrd", *nifti.SUFFIXES, *itk.SUFFIXES)
@@ -34,6 +37,8 @@ class Volume:
     """(4, 4) float64: (col, row, slice, 1) of a voxel's center to mm, RAS."""
     time_s: float | None = None
     """Time of this frame from the first one of its series on, in seconds, where that is known."""
+    doubts: tuple[Doubt, ...] = ()
+    """What a person has to decide on in the header that it was read from."""
 
     def __post_init__(self) -> None:
         assert self.array.ndim == 3, self.array.shape
@@ -52,7 +57,7 @@ class Volume:
     def with_array(self, array: np.ndarray) -> Volume:
         """Another array of the same shape on the same grid."""
         assert array.shape == self.array.shape, (array.shape, self.array.shape)
-        return Volume(array, self.ijk_to_ras, self.time_s)
+        return Volume(array, self.ijk_to_ras, self.time_s, self.doubts)
 
 
 def stem(path: Path | str) -> str:
@@ -86,10 +91,34 @@ def read_series(path: Path | str) -> list[Volume]:
         UserError: If it is missing, damaged, cut short, or not scalar and real.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError("this file is missing", where=path, hint="Look for a typing error, or for a drive that is away")
+    with _reading(path):
+        frames = _read_frames(path)
+    require_place(frames.ijk_to_ras, path)
+    times = frames.times_s or [None] * len(frames.array)
+    return [
+        Volume(array, frames.ijk_to_ras, time, frames.doubts) for array, time in zip(frames.array, times, strict=True)
+    ]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What holds whenever a file is opened: it is one, the library stays quiet, and a full memory has the file's name.
+
+    Raises:
+        UserError: If it is missing, no file or too large.
+    """
+    require_file(path)
+    try:
+        with itk.quiet():
+            yield
+    except MemoryError:
+        raise too_large(path) from None
+
+
+def _read_frames(path: Path) -> Frames:
     name = path.name.lower()
     if path.is_dir():
+        _require_plain_names(path)
         frames = dicom.read_dicom(path)
     elif name.endswith(nifti.SUFFIXES):
         frames = nifti.read_nifti(path)
@@ -98,8 +127,14 @@ def read_series(path: Path | str) -> list[Volume]:
     else:
         hint = f"Volumes end in {', '.join(SUFFIXES)}, or are folders with a DICOM series"
         raise UserError("this is not a volume file that can be read", where=path, hint=hint)
-    times = frames.times_s or [None] * len(frames.array)
-    return [Volume(array, frames.ijk_to_ras, time) for array, time in zip(frames.array, times, strict=True)]
+    return frames
+
+
+def _require_plain_names(folder: Path) -> None:
+    """Raises UserError for a folder with names on which the readers of DICOM would end the process."""
+    if os.name != "nt" and not all(is_plain(path) for path in (folder, *folder.iterdir())):
+        hint = "Rename the files, or copy them with a program that keeps names as UTF-8"
+        raise UserError("names of this folder or in it are not UTF-8", where=folder, hint=hint)
 
 
 def count_frames(path: Path) -> int:
@@ -113,7 +148,8 @@ def count_frames(path: Path) -> int:
         return len(read_series(path))
     if name.endswith(segmentations.SUFFIX):  # several values in a voxel are layers there
         return 1
-    return (nifti if name.endswith(nifti.SUFFIXES) else itk).count_frames(path)
+    with _reading(path):
+        return (nifti if name.endswith(nifti.SUFFIXES) else itk).count_frames(path)
 
 
 def pick_frame(frames: Sequence[Volume], frame: int | None, path: Path | str) -> Volume:
@@ -148,14 +184,15 @@ def read_labels(
         UserError: As `read_volume`, and for values or segments that are not in the label set.
     """
     path = Path(path)
-    if path.name.lower().endswith(".nrrd") and path.is_file():
-        image = itk.read_image(path)
-        if segmentations.is_segmentation(image):
-            labels = Volume(*segmentations.read_segmentation(image, label_set, path))
-            if grid is None:
-                return labels
-            placed = on_grid(labels.array, labels.ijk_to_ras, grid.array.shape, grid.ijk_to_ras)
-            return labels if placed is None else Volume(placed, grid.ijk_to_ras, grid.time_s)
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        with _reading(path):
+            image = itk.read_image(path)
+            if segmentations.is_segmentation(image):
+                labels = Volume(*segmentations.read_segmentation(image, label_set, path))
+                if grid is None:
+                    return labels
+                placed = on_grid(labels.array, labels.ijk_to_ras, grid.array.shape, grid.ijk_to_ras)
+                return labels if placed is None else Volume(placed, grid.ijk_to_ras, grid.time_s)
     frames = read_series(path)
     volume = pick_frame(frames, frame if len(frames) > 1 else None, path)
     return volume.with_array(label_set.to_training(volume.array, where=path))
