@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+
+from .inputs import as_text
 
 Listener = Callable[["AnyEvent"], None]
 
@@ -22,6 +24,11 @@ class Event(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     time: float = Field(default_factory=clock.time)
+
+    @field_validator("*")
+    @classmethod
+    def _holds_text(cls, value: Any) -> Any:
+        return as_text(value) if isinstance(value, str) else value
 
 
 class Started(Event):

@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .inputs import as_text
+
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name on most disks."""
 
 
 @contextmanager
@@ -25,7 +30,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         UserError: If the disk is full or the folder is not writable; nothing half-written stays.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    kept = path.name if len(os.fsencode(path.name)) <= _LONGEST_NAME - 10 else "".join(path.suffixes[-2:])[-20:]
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{kept.lstrip('.')}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -54,7 +60,7 @@ def as_user_error(error: OSError, path: Path) -> Exception:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically as UTF-8."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(as_text(text), encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -18,6 +18,8 @@ from .inputs import require_room, unreadable
 
 _LONGEST = 1 << 24
 """Bytes of a header, with the entries that programs add to it."""
+_MOST_LINES = 10_000
+"""ITK takes the longer for each entry the more there are."""
 _PACKING = 1100
 """Bytes that gzip can make of one, at most."""
 _LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n|$)")
@@ -40,6 +42,7 @@ _META_BYTES = {
 }
 _LIST = "LIST"
 _META_REPEATED = ("Comment",)
+_META_PLACE = ("Offset", "Position", "Origin", "ElementSpacing", "TransformMatrix", "Rotation", "Orientation")
 _META_TEXTS = ("ObjectType", "ObjectSubType", "Name", "Comment", "TransformType", "AnatomicalOrientation", "Modality")
 _META_TEXTS += ("AcquisitionDate", "IntensityUnits", "ElementType", "ElementDataFile")
 _META_LONGEST_TEXT, _META_LONGEST_LINE = 250, 4000
@@ -100,6 +103,8 @@ def _nrrd(start: bytes, path: Path) -> Header:
     if encoding in ("text", "txt", "ascii", "hex"):  # a digit for each voxel, at least
         size = math.prod(sizes)
     packed = encoding not in ("raw", "text", "txt", "ascii", "hex")
+    if re.search("nan|inf", fields.get("spaceorigin", "").lower()):  # ITK would put it at the origin of the scanner
+        raise ValueError("its place is not finite")
     if skip < -1 or (packed and skip > _LONGEST):
         raise ValueError(f"byte skip: {skip}")
     _require_bytes(size, files or (path,), 0 if packed else max(skip, 0) + (0 if files else end), packed, path)
@@ -131,13 +136,16 @@ def _meta(start: bytes, path: Path) -> Header:
     size = require_room([*sizes, channels], _bytes_each(_META_BYTES, fields.get("ElementType", "")), path)
     place, skip = fields.get("ElementDataFile", ""), int(fields.get("HeaderSize", 0))
     files = () if place in ("LOCAL", "Local", "local") else _files(place, lines, path)
-    if len(files) > 1 and len(files) < math.prod(sizes[_list_dimension(place, len(sizes)) :]):
-        raise EOFError(f"its header names {len(files)} files")
+    many = place.startswith(_LIST) or "%" in place
+    if many and len(files) != (parts := math.prod(sizes[_list_dimension(place, len(sizes)) :])):
+        raise EOFError(f"its header names {len(files)} files for {parts} parts")
     if skip < -1:
         raise ValueError(f"HeaderSize = {skip}")
     packed = fields.get("CompressedData", "").lower().startswith(("t", "1", "y"))
     if not fields.get("BinaryData", "True").lower().startswith(("t", "1", "y")):
         size = math.prod(sizes) * channels
+    if not all(math.isfinite(float(number)) for name in _META_PLACE for number in fields.get(name, "").split()):
+        raise ValueError("its place is not finite")
     there = _require_bytes(size, files or (path,), max(skip, 0) + (0 if files else end), packed, path)
     if not 0 <= int(fields.get("CompressedDataSize", 0)) <= there:
         raise EOFError(f"its header announces {fields['CompressedDataSize']} bytes, and there are {there}")
@@ -146,10 +154,10 @@ def _meta(start: bytes, path: Path) -> Header:
 
 def _lines(start: bytes) -> Iterator[tuple[str, int]]:
     """The lines of a header, and where each ends; the last one is whole or an error."""
-    for found in _LINE.finditer(start):
+    for number, found in enumerate(_LINE.finditer(start)):
         if b"\0" in found[1]:
             raise ValueError("its header holds zero bytes")
-        if found.end() == _LONGEST:
+        if found.end() == _LONGEST or number > _MOST_LINES:
             raise ValueError("its header has no end")
         yield found[1].decode("utf-8", "surrogateescape"), found.end()
 

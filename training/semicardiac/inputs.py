@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from .errors import UserError
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""How Python holds bytes of a name that are no UTF-8."""
 _COPIES = 2
 """How often the voxels of a file are in memory at most while they are read."""
 _WORK_BYTES = 8
@@ -87,10 +90,15 @@ def _memory() -> int | None:
         return None
 
 
+def as_text(name: str) -> str:
+    """A name in which bytes that are no UTF-8, as archives of Windows leave them, are taken for letters of Latin-1."""
+    return _NO_TEXT.sub(lambda found: bytes([ord(found[0]) & 0xFF]).decode("cp1252", "replace"), name)
+
+
 def is_plain(path: Path | str) -> bool:
     """Whether ITK can open a path: it takes UTF-8 alone, and on Windows the letters of ASCII alone."""
     text = str(path)
-    return text.isascii() if os.name == "nt" else not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return text.isascii() if os.name == "nt" else not _NO_TEXT.search(text)
 
 
 @contextmanager

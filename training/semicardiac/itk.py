@@ -84,10 +84,9 @@ def _opened(path: Path, header: Header) -> Iterator[Path]:
     content = None
     if (axis := _time_axis(header)) is not None:
         data = path.read_bytes()
-        lines = data[: header.end].splitlines(keepends=True)
-        kept = [line for line in lines if not re.match(rb"(?i)(spacings|units|kinds|centers|centerings):", line)]
-        kinds = " ".join(_LIST if index == axis else "domain" for index in range(len(header.fields["sizes"].split())))
-        content = b"".join([kept[0], b"kinds: ", kinds.encode(), b"\n", *kept[1:], data[header.end :]])
+        head = re.sub(rb"(?im)^(spacings|units|centers|centerings): [^\r\n]*[\r\n]+", b"", data[: header.end])
+        head = re.sub(rb"(?im)^(kinds: [^\r\n]*)\btime\b", rb"\1" + _LIST.encode(), head)
+        content = head + data[header.end :]
     with plain_path(path, *header.files, content=content) as place:
         yield place
 

@@ -128,7 +128,7 @@ def _header(start: bytes, path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...]
         Exception: One of _DAMAGE.
     """
     if start[:2] == _GZIP:
-        start = zlib.decompressobj(_GZIP_WINDOW).decompress(start, max(_KINDS))
+        start = gzip.GzipFile(fileobj=io.BytesIO(start)).read(max(_KINDS))
     orders = ("little", "big")
     kind = next((_KINDS[size] for order in orders if (size := int.from_bytes(start[:4], order)) in _KINDS), None)
     if kind is None:

@@ -17,7 +17,7 @@ import numpy as np
 from . import dicom, itk, nifti, segmentations
 from .errors import UserError
 from .geometry import SAME_VOXEL, Doubt, Frames, corners_of, on_grid, require_place
-from .inputs import is_plain, require_file, too_large
+from .inputs import as_text, is_plain, require_file, too_large
 from .labels import LabelSet
 
 SUFFIXES = (segmentations.SUFFIX, ".seq.nrrd", *nifti.SUFFIXES, *itk.SUFFIXES)
@@ -61,8 +61,8 @@ class Volume:
 
 
 def stem(path: Path | str) -> str:
-    """The name of a file without its folder and volume suffix; the name of a DICOM folder."""
-    name = Path(path).name
+    """The name of a file without its folder and volume suffix; the name of a DICOM folder. It is always text."""
+    name = as_text(Path(path).name)
     return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), name) or name
 
 
