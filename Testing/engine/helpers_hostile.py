@@ -36,7 +36,9 @@ def raw(content: bytes) -> Make:
 _DIM, _TYPE, _PIXDIM, _OFFSET, _SLOPE, _FORMS, _SROW = 40, 70, 76, 108, 112, 252, 280
 
 
-def nifti(*changes: tuple[int, str, tuple], data: bytes = VOXELS, order: str = "<", extension: bytes = bytes(4)) -> bytes:
+def nifti(
+    *changes: tuple[int, str, tuple], data: bytes = VOXELS, order: str = "<", extension: bytes = bytes(4)
+) -> bytes:
     header = bytearray(348)
     put = [
         (0, "i", (348,)),
@@ -83,8 +85,15 @@ both("voxels at NaN", DAMAGED, (_OFFSET, "f", (float("nan"),)))
 both("voxels at infinity", DAMAGED, (_OFFSET, "f", (float("inf"),)))
 both("slope NaN", SOUND, (_SLOPE, "2f", (float("nan"), 0)))
 both("slope infinite", f"{DAMAGED}|^$", (_SLOPE, "2f", (float("inf"), float("inf"))))
-both("endless extension", f"{DAMAGED}|^$", (_OFFSET, "f", (368,)), extension=struct.pack("<4Bii8x", 1, 0, 0, 0, 2**31 - 1, 6))
-both("negative extension", f"{DAMAGED}|^$", (_OFFSET, "f", (368,)), extension=struct.pack("<4Bii8x", 1, 0, 0, 0, -16, 6))
+both(
+    "endless extension",
+    f"{DAMAGED}|^$",
+    (_OFFSET, "f", (368,)),
+    extension=struct.pack("<4Bii8x", 1, 0, 0, 0, 2**31 - 1, 6),
+)
+both(
+    "negative extension", f"{DAMAGED}|^$", (_OFFSET, "f", (368,)), extension=struct.pack("<4Bii8x", 1, 0, 0, 0, -16, 6)
+)
 both("a lot behind", DAMAGED, data=VOXELS + bytes(40 << 20))
 volume("other byte order.nii", DAMAGED, raw(nifti(order=">")[:348] + bytes(4) + VOXELS[:50]))
 volume("trailing garbage.nii.gz", DAMAGED, raw(gzip.compress(nifti()) + b"garbage"))
@@ -121,16 +130,19 @@ _NRRD = {
 }
 
 
-def nrrd(data: bytes = VOXELS, more: str = "", **changes: str | None) -> bytes:
+def nrrd(data: bytes | None = VOXELS, more: str = "", **changes: str | None) -> bytes:
+    """A NRRD file; without data, the header alone."""
     fields = _NRRD | {name.replace("_", " "): value for name, value in changes.items()}
-    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
-    return "\n".join(["NRRD0005", *lines, more, ""]).encode("latin-1") + (b"" if more.endswith("\n") else b"\n") * bool(more) + data
+    head = "".join(["NRRD0005\n", *(f"{name}: {value}\n" for name, value in fields.items()), more])
+    return head.encode("latin-1") + (b"" if data is None else b"\n" + data)
 
 
-def detached(place: str, data: bytes = VOXELS, **changes: str) -> Make:
+def detached(place: str, data: bytes = VOXELS) -> Make:
+    """A header that says so where its voxels are, and voxels.raw beside it; HERE stands for the folder."""
+
     def make(path: Path) -> None:
         (path.parent / "voxels.raw").write_bytes(data)
-        path.write_bytes(nrrd(b"", **changes, data_file=place.replace("HERE", str(path.parent))))
+        path.write_bytes(nrrd(None, data_file=place.replace("HERE", str(path.parent))))
 
     return make
 
@@ -153,8 +165,32 @@ volume("NaN place.nrrd", PLACE, raw(nrrd(space_origin="(nan,nan,nan)")))
 volume("infinite place.nrrd", PLACE, raw(nrrd(space_directions="(inf,0,0) (0,1,0) (0,0,8)")))
 volume("singular place.nrrd", PLACE, raw(nrrd(space_directions="(1,1,0) (1,1,0) (0,0,8)")))
 volume("no spacing.nrrd", PLACE, raw(nrrd(space_directions="(0,0,0) (0,1,0) (0,0,8)")))
-volume("colors.nrrd", "one number in each voxel", raw(nrrd(VOXELS * 3, dimension="4", sizes="3 6 7 5", kinds="RGB-color domain domain domain", space_directions="none (1,0,0) (0,1,0) (0,0,8)")))
-volume("four axes in space.nrrd", DAMAGED, raw(nrrd(VOXELS * 2, dimension="4", sizes="6 7 5 2", kinds="domain domain domain domain", space_directions="(1,0,0) (0,1,0) (0,0,8) none")))
+volume(
+    "colors.nrrd",
+    "one number in each voxel",
+    raw(
+        nrrd(
+            VOXELS * 3,
+            dimension="4",
+            sizes="3 6 7 5",
+            kinds="RGB-color domain domain domain",
+            space_directions="none (1,0,0) (0,1,0) (0,0,8)",
+        )
+    ),
+)
+volume(
+    "four axes in space.nrrd",
+    DAMAGED,
+    raw(
+        nrrd(
+            VOXELS * 2,
+            dimension="4",
+            sizes="6 7 5 2",
+            kinds="domain domain domain domain",
+            space_directions="(1,0,0) (0,1,0) (0,0,8) none",
+        )
+    ),
+)
 volume("zero byte.nrrd", DAMAGED, raw(nrrd(more="comment\0:=x\n")))
 volume("a line of 16 MB.nrrd", DAMAGED, raw(nrrd(more=f"long:={'x' * (17 << 20)}\n")))
 volume("100000 lines.nrrd", DAMAGED, raw(nrrd(more="".join(f"key{index}:=x\n" for index in range(100_000)))))
@@ -169,15 +205,51 @@ volume("absolute.nhdr", BESIDE, detached("/etc/passwd"))
 volume("absolute beside.nhdr", SOUND, detached("HERE/voxels.raw"))
 volume("above.nhdr", BESIDE, detached("../HERE/voxels.raw"))
 volume("sound.nhdr", SOUND, detached("voxels.raw"))
-volume("list.nhdr", SOUND, lambda path: (detached("LIST 3")(path), path.write_bytes(path.read_bytes() + b"voxels.raw\n")))
-volume("list from elsewhere.nhdr", BESIDE, lambda path: (detached("LIST 2")(path), path.write_bytes(path.read_bytes() + b"/etc/passwd\n")))
+volume("list.nhdr", SOUND, detached("LIST 3\nvoxels.raw"))
+volume("list from elsewhere.nhdr", BESIDE, detached("LIST 3\n/etc/passwd"))
 volume("listing.nhdr", DAMAGED, detached("LISTING.raw"))
 volume("missing.nhdr", "gone.raw", detached("gone.raw"))
 volume("short.nhdr", DAMAGED, detached("voxels.raw", VOXELS[:-9]))
-volume("twice.nhdr", DAMAGED, lambda path: path.write_bytes(nrrd(more="data file: a\ndatafile: /etc/passwd\n")))
-volume("sound.seq.nrrd", SOUND, raw(nrrd(VOXELS * 2, dimension="4", sizes="2 6 7 5", kinds="list domain domain domain", space_directions="none (1,0,0) (0,1,0) (0,0,8)")))
-volume("huge.seq.nrrd", "GB of memory", raw(nrrd(VOXELS, dimension="4", sizes="2000000000 6 7 5", kinds="list domain domain domain", space_directions="none (1,0,0) (0,1,0) (0,0,8)")))
-volume("time.nrrd", SOUND, raw(nrrd(VOXELS * 2, dimension="4", sizes="6 7 5 2", kinds="domain domain domain time", space_directions="(1,0,0) (0,1,0) (0,0,8) none")))
+volume("twice.nhdr", DAMAGED, raw(nrrd(None, more="data file: a\ndatafile: /etc/passwd\n")))
+volume(
+    "sound.seq.nrrd",
+    SOUND,
+    raw(
+        nrrd(
+            VOXELS * 2,
+            dimension="4",
+            sizes="2 6 7 5",
+            kinds="list domain domain domain",
+            space_directions="none (1,0,0) (0,1,0) (0,0,8)",
+        )
+    ),
+)
+volume(
+    "huge.seq.nrrd",
+    "GB of memory",
+    raw(
+        nrrd(
+            VOXELS,
+            dimension="4",
+            sizes="2000000000 6 7 5",
+            kinds="list domain domain domain",
+            space_directions="none (1,0,0) (0,1,0) (0,0,8)",
+        )
+    ),
+)
+volume(
+    "time.nrrd",
+    SOUND,
+    raw(
+        nrrd(
+            VOXELS * 2,
+            dimension="4",
+            sizes="6 7 5 2",
+            kinds="domain domain domain time",
+            space_directions="(1,0,0) (0,1,0) (0,0,8) none",
+        )
+    ),
+)
 
 
 # Slicer segmentations
@@ -191,10 +263,20 @@ volume("sound.seg.nrrd", SOUND, segmentation())
 volume("singular place.seg.nrrd", PLACE, segmentation(space_directions="(1,1,0) (1,1,0) (0,0,8)"))
 volume("NaN place.seg.nrrd", PLACE, segmentation(space_origin="(nan,nan,nan)"))
 volume("singular grid.seg.nrrd", SOUND, segmentation(_GEOMETRY.format(";".join(["0"] * 15 + ["1", *"050604"]))))
-volume("NaN grid.seg.nrrd", DAMAGED.replace("cut.*", "") + "|damaged", segmentation(_GEOMETRY.format(";".join(["nan"] * 22))))
+volume(
+    "NaN grid.seg.nrrd",
+    DAMAGED.replace("cut.*", "") + "|damaged",
+    segmentation(_GEOMETRY.format(";".join(["nan"] * 22))),
+)
 volume("infinite grid.seg.nrrd", "damaged", segmentation(_GEOMETRY.format(";".join(["inf"] * 22))))
-volume("huge grid.seg.nrrd", "damaged|GB of memory", segmentation(_GEOMETRY.format(";".join([*"1000010000100001", *["0", "999999"] * 3]))))
-volume("empty grid.seg.nrrd", "damaged", segmentation(_GEOMETRY.format(";".join([*"1000010000100001", *["0", "-9"] * 3]))))
+volume(
+    "huge grid.seg.nrrd",
+    "damaged|GB of memory",
+    segmentation(_GEOMETRY.format(";".join([*"1000010000100001", *["0", "999999"] * 3]))),
+)
+volume(
+    "empty grid.seg.nrrd", "damaged", segmentation(_GEOMETRY.format(";".join([*"1000010000100001", *["0", "-9"] * 3])))
+)
 volume("layer that is not there.seg.nrrd", "damaged", segmentation("Segment1_ID:=b\nSegment1_Layer:=999999999999\n"))
 volume("negative layer.seg.nrrd", "damaged", segmentation("Segment1_ID:=b\nSegment1_Layer:=-1\n"))
 
@@ -256,7 +338,14 @@ volume("itself.mhd", DAMAGED, beside("itself.mhd"))
 volume("short.mhd", DAMAGED, beside("voxels.raw", VOXELS[:-9]))
 volume("missing.mhd", "gone.raw", beside("gone.raw"))
 volume("list of too few.mhd", DAMAGED, beside("LIST 2\nvoxels.raw"))
-volume("pattern.mhd", SOUND, lambda path: (beside("part%02d.raw 1 5 1")(path), [(path.parent / f"part{n:02d}.raw").write_bytes(VOXELS[84 * (n - 1) : 84 * n]) for n in range(1, 6)]))
+volume(
+    "pattern.mhd",
+    SOUND,
+    lambda path: (
+        beside("part%02d.raw 1 5 1")(path),
+        [(path.parent / f"part{n:02d}.raw").write_bytes(VOXELS[84 * (n - 1) : 84 * n]) for n in range(1, 6)],
+    ),
+)
 volume("pattern of too few.mhd", DAMAGED + "|missing beside", beside("part%02d.raw 1 4 1"))
 volume("pattern without step.mhd", DAMAGED, beside("part%02d.raw 1 5 0"))
 
@@ -273,6 +362,18 @@ if os.name != "nt":
         volume(f"circle{ending}", "cannot be read", lambda path: path.symlink_to(path.name))
         volume(f"folder{ending}", "DICOM|Is a directory", lambda path: path.mkdir())
         volume(f"link to nothing{ending}", "missing", link_to("nothing"))
-    volume("voxels from a device.mhd", "which is none", lambda path: (beside("zero.raw")(path), (path.parent / "zero.raw").symlink_to("/dev/zero")))
-    volume("voxels from a pipe.nhdr", "which is none", lambda path: (detached("pipe.raw")(path), os.mkfifo(path.parent / "pipe.raw")))
-    volume("voxels in a circle.mhd", "cannot be read", lambda path: (beside("round.raw")(path), (path.parent / "round.raw").symlink_to("round.raw")))
+    volume(
+        "voxels from a device.mhd",
+        "which is none",
+        lambda path: (beside("zero.raw")(path), (path.parent / "zero.raw").symlink_to("/dev/zero")),
+    )
+    volume(
+        "voxels from a pipe.nhdr",
+        "which is none",
+        lambda path: (detached("pipe.raw")(path), os.mkfifo(path.parent / "pipe.raw")),
+    )
+    volume(
+        "voxels in a circle.mhd",
+        "cannot be read",
+        lambda path: (beside("round.raw")(path), (path.parent / "round.raw").symlink_to("round.raw")),
+    )

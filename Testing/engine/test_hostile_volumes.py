@@ -1,4 +1,4 @@
-"""Whatever a file holds, reading it gives frames or an error that a person understands: no crash, hang or full memory."""
+"""Whatever a file holds, reading it gives frames or an error for a person: no crash, no hang, no full memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ except (ImportError, ValueError):
     resource = None
 labels = get_label_set("acdc")
 for path in map(Path, json.load(sys.stdin)):
-    faulthandler.dump_traceback_later(%d, exit=True)
+    faulthandler.dump_traceback_later(int(sys.argv[1]), exit=True)
     said = []
     for work in (read_series, count_frames, lambda path: read_labels(path, labels)):
         try:
@@ -42,7 +42,7 @@ for path in map(Path, json.load(sys.stdin)):
     faulthandler.cancel_dump_traceback_later()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
     print(json.dumps([said, peak * (1 if sys.platform == "darwin" else 1024)]), flush=True)
-""" % SECONDS
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[s
     found: dict[str, tuple[list[str], int]] = {}
     while left := [name for name in HOSTILE if name not in found]:
         done = subprocess.run(
-            [sys.executable, "-c", READ],
+            [sys.executable, "-c", READ, str(SECONDS)],
             input=json.dumps([str(paths[name]) for name in left]),
             env=engine_environment(),
             capture_output=True,

@@ -15,23 +15,25 @@ from typing import Any
 from .errors import UserError
 from .inputs import as_text
 
-
-_LONGEST_NAME = 255
-"""Bytes of a file's name on most disks."""
+LONGEST_NAME = 255
+"""Bytes of a file's name, at most, on most disks."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; on success it is flushed to disk and renamed onto `path`.
 
-    The temporary name ends as `path` does (all suffixes), since writers choose the format by it.
+    The temporary name ends as `path` does (all suffixes), since writers choose the format by it, and is no longer.
 
     Raises:
         UserError: If the disk is full or the folder is not writable; nothing half-written stays.
     """
     path = Path(path)
-    kept = path.name if len(os.fsencode(path.name)) <= _LONGEST_NAME - 10 else "".join(path.suffixes[-2:])[-20:]
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{kept.lstrip('.')}")
+    prefix = f".{secrets.token_hex(4)}."
+    ending = path.name
+    while len(os.fsencode(ending)) > LONGEST_NAME - len(prefix):
+        ending = ending[1:]
+    temporary = path.with_name(prefix + ending)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -54,6 +56,8 @@ def as_user_error(error: OSError, path: Path) -> Exception:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError("this place is not writable", where=path, hint="Choose an output folder that you may write to")
+    if error.errno == errno.ENAMETOOLONG:
+        return UserError("this name is longer than the disk allows", where=path, hint="Choose a shorter one")
     return error
 
 

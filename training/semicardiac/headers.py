@@ -7,6 +7,7 @@ printf. What a header announces must also fit what is there, since ITK allocates
 from __future__ import annotations
 
 import math
+import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,22 +27,14 @@ _LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n|$)")
 _PATTERN = re.compile(r"([^%]*)(%0?\d?d)([^%]*?)\s+(\d{1,6})\s+(\d{1,6})\s+(\d{1,6})(?:\s+\d)?")
 """slice%03d.raw 1 12 1: a plain number in a name, its first and last value, and the step."""
 
-_NRRD_BYTES = {
-    1: ("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"),
-    2: ("short", "short int", "signed short", "signed short int", "int16", "int16_t", "ushort", "unsigned short")
-    + ("unsigned short int", "uint16", "uint16_t"),
-    4: ("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t", "float"),
-    8: ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t")
-    + ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t", "double"),
-}
-_META_BYTES = {
-    1: ("MET_CHAR", "MET_UCHAR"),
-    2: ("MET_SHORT", "MET_USHORT"),
-    4: ("MET_INT", "MET_UINT", "MET_LONG", "MET_ULONG", "MET_FLOAT"),
-    8: ("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"),
-}
+_BYTES = {"char": 1, "short": 2, "shortint": 2, "int": 4, "longlong": 8, "longlongint": 8, "float": 4, "double": 8}
+_BYTES |= {"int8": 1, "int16": 2, "int32": 4, "int64": 8}
+"""Of a voxel, by the names that NRRD has for types, without sign and spaces."""
+_META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+"""The same for MetaImage, after MET_ and MET_U."""
+_MOST_DIMENSIONS = 6
 _LIST = "LIST"
-_META_REPEATED = ("Comment",)
+_YES = ("T", "t", "1", "Y", "y")
 _META_PLACE = ("Offset", "Position", "Origin", "ElementSpacing", "TransformMatrix", "Rotation", "Orientation")
 _META_TEXTS = ("ObjectType", "ObjectSubType", "Name", "Comment", "TransformType", "AnatomicalOrientation", "Modality")
 _META_TEXTS += ("AcquisitionDate", "IntensityUnits", "ElementType", "ElementDataFile")
@@ -81,33 +74,32 @@ def _nrrd(start: bytes, path: Path) -> Header:
     fields: dict[str, str] = {}
     lines = _lines(start)
     end = 0
-    for line, end in lines:
+    for line, end in lines:  # noqa: B007 - where the last one ends
         name, _, value = line.partition(":")
         if not line:
             break
-        if value and not value.startswith("=") and not line.startswith("#"):  # else an entry of a program, or a comment
-            name = name.replace(" ", "").lower()
-            if name in fields:
-                raise ValueError(f"its header names {name!r} twice")
-            fields[name] = value.strip()
-            if name.startswith("data") and value.strip().startswith(_LIST):
-                break
-    sizes = [int(size) for size in fields.get("sizes", "").split()]
-    if len(sizes) != int(fields.get("dimension", 0)) or len(sizes) > 8:
-        raise ValueError("its header contradicts itself on the number of dimensions")
-    kinds = (fields.get("kinds", "").split() + ["domain"] * len(sizes))[: len(sizes)]
-    frames_last = sorted(zip(kinds, sizes, strict=True), key=lambda axis: axis[0].lower() not in ("domain", "space"))
-    size = require_room([size for _, size in frames_last], _bytes_each(_NRRD_BYTES, fields.get("type", "").lower()), path)
+        if not value or value.startswith("=") or line.startswith("#"):  # an entry of a program, or a comment
+            continue
+        name = name.replace(" ", "").lower()
+        _require_once(name not in fields, name)
+        fields[name] = value.strip()
+        if name == "datafile" and fields[name].startswith(_LIST):
+            break
+    sizes = _sizes(fields, "sizes", "dimension")
+    kinds = (fields.get("kinds", "").lower().split() + ["domain"] * len(sizes))[: len(sizes)]
+    frames_last = sorted(zip(kinds, sizes, strict=True), key=lambda axis: axis[0] not in ("domain", "space"))
+    kind = re.sub(r"unsigned|signed|^u|_t|\s", "", fields.get("type", "").lower())
+    needed = require_room([size for _, size in frames_last], _bytes_each(_BYTES, kind), path)
+    if re.search("nan|inf", fields.get("spaceorigin", "").lower()):  # ITK would take it for 0
+        raise ValueError("its place is not finite")
     files = _files(fields["datafile"], lines, path) if "datafile" in fields else ()
     encoding, skip = fields.get("encoding", "").lower(), int(fields.get("byteskip", 0))
-    if encoding in ("text", "txt", "ascii", "hex"):  # a digit for each voxel, at least
-        size = math.prod(sizes)
-    packed = encoding not in ("raw", "text", "txt", "ascii", "hex")
-    if re.search("nan|inf", fields.get("spaceorigin", "").lower()):  # ITK would put it at the origin of the scanner
-        raise ValueError("its place is not finite")
+    text = encoding in ("text", "txt", "ascii", "hex")
+    packed = not text and encoding != "raw"
     if skip < -1 or (packed and skip > _LONGEST):
         raise ValueError(f"byte skip: {skip}")
-    _require_bytes(size, files or (path,), 0 if packed else max(skip, 0) + (0 if files else end), packed, path)
+    skipped = 0 if packed else max(skip, 0) + (0 if files else end)  # of packed files it counts what they hold
+    _require_bytes(math.prod(sizes) if text else needed, files or (path,), skipped, packed)
     return Header(fields, end, files)
 
 
@@ -115,41 +107,56 @@ def _meta(start: bytes, path: Path) -> Header:
     fields: dict[str, str] = {}
     lines = _lines(start)
     end = 0
-    for line, end in lines:
+    for line, end in lines:  # noqa: B007 - where the last one ends
         name, _, value = (part.strip() for part in (*re.split("([=:])", line, maxsplit=1), "", "")[:3])
-        if not name:
-            continue
         longest = _META_LONGEST_TEXT if name in _META_TEXTS else _META_LONGEST_LINE
-        if len(line.encode(errors="surrogateescape")) > longest:
-            raise ValueError(f"line {len(fields) + 1} of its header is longer than {longest} letters")
-        if name in fields and name not in _META_REPEATED:
-            raise ValueError(f"its header names {name!r} twice")
+        if len(os.fsencode(line)) > longest:
+            raise ValueError(f"a line of its header, of {name[:20]!r}, has more than {longest} letters")
+        _require_once(name not in fields or name in ("", "Comment"), name)
         fields[name] = value
         if name == "ElementDataFile":
             break
-    if start.count(b"ElementDataFile") != 1:
-        raise ValueError("its header does not say once where the voxels are")
-    sizes = [int(size) for size in fields.get("DimSize", "").split()]
-    if len(sizes) != int(fields.get("NDims", 0)) or len(sizes) > 4:
-        raise ValueError("its header contradicts itself on the number of dimensions")
+    _require_once(start.count(b"ElementDataFile") == 1, "ElementDataFile")
+    sizes = _sizes(fields, "DimSize", "NDims")
     channels = int(fields.get("ElementNumberOfChannels", 1))
-    size = require_room([*sizes, channels], _bytes_each(_META_BYTES, fields.get("ElementType", "")), path)
-    place, skip = fields.get("ElementDataFile", ""), int(fields.get("HeaderSize", 0))
-    files = () if place in ("LOCAL", "Local", "local") else _files(place, lines, path)
-    many = place.startswith(_LIST) or "%" in place
-    if many and len(files) != (parts := math.prod(sizes[_list_dimension(place, len(sizes)) :])):
-        raise EOFError(f"its header names {len(files)} files for {parts} parts")
-    if skip < -1:
-        raise ValueError(f"HeaderSize = {skip}")
-    packed = fields.get("CompressedData", "").lower().startswith(("t", "1", "y"))
-    if not fields.get("BinaryData", "True").lower().startswith(("t", "1", "y")):
-        size = math.prod(sizes) * channels
+    each = _bytes_each(_META_BYTES, re.sub("^MET_U?", "", fields.get("ElementType", "")))
+    needed = require_room([*sizes, channels], each, path)
     if not all(math.isfinite(float(number)) for name in _META_PLACE for number in fields.get(name, "").split()):
         raise ValueError("its place is not finite")
-    there = _require_bytes(size, files or (path,), max(skip, 0) + (0 if files else end), packed, path)
+    place = fields["ElementDataFile"]
+    files = () if place in ("LOCAL", "Local", "local") else _files(place, lines, path)
+    if place.startswith(_LIST) or "%" in place:
+        _require_parts(place, sizes, len(files))
+    skip = int(fields.get("HeaderSize", 0))
+    if skip < -1:
+        raise ValueError(f"HeaderSize = {skip}")
+    packed, text = fields.get("CompressedData", "").startswith(_YES), not fields.get("BinaryData", "T").startswith(_YES)
+    skipped = max(skip, 0) + (0 if files else end)
+    there = _require_bytes(math.prod(sizes) * channels if text else needed, files or (path,), skipped, packed)
     if not 0 <= int(fields.get("CompressedDataSize", 0)) <= there:
-        raise EOFError(f"its header announces {fields['CompressedDataSize']} bytes, and there are {there}")
+        raise EOFError(f"its header announces {fields['CompressedDataSize']} packed bytes, and there are {there}")
     return Header(fields, end, files)
+
+
+def _sizes(fields: Mapping[str, str], sizes: str, dimensions: str) -> list[int]:
+    """The size of each dimension."""
+    found = [int(size) for size in fields.get(sizes, "").split()]
+    if len(found) != int(fields.get(dimensions, 0)) or len(found) > _MOST_DIMENSIONS:
+        raise ValueError("its header contradicts itself on the number of dimensions")
+    return found
+
+
+def _require_once(once: bool, name: str) -> None:
+    if not once:
+        raise ValueError(f"its header does not name {name[:20]!r} once")
+
+
+def _require_parts(place: str, sizes: Sequence[int], files: int) -> None:
+    """Sees that a list or pattern of MetaImage names as many files as there are: ITK leaves out what is missing."""
+    words = place.split()
+    dimensions = int(words[1]) if words[0] == _LIST and len(words) > 1 else len(sizes) - 1
+    if files != math.prod(sizes[dimensions:]):
+        raise EOFError(f"its header names {files} files for {math.prod(sizes[dimensions:])} parts")
 
 
 def _lines(start: bytes) -> Iterator[tuple[str, int]]:
@@ -162,17 +169,10 @@ def _lines(start: bytes) -> Iterator[tuple[str, int]]:
         yield found[1].decode("utf-8", "surrogateescape"), found.end()
 
 
-def _bytes_each(types: Mapping[int, Sequence[str]], name: str) -> int:
-    for each, names in types.items():
-        if name in names:
-            return each
-    raise ValueError(f"its header names the type of voxels {name!r}")
-
-
-def _list_dimension(place: str, dimensions: int) -> int:
-    """How many dimensions each file of a MetaImage list has."""
-    words = place.split()
-    return int(words[1]) if words[0] == _LIST and len(words) > 1 else dimensions - 1
+def _bytes_each(types: Mapping[str, int], name: str) -> int:
+    if name not in types:
+        raise ValueError(f"its header names no known type of voxels, but {name[:20]!r}")
+    return types[name]
 
 
 def _files(place: str, lines: Iterator[tuple[str, int]], path: Path) -> tuple[Path, ...]:
@@ -208,11 +208,10 @@ def _beside(name: str, path: Path) -> Path:
     return file
 
 
-def _require_bytes(needed: int, files: Sequence[Path], skip: int, packed: bool, path: Path) -> int:
+def _require_bytes(needed: int, files: Sequence[Path], skipped: int, packed: bool) -> int:
     """Sees that files can hold so many bytes of voxels behind what is skipped in each; returns what they hold."""
-    there = sum(max(file.stat().st_size - skip, 0) for file in files)
-    if there * (_PACKING if packed else 1) < needed:
-        more = "at most " if packed else ""
-        there *= _PACKING if packed else 1
-        raise EOFError(f"its header announces {needed} bytes of voxels, and there are {more}{there}")
+    there = sum(max(file.stat().st_size - skipped, 0) for file in files)
+    most = there * _PACKING if packed else there
+    if most < needed:
+        raise EOFError(f"its header announces {needed} bytes of voxels, and there are at most {most}")
     return there

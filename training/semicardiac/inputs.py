@@ -18,8 +18,8 @@ _NO_TEXT = re.compile("[\ud800-\udfff]")
 """How Python holds bytes of a name that are no UTF-8."""
 _COPIES = 2
 """How often the voxels of a file are in memory at most while they are read."""
-_WORK_BYTES = 8
-"""What the work on a frame takes for each of its voxels, at least."""
+_WORK_BYTES = 20
+"""What the work on a frame takes for each of its voxels: the image, and what the model finds, as floats."""
 
 
 def require_file(path: Path) -> None:

@@ -82,7 +82,7 @@ def count_frames(path: Path) -> int:
 def _opened(path: Path, header: Header) -> Iterator[Path]:
     """Where ITK opens a file. It refuses an axis of time that has no direction in space, and reads a list there."""
     content = None
-    if (axis := _time_axis(header)) is not None:
+    if _time_axis(header) is not None:
         data = path.read_bytes()
         head = re.sub(rb"(?im)^(spacings|units|centers|centerings): [^\r\n]*[\r\n]+", b"", data[: header.end])
         head = re.sub(rb"(?im)^(kinds: [^\r\n]*)\btime\b", rb"\1" + _LIST.encode(), head)

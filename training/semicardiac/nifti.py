@@ -198,8 +198,7 @@ def _doubts(ours: np.ndarray, theirs: np.ndarray, shape: tuple[int, ...], why: s
     apart = float(np.linalg.norm((ours - theirs)[:3] @ corners_of(shape), axis=0).max())
     if apart <= SAME_VOXEL * np.linalg.norm(ours[:3, :3], axis=0).min():
         return ()
-    what = f"programs do not agree on where this volume lies, since {why}: in ITK, Slicer and here its voxels are up to "
-    what += f"{apart:.3g} mm away from where nibabel and FSL have them"
+    what = f"{why}: its voxels lie up to {apart:.3g} mm apart in ITK and Slicer, as here, and in nibabel and FSL"
     our_ml, their_ml = (abs(float(np.linalg.det(matrix[:3, :3]))) / 1000 for matrix in (ours, theirs))
     if their_ml and abs(our_ml / their_ml - 1) > _SAME_ML:
         what += f", and volumes in ml are {our_ml / their_ml:.3g} times theirs"

@@ -181,7 +181,7 @@ def _fractional(values: np.ndarray, segments: list[_Segment], path: Path) -> Ite
     layers = [segment.layer for segment in segments]
     low, high = float(values.min()), float(values.max())
     signed = low < 0 or values.dtype.kind == "i"
-    known = -_FULL <= low and high <= _FULL if signed else high in _FULL_UNSIGNED
+    known = low >= -_FULL and high <= _FULL if signed else high in _FULL_UNSIGNED
     if not known or len(set(layers)) < len(layers):
         what = f"its fractions from {low:g} to {high:g}, in {len(set(layers))} layers for {len(layers)} segments"
         hint = "In Slicer, convert the segmentation to a binary labelmap, and save it again"
