@@ -84,7 +84,7 @@ def _opened(path: Path, header: Header) -> Iterator[Path]:
     content = None
     if _time_axis(header) is not None:
         data = path.read_bytes()
-        head = re.sub(rb"(?im)^(spacings|units|centers|centerings): [^\r\n]*[\r\n]+", b"", data[: header.end])
+        head = re.sub(rb"(?im)^(spacings|units|centers|centerings): [^\r\n]*(\r\n|\r|\n)", b"", data[: header.end])
         head = re.sub(rb"(?im)^(kinds: [^\r\n]*)\btime\b", rb"\1" + _LIST.encode(), head)
         content = head + data[header.end :]
     with plain_path(path, *header.files, content=content) as place:
