@@ -38,8 +38,15 @@ _YES = ("T", "t", "1", "Y", "y")
 _META_PLACE = ("Offset", "Position", "Origin", "ElementSpacing", "TransformMatrix", "Rotation", "Orientation")
 _META_TEXTS = ("ObjectType", "ObjectSubType", "Name", "Comment", "TransformType", "AnatomicalOrientation", "Modality")
 _META_TEXTS += ("AcquisitionDate", "IntensityUnits", "ElementType", "ElementDataFile")
-_META_LONGEST_TEXT, _META_LONGEST_LINE = 250, 4000
-"""ITK copies these texts into 255 bytes without counting, and does not read longer lines."""
+_NRRD_FIELDS = (
+    *("content", "number", "type", "blocksize", "dimension", "space", "spacedimension", "sizes", "spacings"),
+    *("thicknesses", "axismins", "axismin", "axismaxs", "axismax", "spacedirections", "centers", "centerings", "kinds"),
+    *("labels", "units", "spaceunits", "spaceorigin", "measurementframe", "min", "max", "oldmin", "oldmax", "endian"),
+    *("encoding", "lineskip", "byteskip", "sampleunits", "datafile"),
+)
+_NUMBERS = re.compile(r"[-+0-9.eE(), ]*(?:(?:nan|none)[-+0-9.eE(), ]*)*", re.IGNORECASE)
+_META_LONGEST_TEXT, _NRRD_LONGEST, _LONGEST_LINE = 250, 200, 4000
+"""Letters of a text and of any line. ITK copies them into buffers of 255 bytes or so without counting."""
 
 
 class Header(NamedTuple):
@@ -78,9 +85,13 @@ def _nrrd(start: bytes, path: Path) -> Header:
         name, _, value = line.partition(":")
         if not line:
             break
-        if not value or value.startswith("=") or line.startswith("#"):  # an entry of a program, or a comment
+        if value.startswith("=") or line.startswith(("#", "NRRD")):  # an entry of a program, or a comment
             continue
         name = name.replace(" ", "").lower()
+        if name not in _NRRD_FIELDS or not value.startswith(" "):
+            raise ValueError(f"its header has a line that says nothing: {line[:40]!r}")
+        if len(line) > _NRRD_LONGEST and not (_NUMBERS.fullmatch(value) and len(line) < _LONGEST_LINE):
+            raise ValueError(f"a line of its header, of {name!r}, has more than {_NRRD_LONGEST} letters")
         _require_once(name not in fields, name)
         fields[name] = value.strip()
         if name == "datafile" and fields[name].startswith(_LIST):
@@ -109,14 +120,14 @@ def _meta(start: bytes, path: Path) -> Header:
     end = 0
     for line, end in lines:  # noqa: B007 - where the last one ends
         name, _, value = (part.strip() for part in (*re.split("([=:])", line, maxsplit=1), "", "")[:3])
-        longest = _META_LONGEST_TEXT if name in _META_TEXTS else _META_LONGEST_LINE
+        longest = _META_LONGEST_TEXT if name in _META_TEXTS else _LONGEST_LINE
         if len(os.fsencode(line)) > longest:
             raise ValueError(f"a line of its header, of {name[:20]!r}, has more than {longest} letters")
         _require_once(name not in fields or name in ("", "Comment"), name)
         fields[name] = value
         if name == "ElementDataFile":
             break
-    _require_once(start.count(b"ElementDataFile") == 1, "ElementDataFile")
+    _require_once(start.count(b"ElementDataFile") == 1 and "ElementDataFile" in fields, "ElementDataFile")
     sizes = _sizes(fields, "DimSize", "NDims")
     channels = int(fields.get("ElementNumberOfChannels", 1))
     each = _bytes_each(_META_BYTES, re.sub("^MET_U?", "", fields.get("ElementType", "")))

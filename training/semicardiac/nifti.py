@@ -78,9 +78,8 @@ def read_nifti(path: Path) -> Frames:
         raise unreadable(error, path) from None
     array = array.reshape((*shape[:3], -1)).astype(array.dtype.newbyteorder("="), copy=False)
     array = np.ascontiguousarray(array.T)
-    step = float(header["pixdim"][4]) * _SECONDS.get(header.get_xyzt_units()[1], 0.0)
     matrix, doubts = _place(path, header)
-    return Frames(array, matrix, regular_times(len(array), step), doubts)
+    return Frames(array, matrix, regular_times(len(array), _step_s(header)), doubts)
 
 
 def count_frames(path: Path) -> int:
@@ -133,7 +132,8 @@ def _header(start: bytes, path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...]
     kind = next((_KINDS[size] for order in orders if (size := int.from_bytes(start[:4], order)) in _KINDS), None)
     if kind is None:
         raise ValueError("no NIfTI header")
-    header = kind(start[: kind.sizeof_hdr])
+    with nib.imageglobals.LoggingOutputSuppressor():  # what it mends by itself, such as unknown codes
+        header = kind(start[: kind.sizeof_hdr])
     shape = header.get_data_shape()
     require_real(header.get_data_dtype(), path)
     while len(shape) > 3 and shape[-1] == 1:
@@ -147,6 +147,16 @@ def _header(start: bytes, path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...]
     if not kind.sizeof_hdr <= offset <= _LONGEST:
         raise ValueError(f"its header says that the voxels begin at byte {offset}")
     return header, shape, offset + size
+
+
+def _step_s(header: nib.Nifti1Header) -> float:
+    """The time from one frame to the next, in seconds; 0 where it is not known."""
+    try:
+        unit = header.get_xyzt_units()[1]
+    except KeyError:  # a code that stands for nothing
+        return 0.0
+    step = float(header["pixdim"][4]) * _SECONDS.get(unit, 0.0)
+    return step if np.isfinite(step) else 0.0
 
 
 def _unzip(data: bytes, most: int) -> bytes:
