@@ -83,6 +83,7 @@ both("voxels beyond the end", DAMAGED, (_OFFSET, "f", (9e8,)))
 both("voxels before the start", DAMAGED, (_OFFSET, "f", (-400,)))
 both("voxels at NaN", DAMAGED, (_OFFSET, "f", (float("nan"),)))
 both("voxels at infinity", DAMAGED, (_OFFSET, "f", (float("inf"),)))
+both("unit of nothing", SOUND, (123, "B", (192,)))
 both("slope NaN", SOUND, (_SLOPE, "2f", (float("nan"), 0)))
 both("slope infinite", f"{DAMAGED}|^$", (_SLOPE, "2f", (float("inf"), float("inf"))))
 both(
@@ -105,15 +106,8 @@ volume("not gzip.nii.gz", DAMAGED, raw(b"\x1f\x8b" + bytes(500)))
 volume("random.nii.gz", DAMAGED, raw(b"\x1f\x8b\x08" + np.random.default_rng(1).bytes(5000)))
 
 
-def bomb(path: Path) -> None:
-    """A gigabyte of zeros behind a small header, packed into a megabyte."""
-    with gzip.open(path, "wb", compresslevel=9) as file:
-        file.write(nifti())
-        for _ in range(1024):
-            file.write(bytes(1 << 20))
-
-
-volume("bomb.nii.gz", DAMAGED, bomb)
+volume("bomb.nii.gz", DAMAGED, raw(gzip.compress(nifti() + bytes(200 << 20), compresslevel=1)))
+volume("bomb of 4 GB in parts.nii.gz", DAMAGED, raw(gzip.compress(nifti()) + gzip.compress(bytes(1 << 20)) * 4096))
 
 
 # NRRD
@@ -328,6 +322,9 @@ volume("negative packed size.mha", DAMAGED, raw(meta(CompressedData="True", Comp
 volume("larger than it can be.mha", DAMAGED, raw(meta(CompressedData="True", DimSize="900 900 90")))
 volume("skip beyond the end.mha", DAMAGED, raw(meta(HeaderSize="999999999")))
 volume("numbers as text.mha", DAMAGED, raw(meta(BinaryData="False", DimSize="900 900 90")))
+volume("place in the middle of a line.mhd", DAMAGED, raw(meta(b"").replace(b"ElementDataFile", b"xElementDataFile")))
+volume("text of 5000 letters.nrrd", DAMAGED, raw(nrrd(endian="x" * 5000)))
+volume("field of 5000 letters.nrrd", DAMAGED, raw(nrrd(more=f"{'x' * 5000}: y\n")))
 volume("two places.mha", DAMAGED, raw(meta(b"ElementDataFile = /etc/passwd\n" + VOXELS)))
 volume("printf.mhd", BESIDE, beside("%s%s%n%d 1 3 1"))
 volume("printf in a list.mhd", BESIDE, beside("LIST\n%s%n\nvoxels.raw\nvoxels.raw\nvoxels.raw\nvoxels.raw"))

@@ -20,7 +20,7 @@ from semicardiac import inputs, volumes
 from semicardiac.cases import discover
 from semicardiac.checks import check_cases
 from semicardiac.errors import UserError
-from semicardiac.volumes import count_frames, read_labels, read_series, read_volume, write_volume
+from semicardiac.volumes import count_frames, read_labels, read_series, read_volume, size_and_spacing, write_volume
 
 
 def write_places(path: Path, sform: np.ndarray, qform: np.ndarray, codes=(1, 1), zooms=None) -> Path:
@@ -130,6 +130,14 @@ class TestTimes:
         self.write(tmp_path / "b.nhdr", data=None, data_file="b.raw")
         for name in ("a.nrrd", "b.nhdr"):
             np.testing.assert_array_equal([each.array for each in read_series(tmp_path / name)], self.frames())
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_size_and_spacing_by_the_header_alone(tmp_path, suffix):
+    write_volume(tmp_path / f"a{suffix}", make_volume())
+    size, spacing = size_and_spacing(tmp_path / f"a{suffix}")
+    assert size == make_volume().array.shape[::-1]
+    assert spacing == pytest.approx(make_volume().spacing, rel=1e-6)
 
 
 class TestUnreadable:

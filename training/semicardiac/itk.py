@@ -60,8 +60,8 @@ def read_image(path: Path) -> sitk.Image:
     return image
 
 
-def count_frames(path: Path) -> int:
-    """How many frames a file holds, by its header alone.
+def read_information(path: Path) -> sitk.ImageFileReader:
+    """What the header of a NRRD or MetaImage file says.
 
     Raises:
         UserError: As `read_image`.
@@ -73,6 +73,16 @@ def count_frames(path: Path) -> int:
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise unreadable(error, path) from None
+    return reader
+
+
+def count_frames(path: Path) -> int:
+    """How many frames a file holds, by its header alone.
+
+    Raises:
+        UserError: As `read_image`.
+    """
+    reader = read_information(path)
     if _is_sequence(reader):
         return reader.GetNumberOfComponents()
     return reader.GetSize()[3] if reader.GetDimension() == 4 else 1

@@ -96,6 +96,19 @@ def count_frames(path: Path) -> int:
     return int(np.prod(shape[3:]))
 
 
+def read_information(path: Path) -> sitk.ImageFileReader:
+    """What the header of a file says.
+
+    Raises:
+        UserError: If it is damaged, or ITK refuses it.
+    """
+    count_frames(path)
+    try:
+        return _itk_reader(path)
+    except RuntimeError as error:
+        raise unreadable(error, path) from None
+
+
 def write_nifti(path: Path, frames: Frames) -> None:
     """Writes a NIfTI file, 4D for more than one frame; the same frames give the same bytes.
 
@@ -185,11 +198,8 @@ def _unzip(data: bytes, most: int) -> bytes:
 def _place(path: Path, header: nib.Nifti1Header) -> tuple[np.ndarray, tuple[Doubt, ...]]:
     """IJK to RAS as ITK, and so Slicer, understands the header's matrices; as nibabel does where ITK refuses them."""
     theirs = np.array(header.get_best_affine(), dtype=float)
-    reader = sitk.ImageFileReader()
     try:
-        with plain_path(path) as place:
-            reader.SetFileName(str(place))
-            reader.ReadImageInformation()
+        reader = _itk_reader(path)
     except RuntimeError:  # a sheared sform and no qform
         return theirs, ()
     if reader.GetDimension() < 3:
@@ -199,6 +209,15 @@ def _place(path: Path, header: nib.Nifti1Header) -> tuple[np.ndarray, tuple[Doub
     if not (header["sform_code"] > 0 or header["qform_code"] > 0):
         why = "its header has neither sform nor qform"
     return ours, _doubts(ours, theirs, header.get_data_shape()[2::-1], why)
+
+
+def _itk_reader(path: Path) -> sitk.ImageFileReader:
+    """What ITK understands of a header that was found sound."""
+    reader = sitk.ImageFileReader()
+    with plain_path(path) as place:
+        reader.SetFileName(str(place))
+        reader.ReadImageInformation()
+    return reader
 
 
 def _doubts(ours: np.ndarray, theirs: np.ndarray, shape: tuple[int, ...], why: str) -> tuple[Doubt, ...]:

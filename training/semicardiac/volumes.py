@@ -152,6 +152,17 @@ def count_frames(path: Path) -> int:
         return (nifti if name.endswith(nifti.SUFFIXES) else itk).count_frames(path)
 
 
+def size_and_spacing(path: Path) -> tuple[Sequence[int], Sequence[float]]:
+    """Columns, rows and slices of a file, and its spacing in mm in this order, by the header alone.
+
+    Raises:
+        UserError: If it is no file, or damaged.
+    """
+    with _reading(path):
+        reader = (nifti if path.name.lower().endswith(nifti.SUFFIXES) else itk).read_information(path)
+    return reader.GetSize()[:3], reader.GetSpacing()[:3]
+
+
 def pick_frame(frames: Sequence[Volume], frame: int | None, path: Path | str) -> Volume:
     """One frame of a series that was read from `path`.
 
