@@ -16,7 +16,6 @@ from semicardiac import inputs, segment_job
 from semicardiac.cases import discover
 from semicardiac.checks import check_cases
 from semicardiac.errors import UserError
-from semicardiac.events import Warned, parse_line, to_line
 from semicardiac.jobs import SegmentJob, TrainJob, create_job, load_job
 from semicardiac.runner import run_job
 from semicardiac.volumes import count_frames, read_labels, read_volume, stem, write_labels, write_volume
@@ -60,11 +59,6 @@ class TestLatin1:
         path.write_text(texts[header.rpartition(".")[2]])
         np.testing.assert_array_equal(read_volume(path).array, np.arange(24).reshape(4, 3, 2))
 
-    def test_a_dicom_folder_is_an_error(self, tmp_path):
-        latin_1(tmp_path, "f\xfcr.dcm").touch()
-        with pytest.raises(UserError, match="not UTF-8"):
-            read_volume(tmp_path)
-
     def test_it_takes_part_under_a_name_that_is_text(self, tmp_path):
         study = write_study(tmp_path / "study", labeled=1, unlabeled=1)
         scan = next((study / "patient002").glob("*.nii.gz"))
@@ -84,10 +78,6 @@ class TestLatin1:
         assert run_job(create_job(tmp_path / "job", job)) == 0
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Müller.nrrd", "patient001_frame01.nrrd"]
 
-    def test_events_hold_text_alone(self):
-        event = Warned(warning="x", where=str(latin_1(Path("/a"), "M\xfcller.nii")))
-        assert parse_line(to_line(event)).where == "/a/Müller.nii"
-
 
 class TestLongNames:
     @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -101,7 +91,7 @@ class TestLongNames:
         np.testing.assert_array_equal(read_labels(path, ACDC).array, volume.array)
 
     def test_longer_ones_are_an_error_of_the_user(self, tmp_path):
-        with pytest.raises(UserError, match="longer than the disk allows"):
+        with pytest.raises(UserError, match="too long"):
             write_volume(tmp_path / ("a" * 250 + ".nii.gz"), make_volume())
         with pytest.raises(UserError, match="cannot be read"):
             read_volume(tmp_path / ("a" * 250 + ".nii.gz"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers import engine_environment
-from helpers_hostile import HOSTILE, SOUND
+from helpers_hostile_volumes import HOSTILE, SOUND
 
 SECONDS = 10
 MOST_BYTES = 1 << 30

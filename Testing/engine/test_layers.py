@@ -17,8 +17,8 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "errors inputs files events wording anatomy config labels package processes explain console terminal",
-        "geometry headers nifti itk dicom segmentations volumes protocols layouts cases matching",
+        "errors files events wording anatomy config labels package processes explain console terminal",
+        "geometry inputs headers nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",

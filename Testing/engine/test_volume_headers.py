@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 from helpers import ACDC
 from helpers_checks import MATRIX, SMALL_BATCHES, make_image, make_labels, write
-from helpers_hostile import VOXELS, nrrd
+from helpers_hostile_volumes import VOXELS, nrrd
 from helpers_volumes import make_matrix, make_volume, matrix_by_simpleitk
 from semicardiac import inputs, volumes
 from semicardiac.cases import discover

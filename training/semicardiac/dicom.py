@@ -9,8 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import UserError
-from .geometry import FLIP, Frames
-from .inputs import unreadable
+from .geometry import FLIP, Frames, unreadable
 from .itk import frames_of, metadata
 
 SUFFIXES = (".dcm", ".ima")

@@ -12,9 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
-
-from .inputs import as_text
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Listener = Callable[["AnyEvent"], None]
 
@@ -24,11 +22,6 @@ class Event(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     time: float = Field(default_factory=clock.time)
-
-    @field_validator("*")
-    @classmethod
-    def _holds_text(cls, value: Any) -> Any:
-        return as_text(value) if isinstance(value, str) else value
 
 
 class Started(Event):

@@ -13,27 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .inputs import as_text
-
-LONGEST_NAME = 255
-"""Bytes of a file's name, at most, on most disks."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; on success it is flushed to disk and renamed onto `path`.
 
-    The temporary name ends as `path` does (all suffixes), since writers choose the format by it, and is no longer.
+    The temporary name ends as `path` does (all suffixes), since writers choose the format by it.
 
     Raises:
         UserError: If the disk is full or the folder is not writable; nothing half-written stays.
     """
     path = Path(path)
-    prefix = f".{secrets.token_hex(4)}."
-    ending = path.name
-    while len(os.fsencode(ending)) > LONGEST_NAME - len(prefix):
-        ending = ending[1:]
-    temporary = path.with_name(prefix + ending)
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -56,15 +48,13 @@ def as_user_error(error: OSError, path: Path) -> Exception:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError("this place is not writable", where=path, hint="Choose an output folder that you may write to")
-    if error.errno == errno.ENAMETOOLONG:
-        return UserError("this name is longer than the disk allows", where=path, hint="Choose a shorter one")
     return error
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically as UTF-8."""
     with atomic_path(path) as temporary:
-        temporary.write_text(as_text(text), encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, data: Any) -> None:

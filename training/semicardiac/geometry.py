@@ -122,3 +122,14 @@ def not_a_stack(path: Path) -> UserError:
     """The error for a file with two dimensions."""
     hint = "Export the whole stack of slices as one volume"
     return UserError("this is a two-dimensional image where a volume is expected", where=path, hint=hint)
+
+
+def unreadable(error: Exception, path: Path) -> UserError:
+    """The error for a file that the operating system does not give, or the library of its format gives up on."""
+    if isinstance(error, OSError) and error.errno is not None:
+        hint = "See whether you may read it, and whether the drive that it lies on is sound"
+        return UserError(f"this file cannot be read ({error.strerror})", where=path, hint=hint)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    detail = lines[-1].rstrip(".") if lines else type(error).__name__
+    hint = "Copy or export it again"
+    return UserError(f"this file is damaged, cut short or not what its name says ({detail})", where=path, hint=hint)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import UserError
-from .inputs import require_room, unreadable
+from .geometry import unreadable
+from .inputs import require_room
 
 _LONGEST = 1 << 24
 """Bytes of a header, with the entries that programs add to it."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
+from .geometry import unreadable
 
 _NO_TEXT = re.compile("[\ud800-\udfff]")
 """How Python holds bytes of a name that are no UTF-8."""
@@ -37,17 +38,6 @@ def require_file(path: Path) -> None:
         raise unreadable(error, path) from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise UserError("this is a device or a pipe, not a file", where=path, hint="Name a file with a volume")
-
-
-def unreadable(error: Exception, path: Path) -> UserError:
-    """The error for a file that the operating system does not give, or the library of its format gives up on."""
-    if isinstance(error, OSError) and error.errno is not None:
-        hint = "See whether you may read it, and whether the drive that it lies on is sound"
-        return UserError(f"this file cannot be read ({error.strerror})", where=path, hint=hint)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    detail = lines[-1].rstrip(".") if lines else type(error).__name__
-    hint = "Copy or export it again"
-    return UserError(f"this file is damaged, cut short or not what its name says ({detail})", where=path, hint=hint)
 
 
 def require_room(shape: Sequence[int], bytes_each: int, path: Path) -> int:

@@ -14,9 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from .files import atomic_path
-from .geometry import FLIP, Frames, matrix_from_itk, not_a_stack, not_scalar, regular_times, require_real
+from .geometry import FLIP, Frames, matrix_from_itk, not_a_stack, not_scalar, regular_times, require_real, unreadable
 from .headers import Header, read_header
-from .inputs import is_plain, plain_path, plain_target, unreadable
+from .inputs import is_plain, plain_path, plain_target
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE_SUFFIXES = (".nrrd", ".mha")

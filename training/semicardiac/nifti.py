@@ -23,8 +23,9 @@ from .geometry import (
     not_scalar,
     regular_times,
     require_real,
+    unreadable,
 )
-from .inputs import plain_path, require_room, unreadable
+from .inputs import plain_path, require_room
 
 SUFFIXES = (".nii.gz", ".nii")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -73,9 +72,6 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             events.warn(doubt.what, where=str(path), hint=doubt.hint)
         outputs[name] = outputs_of(job, name, len(series))
         for output in outputs[name]:
-            if len(os.fsencode(output.path.name)) > files.LONGEST_NAME:
-                what = f"the name of its result would be longer than {files.LONGEST_NAME} bytes"
-                raise UserError(what, where=path, hint="Give this volume a shorter name")
             if output.path.exists() and output.path not in done:
                 hint = "Name another output folder, or move this file away"
                 raise UserError("there is a file of this name already", where=output.path, hint=hint)

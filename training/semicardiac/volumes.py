@@ -6,7 +6,6 @@ a voxel to millimeters in RAS (right, anterior, superior).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from . import dicom, itk, nifti, segmentations
 from .errors import UserError
 from .geometry import SAME_VOXEL, Doubt, Frames, corners_of, on_grid, require_place
-from .inputs import as_text, is_plain, require_file, too_large
+from .inputs import as_text, require_file, too_large
 from .labels import LabelSet
 
 SUFFIXES = (segmentations.SUFFIX, ".seq.nrrd", *nifti.SUFFIXES, *itk.SUFFIXES)
@@ -118,7 +117,6 @@ def _reading(path: Path) -> Iterator[None]:
 def _read_frames(path: Path) -> Frames:
     name = path.name.lower()
     if path.is_dir():
-        _require_plain_names(path)
         frames = dicom.read_dicom(path)
     elif name.endswith(nifti.SUFFIXES):
         frames = nifti.read_nifti(path)
@@ -128,13 +126,6 @@ def _read_frames(path: Path) -> Frames:
         hint = f"Volumes end in {', '.join(SUFFIXES)}, or are folders with a DICOM series"
         raise UserError("this is not a volume file that can be read", where=path, hint=hint)
     return frames
-
-
-def _require_plain_names(folder: Path) -> None:
-    """Raises UserError for a folder with names on which the readers of DICOM would end the process."""
-    if os.name != "nt" and not all(is_plain(path) for path in (folder, *folder.iterdir())):
-        hint = "Rename the files, or copy them with a program that keeps names as UTF-8"
-        raise UserError("names of this folder or in it are not UTF-8", where=folder, hint=hint)
 
 
 def count_frames(path: Path) -> int:
