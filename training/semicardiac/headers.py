@@ -59,6 +59,8 @@ class Header(NamedTuple):
     """Where the header ends in its file."""
     files: tuple[Path, ...]
     """The files with the voxels; none where these are behind the header itself."""
+    reader: str
+    """The one of ITK's readers that this header is for; another could see something else in the file."""
 
 
 def read_header(path: Path) -> Header:
@@ -112,7 +114,7 @@ def _nrrd(start: bytes, path: Path) -> Header:
         raise ValueError(f"byte skip: {skip}")
     skipped = 0 if packed else max(skip, 0) + (0 if files else end)  # of packed files it counts what they hold
     _require_bytes(math.prod(sizes) if text else needed, files or (path,), skipped, packed)
-    return Header(fields, end, files)
+    return Header(fields, end, files, "NrrdImageIO")
 
 
 def _meta(start: bytes, path: Path) -> Header:
@@ -147,7 +149,7 @@ def _meta(start: bytes, path: Path) -> Header:
     there = _require_bytes(math.prod(sizes) * channels if text else needed, files or (path,), skipped, packed)
     if not 0 <= int(fields.get("CompressedDataSize", 0)) <= there:
         raise EOFError(f"its header announces {fields['CompressedDataSize']} packed bytes, and there are {there}")
-    return Header(fields, end, files)
+    return Header(fields, end, files, "MetaImageIO")
 
 
 def _sizes(fields: Mapping[str, str], sizes: str, dimensions: str) -> list[int]:

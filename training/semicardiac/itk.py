@@ -50,7 +50,7 @@ def read_image(path: Path) -> sitk.Image:
     header = read_header(path)
     try:
         with _opened(path, header) as place:
-            image = sitk.ReadImage(str(place))
+            image = sitk.ReadImage(str(place), imageIO=header.reader)
     except RuntimeError as error:
         raise unreadable(error, path) from None
     if (axis := _time_axis(header)) is not None and (step := _step_s(header, axis)) > 0:
@@ -66,9 +66,11 @@ def read_information(path: Path) -> sitk.ImageFileReader:
     Raises:
         UserError: As `read_image`.
     """
+    header = read_header(path)
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(header.reader)
     try:
-        with _opened(path, read_header(path)) as place:
+        with _opened(path, header) as place:
             reader.SetFileName(str(place))
             reader.ReadImageInformation()
     except RuntimeError as error:

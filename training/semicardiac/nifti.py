@@ -215,6 +215,7 @@ def _place(path: Path, header: nib.Nifti1Header) -> tuple[np.ndarray, tuple[Doub
 def _itk_reader(path: Path) -> sitk.ImageFileReader:
     """What ITK understands of a header that was found sound."""
     reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
     with plain_path(path) as place:
         reader.SetFileName(str(place))
         reader.ReadImageInformation()
