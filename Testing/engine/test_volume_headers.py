@@ -179,6 +179,14 @@ class TestUnreadable:
         with pytest.raises(UserError, match=r"its header announces 4 x 5 x 3 voxels.*GB of memory"):
             read_volume(tmp_path / "a.nii.gz")
 
+    def test_nibabel_says_nothing_on_the_terminal(self, tmp_path, capfd):
+        path = write_places(tmp_path / "a.nii", MATRIX, MATRIX, (1, 0))
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<h", data, 252, 17)  # a code of the qform that stands for nothing
+        path.write_bytes(data)
+        read_volume(path)
+        assert capfd.readouterr() == ("", "")
+
     def test_itk_says_nothing_on_the_terminal(self, tmp_path, capfd):
         path = write_places(tmp_path / "a.nii", MATRIX, MATRIX, (1, 0), zooms=(1, 1, 1))
         sitk.ReadImage(str(path))

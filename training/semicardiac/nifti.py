@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import os
 import zlib
 from pathlib import Path
@@ -39,6 +40,8 @@ _REST = 1 << 20
 _LONGEST = 1 << 26
 """Bytes before the voxels: the header, and what programs add to it."""
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_QUIET = logging.Logger("nifti", logging.CRITICAL + 1)
+"""Takes what nibabel says of what it fixes by itself, such as unknown codes, which is of no use on a terminal."""
 _DAMAGE = (
     OSError,
     EOFError,
@@ -146,8 +149,8 @@ def _header(start: bytes, path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...]
     kind = next((_KINDS[size] for order in orders if (size := int.from_bytes(start[:4], order)) in _KINDS), None)
     if kind is None:
         raise ValueError("no NIfTI header")
-    with nib.imageglobals.LoggingOutputSuppressor():  # what it mends by itself, such as unknown codes
-        header = kind(start[: kind.sizeof_hdr])
+    header = kind(start[: kind.sizeof_hdr], check=False)
+    header.check_fix(logger=_QUIET)
     shape = header.get_data_shape()
     require_real(header.get_data_dtype(), path)
     while len(shape) > 3 and shape[-1] == 1:
