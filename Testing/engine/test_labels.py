@@ -139,7 +139,8 @@ class TestMapping:
         np.testing.assert_array_equal(get_label_set("acdc").to_training(values), [0, 1, 2, 3])
 
     @pytest.mark.parametrize(
-        ("value", "shown"), [(0.5, "0.5"), (1.0015, "1.0015"), (2.998, "2.998"), (3e38, "2147483648 ")]
+        ("value", "shown"),
+        [(0.5, "0.5"), (1.0015, "1.0015"), (2.998, "2.998"), (30000.25, "30000.25"), (3e38, "2147483648 ")],
     )
     def test_fractions_are_shown_with_the_digits_that_make_them_one(self, value, shown):
         with pytest.raises(UserError, match=shown.replace(".", r"\.")):
