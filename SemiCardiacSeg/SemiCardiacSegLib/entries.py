@@ -84,15 +84,14 @@ def addPool(state: dict, folder: Path, cases: Sequence) -> str:
 
 def _headerTexts(path: Path) -> tuple[str, str]:
     """Size and spacing as a file's header tells; nothing where it does not."""
-    import SimpleITK as sitk
+    from semicardiac.errors import UserError
+    from semicardiac.volumes import size_and_spacing
 
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-    except RuntimeError:  # a DICOM folder, or a damaged file: what is wrong with it, the engine says before a training
+        size, spacing = size_and_spacing(path)
+    except UserError:  # a DICOM folder, or a damaged file: what is wrong with it, the engine says before a training
         return "", ""
-    return timesText(reader.GetSize()[:3]), timesText(reader.GetSpacing()[:3])
+    return timesText(size), timesText(spacing)
 
 
 def filesOf(entry: dict) -> list[dict]:

@@ -133,6 +133,19 @@ class TestMapping:
         with pytest.raises(UserError, match=said):
             get_label_set("acdc").to_training(values)
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_rounded_values_are_the_whole_numbers_that_were_saved(self, dtype):
+        values = np.array([0.0, 0.99998, 2.00001, 2.9991], dtype)
+        np.testing.assert_array_equal(get_label_set("acdc").to_training(values), [0, 1, 2, 3])
+
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [(0.5, "0.5"), (1.0015, "1.0015"), (2.998, "2.998"), (30000.25, "30000.25"), (3e38, "2147483648 ")],
+    )
+    def test_fractions_are_shown_with_the_digits_that_make_them_one(self, value, shown):
+        with pytest.raises(UserError, match=shown.replace(".", r"\.")):
+            get_label_set("acdc").to_training(np.array([0, 1, value], np.float32))
+
     def test_training_label_of_a_role(self):
         acdc = get_label_set("acdc")
         assert (acdc.role_index("lv"), acdc.role_index("rv")) == (3, 1)

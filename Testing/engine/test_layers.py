@@ -17,9 +17,9 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "wording terminal streams errors processes temporaries files swap",
+        "wording terminal streams errors inputs processes temporaries files swap",
         "tables events anatomy config labels container tensor_file package explain console",
-        "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
+        "geometry headers nifti itk dicom segmentations volumes protocols layouts cases matching",
         "compute budget context sealed identity preprocess checks dataset sampling augment",
         "network weights teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",

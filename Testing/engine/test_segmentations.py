@@ -105,6 +105,64 @@ class TestSegmentations:
         with pytest.raises(UserError, match=r"the segments 'Scar' \(4 voxels\) are not in the label set 'acdc'"):
             read_labels(path, ACDC)
 
+    def test_segments_after_a_gap_in_the_numbers(self, tmp_path):
+        segments = {f"Segment{number}_Name": name for number, name in ((1, "RV cavity"), (4, "LV cavity"))}
+        values = {"Segment1_LabelValue": "1", "Segment4_LabelValue": "2", "Segment1_Layer": "0", "Segment4_Layer": "0"}
+        array = np.array([[[0, 1], [2, 0]]], np.uint8)
+        path = write_segmentation(tmp_path / "a.seg.nrrd", array, [], **segments, **values)
+        np.testing.assert_array_equal(read_labels(path, ACDC).array, [[[0, 1], [3, 0]]])
+
+    @pytest.mark.parametrize("numbers", [(0, 1, 2), (0, 2, 5)])
+    def test_old_segments_have_a_layer_each_in_the_order_of_their_numbers(self, tmp_path, numbers):
+        array = np.zeros((1, 2, 2, 3), np.uint8)
+        array[0, 0, 1, 0] = array[0, 1, 0, 1] = array[0, 1, 1, 2] = 1
+        names = {f"Segment{number}_Name": name for number, name in zip(numbers, ACDC.names, strict=True)}
+        path = write_segmentation(tmp_path / "a.seg.nrrd", array, [], **names)
+        np.testing.assert_array_equal(read_labels(path, ACDC).array, [[[0, 1], [2, 3]]])
+
+    @pytest.mark.parametrize(
+        ("array", "said"),
+        [
+            (np.array([[[1, 1], [4, 0]]], np.uint8), r"values 4 \(1 voxels\) are of no segment"),
+            (np.array([[[1, 1], [-2, 7]]], np.int16), r"values -2 \(1 voxels\), 7 \(1 voxels\) are of no segment"),
+            (np.array([[[[1, 0], [1, 0]], [[0, 3], [0, 3]]]], np.uint8), r"values 3 in layer 1 \(2 voxels\)"),
+        ],
+        ids=["value", "values", "layer"],
+    )
+    def test_voxels_of_no_segment(self, tmp_path, array, said):
+        segments = [
+            {"ID": "a", "Name": "RV cavity", "LabelValue": "1", "Layer": "0"},
+            {"ID": "b", "Name": "LV cavity", "LabelValue": "9", "Layer": "0"},  # has no voxels, which does no harm
+        ]
+        path = write_segmentation(tmp_path / "a.seg.nrrd", array, segments)
+        with pytest.raises(UserError, match=f"{said}.*the header names 1 RV cavity, 9 LV cavity") as caught:
+            read_labels(path, ACDC)
+        assert caught.value.where == str(path)
+
+    @pytest.mark.parametrize("key", ["MasterRepresentation", "SourceRepresentation"])
+    @pytest.mark.parametrize(
+        ("dtype", "background", "half", "full"),
+        [(np.int8, -108, 0, 108), (np.int16, -108, 0, 108), (np.uint8, 0, 127, 255), (np.float32, 0, 0.5, 1)],
+    )
+    def test_fractions(self, tmp_path, key, dtype, background, half, full):
+        """Where two segments fill more than half of a voxel, the larger has it; half is outside, as in Slicer."""
+        more = half + (full - half) * 3 // 4 if dtype != np.float32 else 0.8
+        rv = [full, half, full, background, background]
+        lv = [background, half, more, more, half]
+        array = np.array([rv, lv], dtype).T.reshape(1, 1, 5, 2)
+        segments = [{"ID": name, "Name": name, "LabelValue": "1"} for name in ("RV cavity", "LV cavity")]
+        fractional = {f"Segmentation_{key}": "Fractional labelmap"}
+        path = write_segmentation(tmp_path / "a.seg.nrrd", array, segments, **fractional)
+        np.testing.assert_array_equal(read_labels(path, ACDC).array, [[[1, 0, 1, 3, 0]]])
+
+    @pytest.mark.parametrize("array", [np.full((1, 1, 2, 2), 77, np.uint8), np.full((1, 1, 2, 2), 120, np.int8)])
+    def test_fractions_of_an_unknown_whole(self, tmp_path, array):
+        segments = [{"ID": name, "Name": name} for name in ("RV cavity", "LV cavity")]
+        fractional = {"Segmentation_MasterRepresentation": "Fractional labelmap"}
+        path = write_segmentation(tmp_path / "a.seg.nrrd", array, segments, **fractional)
+        with pytest.raises(UserError, match=r"fractions from .* cannot be understood.*binary labelmap"):
+            read_labels(path, ACDC)
+
     @pytest.mark.parametrize("damage", [{"LabelValue": "one"}, {"Layer": "3"}])
     def test_a_damaged_header(self, tmp_path, damage):
         segment = {"ID": "a", "Name": "LV cavity", "LabelValue": "1", "Layer": "0"} | damage

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from .config import Roi
 from .errors import UserError, nearest
+from .inputs import as_text
 from .labels import LabelSet
 from .layouts import (
     CASE_LIST,
@@ -51,6 +52,11 @@ class Case(BaseModel):
     role: Role = "unlabeled"
     roi: Roi | None = None
     """If somebody said where the heart is."""
+
+    @field_validator("name", "patient")
+    @classmethod
+    def _is_text(cls, text: str) -> str:
+        return as_text(text)
 
     @field_validator("name")
     @classmethod
@@ -298,7 +304,7 @@ def _with_folders(found: _Found, depth: int) -> Case:
     folders = found.case.image.absolute().parent.parts[-depth:]
     parts = [part for part in folders if part != parse_name(found.file_name).patient] + [found.file_name]
     parts.sort(key=lambda part: part.upper() in get_args(Phase))  # a patient's images may lie in folders ED and ES
-    name = _NOT_IN_NAMES.sub("_", "_".join(parts))
+    name = _NOT_IN_NAMES.sub("_", as_text("_".join(parts)))
     patient, _, phase = parse_name(name)
     read_off = {"name": name, "patient": patient, "phase": found.case.phase or phase}
     return found.case.model_copy(update={key: read_off[key] for key in read_off if key not in found.given})

@@ -263,14 +263,16 @@ class _Volumes:
         if case.role == "labeled":
             self._labeled_voxels += counts
         where = _place(case, case.labels)
+        doubts = labels.doubts if image is None or not image.doubts else ()  # else they are told already
+        findings = [Finding("warning", doubt.what, where, doubt.hint) for doubt in doubts]
         difference = same_geometry(image, labels) if image is not None else None
         if difference:
             what = f"image and labels do not lie on the same grid: {difference}"
-            return [Finding("error", what, where, "Resample the labels onto the grid of the image")]
+            return [*findings, Finding("error", what, where, "Resample the labels onto the grid of the image")]
         if not counts[1:].any():
             hint = "Draw the labels, or make this an unlabeled case"
-            return [Finding("error", "the labels are empty: all voxels are background", where, hint)]
-        return []
+            return [*findings, Finding("error", "the labels are empty: all voxels are background", where, hint)]
+        return findings
 
 
 def image_fault(image: Volume) -> tuple[str, str] | None:
@@ -299,7 +301,7 @@ def _image_faults(image: Volume, stack: np.ndarray) -> list[tuple[Literal["error
         faults.append(("warning", what, "Take the whole stack where there is one"))
     if fault := spacing_fault(image):
         faults.append(("warning", *fault))
-    return faults
+    return faults + [("warning", *doubt) for doubt in image.doubts]
 
 
 def spacing_fault(image: Volume) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,17 @@ SAME_VOXEL = 0.02
 makes, less than anybody could see."""
 
 
+LEAST_VOXEL = 1e-9
+"""Cubic millimeters; below, a header is damaged."""
+
+
+class Doubt(NamedTuple):
+    """Something in a header that a person has to decide on: what, and what to do about it."""
+
+    what: str
+    hint: str
+
+
 @dataclass(frozen=True, eq=False)
 class Frames:
     """One volume, or the volumes of a time series."""
@@ -32,6 +44,7 @@ class Frames:
     """(4, 4) float64: (col, row, slice, 1) of a voxel's center to mm, RAS."""
     times_s: tuple[float, ...] | None = None
     """Time of each frame from the first one on, in seconds; None where that is not known."""
+    doubts: tuple[Doubt, ...] = ()
 
 
 def regular_times(frames: int, step_s: float) -> tuple[float, ...] | None:
@@ -60,6 +73,8 @@ def on_grid(array: np.ndarray, ijk_to_ras: np.ndarray, shape: tuple[int, ...], g
     Returns:
         Labels of that shape; None if the voxels of the two do not coincide, or labels lie outside the grid.
     """
+    if not (np.isfinite(grid).all() and np.linalg.matrix_rank(grid) == len(grid)):
+        return None
     to_grid = np.linalg.inv(grid) @ ijk_to_ras
     shift = np.rint(to_grid[:3, 3]).astype(int)
     corners = corners_of(array.shape)
@@ -79,6 +94,13 @@ def corners_of(shape: tuple[int, ...]) -> np.ndarray:
     """The centers of the corner voxels of an array [slice, row, col] as columns (col, row, slice, 1), (4, 8)."""
     last = np.array(shape[::-1]) - 1
     return np.array([(i, j, k, 1) for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])], dtype=float).T
+
+
+def require_place(ijk_to_ras: np.ndarray, path: Path) -> None:
+    """Raises UserError unless a matrix gives voxels a size and a place."""
+    if not np.isfinite(ijk_to_ras).all() or abs(np.linalg.det(ijk_to_ras)) < LEAST_VOXEL:
+        hint = "Export the volume again"
+        raise UserError("the header gives no usable spacing and orientation", where=path, hint=hint)
 
 
 def require_real(dtype: np.dtype, path: Path) -> None:
@@ -103,7 +125,10 @@ def not_a_stack(path: Path) -> UserError:
 
 
 def unreadable(error: Exception, path: Path) -> UserError:
-    """The error for a file that the library of its format gives up on."""
+    """The error for a file that the operating system does not give, or the library of its format gives up on."""
+    if isinstance(error, OSError) and error.errno is not None:
+        hint = "See whether you may read it, and whether the drive that it lies on is sound"
+        return UserError(f"this file cannot be read ({error.strerror})", where=path, hint=hint)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     detail = lines[-1].rstrip(".") if lines else type(error).__name__
     hint = "Copy or export it again"

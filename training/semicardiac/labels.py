@@ -29,6 +29,9 @@ PALETTE = (
 )
 
 _LARGEST_SOURCE_VALUE = 65535  # what an unsigned 16-bit label volume can hold
+_BEYOND = 2.0**31  # stands for all that is larger, and may not fit into an integer
+_ROUNDING = 1e-3
+"""Labels come back as 0.99998 where a program saved them as floats under the header of an integer image."""
 
 SourceValue = Annotated[int, Field(ge=1, le=_LARGEST_SOURCE_VALUE)]
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -173,7 +176,7 @@ class LabelSet(_Model):
 
 
 def as_whole_numbers(values: np.ndarray, *, where: object = "") -> np.ndarray:
-    """Label values as an integer array; floats are accepted where they are whole.
+    """Label values as an integer array; floats are accepted where they are whole, up to `_ROUNDING`.
 
     Raises:
         UserError: For complex or structured types, NaN, inf or fractions, with the number of voxels.
@@ -186,12 +189,13 @@ def as_whole_numbers(values: np.ndarray, *, where: object = "") -> np.ndarray:
         hint = "Save them as whole numbers"
         raise UserError(f"labels must be whole numbers, these are {values.dtype}", where=where, hint=hint)
     wrong = ~np.isfinite(values)
-    wrong |= values != np.rint(np.where(wrong, 0, values))
+    whole = np.rint(np.where(wrong, 0, values))
+    wrong |= np.abs(np.where(wrong, 0, values) - whole) > _ROUNDING
     if wrong.any():
-        what = f"labels must be whole numbers; {int(wrong.sum())} voxels hold others, such as {values[wrong][0]:g}"
+        what = f"labels must be whole numbers; {int(wrong.sum())} voxels hold others, such as {values[wrong][0]!s}"
         hint = "Resample labels with nearest-neighbor interpolation, and see whether image and labels were swapped"
         raise UserError(what, where=where, hint=hint)
-    return values.astype(np.int64)
+    return np.clip(whole, -_BEYOND, _BEYOND).astype(np.int64)
 
 
 def get_label_set(name_or_path: str | Path) -> LabelSet:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
+import logging
+import os
 import zlib
 from pathlib import Path
 
@@ -11,50 +14,76 @@ import numpy as np
 import SimpleITK as sitk
 
 from .files import atomic_path
-from .geometry import Frames, matrix_from_itk, not_a_stack, not_scalar, regular_times, require_real, unreadable
+from .geometry import (
+    SAME_VOXEL,
+    Doubt,
+    Frames,
+    corners_of,
+    matrix_from_itk,
+    not_a_stack,
+    not_scalar,
+    regular_times,
+    require_real,
+    unreadable,
+)
+from .inputs import plain_path, require_room
 
 SUFFIXES = (".nii.gz", ".nii")
 
-_KINDS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the size of the header, which stands first
+_KINDS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by the size of the header, which stands first
 _GZIP = b"\x1f\x8b"  # every gzip file begins so
+_GZIP_WINDOW = zlib.MAX_WBITS | 16
+_START = 1 << 16
+"""Bytes of a file in which the header is, packed or not."""
+_REST = 1 << 20
+"""Bytes behind the voxels that do no harm."""
+_LONGEST = 1 << 26
+"""Bytes before the voxels: the header, and what programs add to it."""
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_QUIET = logging.Logger("nifti", logging.CRITICAL + 1)
+"""Takes what nibabel says of what it fixes by itself, such as unknown codes, which is of no use on a terminal."""
 _DAMAGE = (
     OSError,
     EOFError,
     ValueError,
+    OverflowError,
     zlib.error,
     nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError,
     nib.wrapstruct.WrapStructError,
 )
+_SAME_ML = 0.01
+"""Two sizes of a voxel are one if they differ by no more than this share."""
 
 
 def read_nifti(path: Path) -> Frames:
     """Reads a NIfTI file: voxels through nibabel, since ITK silently fills the missing part of a cut file with zeros.
 
+    No more is unpacked than the header announces.
+
     Raises:
-        UserError: If it is damaged or cut short, or its voxels are not scalar and real.
+        UserError: If it is damaged or cut short, too large for this computer, or its voxels are not scalar and real.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            start = file.read(_START)
+            header, shape, end = _header(start, path)
+            size = os.fstat(file.fileno()).st_size
+            if size > end + _REST:
+                raise ValueError(f"its header announces {end} bytes, and there are {size}")
+            file.seek(0)
+            data = file.read()
         if data[:2] == _GZIP:
-            data = gzip.decompress(data)  # to the very end, where the checksum is
-        image = _kind(data).from_bytes(data)
-        array = np.asanyarray(image.dataobj)
+            data = _unzip(data, end + _REST)
+        if len(data) < end:
+            raise EOFError(f"its header announces {end} bytes, and there are {len(data)}")
+        array = np.asanyarray(nib.arrayproxy.ArrayProxy(io.BytesIO(data), header))
     except _DAMAGE as error:
         raise unreadable(error, path) from None
-    require_real(array.dtype, path)
-    shape = array.shape
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) > 4:
-        raise not_scalar(f"a volume of {' x '.join(map(str, shape))}", path)
-    if len(shape) < 3:
-        raise not_a_stack(path)
     array = array.reshape((*shape[:3], -1)).astype(array.dtype.newbyteorder("="), copy=False)
     array = np.ascontiguousarray(array.T)
-    step = float(image.header["pixdim"][4]) * _SECONDS.get(image.header.get_xyzt_units()[1], 0.0)
-    return Frames(array, _matrix(path, image), regular_times(len(array), step))
+    matrix, doubts = _place(path, header)
+    return Frames(array, matrix, regular_times(len(array), _step_s(header)), doubts)
 
 
 def count_frames(path: Path) -> int:
@@ -65,14 +94,23 @@ def count_frames(path: Path) -> int:
     """
     try:
         with open(path, "rb") as file:
-            open_any = gzip.open if file.read(2) == _GZIP else open
-        with open_any(path, "rb") as file:
-            data = file.read(max(_KINDS))
-        kind = _kind(data)
-        shape = kind.header_class(data[: kind.header_class.sizeof_hdr]).get_data_shape()
+            _, shape, _ = _header(file.read(_START), path)
     except _DAMAGE as error:
         raise unreadable(error, path) from None
     return int(np.prod(shape[3:]))
+
+
+def read_information(path: Path) -> sitk.ImageFileReader:
+    """What the header of a file says.
+
+    Raises:
+        UserError: If it is damaged, or ITK refuses it.
+    """
+    count_frames(path)
+    try:
+        return _itk_reader(path)
+    except RuntimeError as error:
+        raise unreadable(error, path) from None
 
 
 def write_nifti(path: Path, frames: Frames) -> None:
@@ -98,21 +136,104 @@ def write_nifti(path: Path, frames: Frames) -> None:
         temporary.write_bytes(data)
 
 
-def _kind(data: bytes) -> type[nib.Nifti1Image]:
-    for byte_order in ("little", "big"):
-        if kind := _KINDS.get(int.from_bytes(data[:4], byte_order)):
-            return kind
-    raise ValueError("no NIfTI header")
+def _header(start: bytes, path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...], int]:
+    """The header, the shape (cols, rows, slices[, frames]), and where the voxels end, of a file that starts so.
+
+    Raises:
+        UserError: If its voxels are not scalar and real, or do not fit into memory.
+        Exception: One of _DAMAGE.
+    """
+    if start[:2] == _GZIP:
+        start = gzip.GzipFile(fileobj=io.BytesIO(start)).read(max(_KINDS))
+    orders = ("little", "big")
+    kind = next((_KINDS[size] for order in orders if (size := int.from_bytes(start[:4], order)) in _KINDS), None)
+    if kind is None:
+        raise ValueError("no NIfTI header")
+    header = kind(start[: kind.sizeof_hdr], check=False)
+    header.check_fix(logger=_QUIET)
+    shape = header.get_data_shape()
+    require_real(header.get_data_dtype(), path)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 4:
+        raise not_scalar(f"a volume of {' x '.join(map(str, shape))}", path)
+    if len(shape) < 3:
+        raise not_a_stack(path)
+    size = require_room(shape, header.get_data_dtype().itemsize, path)
+    offset = header.get_data_offset()
+    if not kind.sizeof_hdr <= offset <= _LONGEST:
+        raise ValueError(f"its header says that the voxels begin at byte {offset}")
+    return header, shape, offset + size
 
 
-def _matrix(path: Path, image: nib.Nifti1Image) -> np.ndarray:
-    """IJK to RAS as ITK, and so Slicer, understands the header's matrices; as nibabel does where ITK refuses them."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+def _step_s(header: nib.Nifti1Header) -> float:
+    """The time from one frame to the next, in seconds; 0 where it is not known."""
     try:
-        reader.ReadImageInformation()
+        unit = header.get_xyzt_units()[1]
+    except KeyError:  # a code that stands for nothing
+        return 0.0
+    step = float(header["pixdim"][4]) * _SECONDS.get(unit, 0.0)
+    return step if np.isfinite(step) else 0.0
+
+
+def _unzip(data: bytes, most: int) -> bytes:
+    """What a gzip file holds, of one part or several, to the very end, where the checksum is.
+
+    Raises:
+        ValueError: If it holds more than `most` bytes.
+        EOFError: If it is cut short.
+    """
+    parts: list[bytes] = []
+    held = 0
+    while data[:2] == _GZIP or not parts:
+        part = zlib.decompressobj(_GZIP_WINDOW)
+        parts.append(part.decompress(data, most + 1 - held))
+        held += len(parts[-1])
+        if held > most:
+            raise ValueError("it holds more than its header announces")
+        if not part.eof:
+            raise EOFError("its end is missing")
+        data = part.unused_data
+    if data.strip(b"\0"):
+        raise ValueError("something else follows its end")
+    return b"".join(parts)
+
+
+def _place(path: Path, header: nib.Nifti1Header) -> tuple[np.ndarray, tuple[Doubt, ...]]:
+    """IJK to RAS as ITK, and so Slicer, understands the header's matrices; as nibabel does where ITK refuses them."""
+    theirs = np.array(header.get_best_affine(), dtype=float)
+    try:
+        reader = _itk_reader(path)
     except RuntimeError:  # a sheared sform and no qform
-        return np.array(image.affine, dtype=float)
+        return theirs, ()
     if reader.GetDimension() < 3:
         raise not_a_stack(path)
-    return matrix_from_itk(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
+    ours = matrix_from_itk(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
+    why = "its sform, qform and pixdim contradict each other"
+    if not (header["sform_code"] > 0 or header["qform_code"] > 0):
+        why = "its header has neither sform nor qform"
+    return ours, _doubts(ours, theirs, header.get_data_shape()[2::-1], why)
+
+
+def _itk_reader(path: Path) -> sitk.ImageFileReader:
+    """What ITK understands of a header that was found sound."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
+    with plain_path(path) as place:
+        reader.SetFileName(str(place))
+        reader.ReadImageInformation()
+    return reader
+
+
+def _doubts(ours: np.ndarray, theirs: np.ndarray, shape: tuple[int, ...], why: str) -> tuple[Doubt, ...]:
+    """What to say where readers place the voxels differently; `shape` is (slices, rows, cols)."""
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return ()
+    apart = float(np.linalg.norm((ours - theirs)[:3] @ corners_of(shape), axis=0).max())
+    if apart <= SAME_VOXEL * np.linalg.norm(ours[:3, :3], axis=0).min():
+        return ()
+    what = f"{why}: its voxels lie up to {apart:.3g} mm apart in ITK and Slicer, as here, and in nibabel and FSL"
+    our_ml, their_ml = (abs(float(np.linalg.det(matrix[:3, :3]))) / 1000 for matrix in (ours, theirs))
+    if their_ml and abs(our_ml / their_ml - 1) > _SAME_ML:
+        what += f", and volumes in ml are {our_ml / their_ml:.3g} times theirs"
+    return (Doubt(what, "See which is right, and write one place into the headers of the image and of its labels"),)

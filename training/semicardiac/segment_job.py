@@ -70,6 +70,8 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
         series = read_sound_series(path)
         if fault := spacing_fault(series[0]):
             events.warn(fault[0], where=str(path), hint=fault[1])
+        for doubt in series[0].doubts:
+            events.warn(doubt.what, where=str(path), hint=doubt.hint)
         outputs[name] = outputs_of(job, name, len(series))
         for output in outputs[name]:
             if files.is_taken(output.path) and not results.begun:

@@ -5,6 +5,8 @@ Overlapping segments lie in layers, which NRRD holds as several values in each v
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +14,20 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import UserError
-from .geometry import Frames, on_grid
+from .geometry import Frames, on_grid, require_place, require_real
+from .inputs import require_room
 from .itk import geometry_of, metadata, write_image
 from .labels import LabelSet, as_whole_numbers
 
 SUFFIX = ".seg.nrrd"
 
 _GRID = "Reference image geometry"
+_FAR = 1e6
+"""No number of a grid in mm or voxels is as large."""
+_FULL, _FULL_UNSIGNED = 108, (0, 1, 216, 255)
+"""What stands for a voxel that is whole in a segment, in fractional labelmaps with and without a sign."""
+_ENTRY = re.compile(r"Segment(\d{1,6})_(?:ID|Name|LabelValue|Layer)")
+_REPRESENTATION = ("Segmentation_MasterRepresentation", "Segmentation_SourceRepresentation")
 
 
 class _Segment(NamedTuple):
@@ -31,13 +40,14 @@ class _Segment(NamedTuple):
 
 def is_segmentation(image: sitk.Image) -> bool:
     """Whether an image that was read from a NRRD file is a Slicer segmentation."""
-    return image.HasMetaDataKey("Segment0_ID")
+    return bool(_numbers(image))
 
 
 def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The training labels of a segmentation, found by segment names (upper and lower case alike), then by codes.
 
-    Where the header names the grid that was segmented, a cropped segmentation is put back on it.
+    Where the header names the grid that was segmented, a cropped segmentation is put back on it. Of a fractional
+    labelmap, a voxel is in the segment that fills more than half of it.
 
     Args:
         image: The image as read from `path`.
@@ -48,22 +58,26 @@ def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tup
         Training labels [slice, row, col] uint8, and their IJK-to-RAS matrix.
 
     Raises:
-        UserError: If segments of the set overlap, others that are not in the set hold voxels, or the header is damaged.
+        UserError: If segments of the set overlap, segments that are not in the set hold voxels, voxels are in no
+            segment, or the header is damaged.
     """
-    values = as_whole_numbers(sitk.GetArrayFromImage(image), where=path)
     if image.GetDimension() != 3:
         raise UserError("a segmentation of a single volume is expected", where=path, hint="Export one frame")
+    matrix = geometry_of(image)
+    require_place(matrix, path)
+    values = sitk.GetArrayFromImage(image)
+    require_real(values.dtype, path)
     values = values.reshape((*values.shape[:3], -1))
+    segments = _segments(image, values.shape[3], path)
+    fractional = any(metadata(image, key).startswith("Fractional") for key in _REPRESENTATION)
+    masks = (_fractional if fractional else _binary)(values, segments, path)
     training = np.zeros(values.shape[:3], dtype=np.uint8)
-    strangers = []
-    for segment in _segments(image, path):
-        if segment.layer >= values.shape[3]:
-            raise _damaged(path, f"layer {segment.layer} of '{segment.name}' is not there")
-        mask = values[..., segment.layer] == segment.value
+    unmatched = []
+    for segment, mask in zip(segments, masks, strict=True):
         label = _find(segment, label_set)
         if label is None:
             if mask.any():
-                strangers.append(f"'{segment.name}' ({int(mask.sum())} voxels)")
+                unmatched.append(f"'{segment.name}' ({int(mask.sum())} voxels)")
             continue
         overlap = mask & (training != 0) & (training != label)
         if overlap.any():
@@ -72,12 +86,12 @@ def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tup
             hint = "In Slicer's Segment Editor, allow no overlap and correct one of them"
             raise UserError(what, where=path, hint=hint)
         training[mask] = label
-    if strangers:
+    if unmatched:
         known = ", ".join(label_set.names)
-        what = f"the segments {', '.join(strangers)} are not in the label set '{label_set.name}' ({known})"
+        what = f"the segments {', '.join(unmatched)} are not in the label set '{label_set.name}' ({known})"
         hint = "Rename or remove them, or name the label set that this file follows"
         raise UserError(what, where=path, hint=hint)
-    return _uncropped(training, image)
+    return _uncropped(training, matrix, image, path)
 
 
 def write_segmentation(path: Path, training: np.ndarray, ijk_to_ras: np.ndarray, label_set: LabelSet) -> None:
@@ -112,26 +126,75 @@ def write_segmentation(path: Path, training: np.ndarray, ijk_to_ras: np.ndarray,
     write_image(path, Frames(label_set.to_source(training)[None], ijk_to_ras), header)
 
 
-def _segments(image: sitk.Image, path: Path) -> list[_Segment]:
+def _numbers(image: sitk.Image) -> list[int]:
+    """The numbers of the segments, which may have gaps where a program has removed some."""
+    found = (_ENTRY.fullmatch(key) for key in image.GetMetaDataKeys())
+    return sorted({int(match[1]) for match in found if match})
+
+
+def _segments(image: sitk.Image, layers: int, path: Path) -> list[_Segment]:
     segments: list[_Segment] = []
-    while image.HasMetaDataKey(f"Segment{len(segments)}_ID"):
-        prefix = f"Segment{len(segments)}_"
+    numbers = _numbers(image)
+    for index, number in enumerate(numbers):
+        prefix = f"Segment{number}_"
         tags = dict(tag.split(":", 1) for tag in metadata(image, f"{prefix}Tags").split("|") if ":" in tag)
         terminology = tags.get("TerminologyEntry", "").split("~")
         code = "^".join(terminology[2].split("^")[:2]) if len(terminology) > 2 else ""
         name = metadata(image, f"{prefix}Name") or metadata(image, f"{prefix}ID")
+        # Slicer before version 5 wrote neither: each segment was a layer of its own with the value 1.
+        own_layer = number if numbers[-1] < layers else index
         try:
-            # Slicer before version 5 wrote neither: each segment was a layer of its own with the value 1.
             value = int(metadata(image, f"{prefix}LabelValue", "1"))
-            layer = int(metadata(image, f"{prefix}Layer", str(len(segments))))
+            layer = int(metadata(image, f"{prefix}Layer", str(own_layer)))
         except ValueError as error:
             raise _damaged(path, str(error)) from None
+        if not 0 <= layer < layers:
+            raise _damaged(path, f"layer {layer} of '{name}' is not there")
         segments.append(_Segment(name.strip(), value, layer, code))
     return segments
 
 
-def _uncropped(training: np.ndarray, image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-    matrix = geometry_of(image)
+def _binary(values: np.ndarray, segments: list[_Segment], path: Path) -> Iterator[np.ndarray]:
+    """The voxels of each segment; `values` are [slice, row, col, layer]."""
+    values = as_whole_numbers(values, where=path)
+    unclaimed = []
+    for layer in range(values.shape[3]):
+        claimed = [0, *(segment.value for segment in segments if segment.layer == layer)]
+        found, counts = np.unique(values[..., layer], return_counts=True)
+        place = f" in layer {layer}" if values.shape[3] > 1 else ""
+        for value, count in zip(found, counts, strict=True):
+            if value not in claimed:
+                unclaimed.append(f"{value}{place} ({count} voxels)")
+    if unclaimed:
+        more = f" and {len(unclaimed) - 8} more" if len(unclaimed) > 8 else ""
+        named = ", ".join(f"{segment.value} {segment.name}" for segment in segments)
+        what = f"the values {', '.join(unclaimed[:8])}{more} are of no segment; the header names {named}"
+        raise UserError(what, where=path, hint="Save the segmentation again in Slicer, or correct the header")
+    return (values[..., segment.layer] == segment.value for segment in segments)
+
+
+def _fractional(values: np.ndarray, segments: list[_Segment], path: Path) -> Iterator[np.ndarray]:
+    """The voxels of which each segment fills more than half, and more than every other.
+
+    The file does not tell the range. Slicer stores -108 to 108, and 0 where it made a map larger; others store from 0.
+    """
+    layers = [segment.layer for segment in segments]
+    low, high = float(values.min()), float(values.max())
+    signed = low < 0 or values.dtype.kind == "i"
+    known = low >= -_FULL and high <= _FULL if signed else high in _FULL_UNSIGNED
+    if not known or len(set(layers)) < len(layers):
+        what = f"its fractions from {low:g} to {high:g}, in {len(set(layers))} layers for {len(layers)} segments"
+        hint = "In Slicer, convert the segmentation to a binary labelmap, and save it again"
+        raise UserError(f"{what}, cannot be understood", where=path, hint=hint)
+    values = values[..., layers]
+    largest = values.max(axis=-1)
+    inside = largest > (0 if signed else high / 2)
+    return (inside & (values[..., index] == largest) for index in range(len(layers)))
+
+
+def _uncropped(
+    training: np.ndarray, matrix: np.ndarray, image: sitk.Image, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
     parameters = metadata(image, "Segmentation_ConversionParameters").split("&")
     text = next((parameter.split("|")[1] for parameter in parameters if parameter.startswith(f"{_GRID}|")), "")
     try:
@@ -140,10 +203,14 @@ def _uncropped(training: np.ndarray, image: sitk.Image) -> tuple[np.ndarray, np.
         numbers = []
     if len(numbers) != 22:  # 16 of a matrix to RAS, and first and last column, row and slice
         return training, matrix
+    if not np.abs(numbers).max() < _FAR:
+        raise _damaged(path, _GRID)
     grid = np.reshape(numbers[:16], (4, 4))
     first, last = np.array(numbers[16::2], dtype=int), np.array(numbers[17::2], dtype=int)
+    shape = tuple(map(int, last - first + 1))
+    require_room(shape, 1, path)
     grid[:3, 3] += grid[:3, :3] @ first
-    placed = on_grid(training, matrix, tuple(last - first + 1)[::-1], grid)
+    placed = on_grid(training, matrix, shape[::-1], grid)
     return (training, matrix) if placed is None else (placed, grid)
 
 

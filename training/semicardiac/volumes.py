@@ -6,7 +6,8 @@ a voxel to millimeters in RAS (right, anterior, superior).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from . import dicom, itk, nifti, segmentations
 from .errors import UserError
-from .geometry import SAME_VOXEL, Frames, corners_of, on_grid
+from .geometry import SAME_VOXEL, Doubt, Frames, corners_of, on_grid, require_place
+from .inputs import as_text, require_file, too_large
 from .labels import LabelSet
 
 SUFFIXES = (segmentations.SUFFIX, ".seq.nrrd", *nifti.SUFFIXES, *itk.SUFFIXES)
@@ -34,6 +36,8 @@ class Volume:
     """(4, 4) float64: (col, row, slice, 1) of a voxel's center to mm, RAS."""
     time_s: float | None = None
     """Time of this frame from the first one of its series on, in seconds, where that is known."""
+    doubts: tuple[Doubt, ...] = ()
+    """What a person has to decide on in the header that it was read from."""
 
     def __post_init__(self) -> None:
         assert self.array.ndim == 3, self.array.shape
@@ -52,12 +56,12 @@ class Volume:
     def with_array(self, array: np.ndarray) -> Volume:
         """Another array of the same shape on the same grid."""
         assert array.shape == self.array.shape, (array.shape, self.array.shape)
-        return Volume(array, self.ijk_to_ras, self.time_s)
+        return Volume(array, self.ijk_to_ras, self.time_s, self.doubts)
 
 
 def stem(path: Path | str) -> str:
-    """The name of a file without its folder and volume suffix; the name of a DICOM folder."""
-    name = Path(path).name
+    """The name of a file without its folder and volume suffix; the name of a DICOM folder. It is always text."""
+    name = as_text(Path(path).name)
     return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), name) or name
 
 
@@ -86,8 +90,31 @@ def read_series(path: Path | str) -> list[Volume]:
         UserError: If it is missing, damaged, cut short, or not scalar and real.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError("this file is missing", where=path, hint="Look for a typing error, or for a drive that is away")
+    with _reading(path):
+        frames = _read_frames(path)
+    require_place(frames.ijk_to_ras, path)
+    times = frames.times_s or [None] * len(frames.array)
+    return [
+        Volume(array, frames.ijk_to_ras, time, frames.doubts) for array, time in zip(frames.array, times, strict=True)
+    ]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What holds whenever a file is opened: it is one, the library stays quiet, and a full memory has the file's name.
+
+    Raises:
+        UserError: If it is missing, no file or too large.
+    """
+    require_file(path)
+    try:
+        with itk.quiet():
+            yield
+    except MemoryError:
+        raise too_large(path) from None
+
+
+def _read_frames(path: Path) -> Frames:
     name = path.name.lower()
     if path.is_dir():
         frames = dicom.read_dicom(path)
@@ -98,8 +125,7 @@ def read_series(path: Path | str) -> list[Volume]:
     else:
         hint = f"Volumes end in {', '.join(SUFFIXES)}, or are folders with a DICOM series"
         raise UserError("this is not a volume file that can be read", where=path, hint=hint)
-    times = frames.times_s or [None] * len(frames.array)
-    return [Volume(array, frames.ijk_to_ras, time) for array, time in zip(frames.array, times, strict=True)]
+    return frames
 
 
 def count_frames(path: Path) -> int:
@@ -113,7 +139,19 @@ def count_frames(path: Path) -> int:
         return len(read_series(path))
     if name.endswith(segmentations.SUFFIX):  # several values in a voxel are layers there
         return 1
-    return (nifti if name.endswith(nifti.SUFFIXES) else itk).count_frames(path)
+    with _reading(path):
+        return (nifti if name.endswith(nifti.SUFFIXES) else itk).count_frames(path)
+
+
+def size_and_spacing(path: Path) -> tuple[Sequence[int], Sequence[float]]:
+    """Columns, rows and slices of a file, and its spacing in mm in this order, by the header alone.
+
+    Raises:
+        UserError: If it is no file, or damaged.
+    """
+    with _reading(path):
+        reader = (nifti if path.name.lower().endswith(nifti.SUFFIXES) else itk).read_information(path)
+    return reader.GetSize()[:3], reader.GetSpacing()[:3]
 
 
 def pick_frame(frames: Sequence[Volume], frame: int | None, path: Path | str) -> Volume:
@@ -148,14 +186,15 @@ def read_labels(
         UserError: As `read_volume`, and for values or segments that are not in the label set.
     """
     path = Path(path)
-    if path.name.lower().endswith(".nrrd") and path.is_file():
-        image = itk.read_image(path)
-        if segmentations.is_segmentation(image):
-            labels = Volume(*segmentations.read_segmentation(image, label_set, path))
-            if grid is None:
-                return labels
-            placed = on_grid(labels.array, labels.ijk_to_ras, grid.array.shape, grid.ijk_to_ras)
-            return labels if placed is None else Volume(placed, grid.ijk_to_ras, grid.time_s)
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        with _reading(path):
+            image = itk.read_image(path)
+            if segmentations.is_segmentation(image):
+                labels = Volume(*segmentations.read_segmentation(image, label_set, path))
+                if grid is None:
+                    return labels
+                placed = on_grid(labels.array, labels.ijk_to_ras, grid.array.shape, grid.ijk_to_ras)
+                return labels if placed is None else Volume(placed, grid.ijk_to_ras, grid.time_s)
     frames = read_series(path)
     volume = pick_frame(frames, frame if len(frames) > 1 else None, path)
     return volume.with_array(label_set.to_training(volume.array, where=path))
