@@ -158,8 +158,15 @@ def _rescaled(array: np.ndarray, scales: list[list[float | None]]) -> np.ndarray
 
 def _not_decoded(file: DicomFile) -> UserError:
     syntax = syntax_of(file.top)
-    what = f"the pixels of this DICOM file cannot be decoded; they are stored as '{syntax.name}'"
-    return UserError(what, where=file.path, hint="Copy or export it again, without compression")
+    if syntax in UNCOMPRESSED:
+        what, hint = (
+            "the pixels of this DICOM file cannot be read: it is damaged or cut short",
+            "Copy or export it again",
+        )
+    else:
+        what = f"the pixels of this DICOM file cannot be decoded; they are stored as '{syntax.name}'"
+        hint = "Copy or export it again, without compression"
+    return UserError(what, where=file.path, hint=hint)
 
 
 @contextmanager

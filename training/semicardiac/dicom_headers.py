@@ -58,7 +58,6 @@ class DicomFile(NamedTuple):
     series: str
     description: str
     """Of the series."""
-    sop_class: str
     frames: int
     size: tuple[int, int]
     """(rows, columns)."""
@@ -206,18 +205,17 @@ def read_file(path: Path) -> DicomFile | None:
         raise _damaged(path)
     frames = header.number("NumberOfFrames")
     counts = [1.0 if frames is None else frames, *(header.required(keyword, 1)[0] for keyword in ("Rows", "Columns"))]
-    if any(count < 1 or count != int(count) for count in counts):
+    if any(not 1 <= count < 2**31 or count != int(count) for count in counts):
         hint = "Export the series again"
         raise UserError("NumberOfFrames, Rows and Columns are no counts in this DICOM file", where=path, hint=hint)
     file = DicomFile(
-        path,
-        header.text("SOPInstanceUID"),
-        header.text("SeriesInstanceUID"),
-        header.text("SeriesDescription"),
-        sop_class,
-        int(counts[0]),
-        (int(counts[1]), int(counts[2])),
-        top,
+        path=path,
+        uid=header.text("SOPInstanceUID"),
+        series=header.text("SeriesInstanceUID"),
+        description=header.text("SeriesDescription"),
+        frames=int(counts[0]),
+        size=(int(counts[1]), int(counts[2])),
+        top=top,
     )
     _require_room(file, header)
     return file
@@ -249,11 +247,11 @@ def planes_of(file: DicomFile) -> list[Plane]:
 def _top(path: Path) -> Dataset | None:
     """The header of a file that is DICOM or is called so."""
     head = _head(path)
-    if not head.endswith(_MAGIC):
-        if head[:2] != b"\10\0" or head[3:4] != b"\0":  # group 8 comes first where there is no preamble
-            if path.suffix.lower() in SUFFIXES:
-                raise _damaged(path)
-            return None
+    bare = head[:2] == b"\10\0" and head[3:4] == b"\0"  # group 8 comes first where there is no preamble
+    if not (bare or head.endswith(_MAGIC)):
+        if path.suffix.lower() in SUFFIXES:
+            raise _damaged(path)
+        return None
     if not _is_utf8(path):  # ITK ends the whole process
         what = "the name of this DICOM file, or of a folder that it lies in, is not UTF-8"
         raise UserError(what, where=path, hint="Rename it")
