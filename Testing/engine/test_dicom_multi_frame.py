@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from helpers_dicom import AXIAL, CINE, MATRIX, place, trigger_delay, write_enhanced, write_image
 from pydicom.tag import Tag
-from pydicom.uid import EnhancedMRImageStorage, JPEG2000Lossless, RLELossless
+from pydicom.uid import EnhancedMRImageStorage, JPEG2000Lossless
 from semicardiac.errors import UserError
 from semicardiac.volumes import count_frames, read_series, read_volume
 
@@ -111,13 +111,6 @@ class TestEnhanced:
         write_enhanced(tmp_path / "a.dcm", SHUFFLED, shared={"PixelValueTransformationSequence": scale})
         assert_cine(tmp_path, CINE * 2 + 3)
 
-    def test_run_lengths(self, tmp_path):
-        write_enhanced(tmp_path / "a.dcm", SHUFFLED)
-        dataset = pydicom.dcmread(tmp_path / "a.dcm")
-        dataset.compress(RLELossless)
-        dataset.save_as(tmp_path / "a.dcm")
-        assert_cine(tmp_path)
-
 
 class TestJpeg2000:
     cine = np.random.default_rng(1).integers(0, 900, (2, 2, 64, 64)).astype(np.uint16)
@@ -139,13 +132,12 @@ class TestJpeg2000:
         self.write(tmp_path / "a.dcm")
         assert_cine(tmp_path, self.cine)
 
-    def test_rescales_that_differ_are_an_error(self, tmp_path):
+    def test_each_frame_has_its_own_rescale(self, tmp_path):
         def frame(index: int, time: int) -> dict[str, dict[str, Any]]:
             return times(index, time) | {"PixelValueTransformationSequence": {"RescaleSlope": index + 1.0}}
 
         self.write(tmp_path / "a.dcm", frame=frame)
-        with pytest.raises(UserError, match="multi-frame DICOM cannot be used: the frames have different rescales"):
-            read_series(tmp_path)
+        assert_cine(tmp_path, self.cine * np.array([1.0, 2.0])[:, None, None])
 
 
 class TestPlain:
@@ -181,7 +173,7 @@ class TestRefused:
             ({"frame": lambda *_: {"PlanePositionSequence": None}}, "ImagePositionPatient is missing"),
             ({"frame": two_views}, "'a.dcm', frame 5 is turned by 180.0 degrees against 'a.dcm', frame 1"),
             ({"shared": {"PixelMeasuresSequence": None}}, "PixelSpacing is missing"),
-            ({"PixelData": bytes(504)}, "pixels of this DICOM file cannot be read: it is damaged or cut short"),
+            ({"PixelData": bytes(504)}, "the pixels of this DICOM file, .* are damaged or cut short"),
             ({"PerFrameFunctionalGroupsSequence": []}, "nothing says where and when the 12 frames of this file lie"),
             ({"NumberOfFrames": 11}, "the file has 11 frames, and the header describes 12"),
             ({"NumberOfFrames": 120_000_000}, "promises 120000000 x 6 x 7 pixels"),

@@ -18,7 +18,7 @@ LAYERS = [
     name
     for row in (
         "errors files events wording anatomy config labels package processes explain console terminal",
-        "geometry nifti itk dicom_headers dicom_stack dicom_times dicom segmentations",
+        "geometry nifti itk dicom_headers dicom_pixels dicom_stack dicom_times dicom segmentations",
         "volumes protocols layouts cases matching",
         "compute budget context preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",

@@ -1,8 +1,4 @@
-"""Folders with the files of one DICOM series: a volume, or a time series with several images at each position.
-
-pydicom reads the headers; GDCM (in SimpleITK) decodes the pixels, since it knows every compression, but for multi-frame
-files, of which it understands little: their pixels are pydicom's affair, where these are not compressed by JPEG.
-"""
+"""Folders with the files of one DICOM series: a volume, or a time series with several images at each position."""
 
 from __future__ import annotations
 
@@ -12,19 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pydicom
-import SimpleITK as sitk
-from pydicom.uid import RLELossless
 
 from . import files
-from .dicom_headers import UNCOMPRESSED, DicomFile, Plane, planes_of, quiet, read_file, syntax_of
+from .dicom_headers import DicomFile, Plane, planes_of, quiet, read_file
+from .dicom_pixels import pixels_of
 from .dicom_stack import levels_of, matrix_of
 from .dicom_times import CLAIMS, in_order
 from .errors import UserError
-from .geometry import Frames, not_scalar, require_real
-
-_OF_PYDICOM = (*UNCOMPRESSED, RLELossless)
-"""Ways to store pixels that pydicom decodes without further packages."""
+from .geometry import Frames
 
 
 def read_dicom(folder: Path) -> Frames:
@@ -38,7 +29,7 @@ def read_dicom(folder: Path) -> Frames:
         planes = [planes_of(file) for file in series]
         levels, times = _arranged(planes, folder)
         matrix = matrix_of([level[0] for level in levels])
-        pixels = {each[0].file.path: _pixels(each) for each in planes}
+        pixels = {each[0].file.path: pixels_of(each) for each in planes}
         stacks = [[pixels[plane.file.path][plane.frame] for plane in stack] for stack in zip(*levels, strict=True)]
     return Frames(np.stack(stacks), matrix, times)
 
@@ -104,71 +95,6 @@ def _require_no_versions(planes: list[Plane], folder: Path) -> None:
             raise UserError(what, where=folder, hint="The series was exported twice: keep the files of one export")
 
 
-def _pixels(planes: list[Plane]) -> np.ndarray:
-    """The rescaled pixels [frame, row, col] of the images of a file.
-
-    Raises:
-        UserError: If they cannot be decoded, or are not what the header says.
-    """
-    file = planes[0].file
-    scales = [[plane.header.number(key) for key in ("RescaleSlope", "RescaleIntercept")] for plane in planes]
-    if file.multi_frame and syntax_of(file.top) in _OF_PYDICOM:
-        array = _rescaled(_decoded_by_pydicom(file), scales)
-    else:
-        if any(scale != scales[0] for scale in scales):
-            what = "the frames have different rescales, and their pixels are compressed"
-            raise UserError(what, where=file.path, hint="Export the series again, without compression")
-        array = _decoded_by_gdcm(file)
-    require_real(array.dtype, file.path)
-    if array.shape != (file.frames, *file.size):
-        what = f"the pixels are {_sides(array.shape)}, where the header says {_sides((file.frames, *file.size))}"
-        raise UserError(what, where=file.path, hint="Copy or export it again")
-    return array
-
-
-def _decoded_by_gdcm(file: DicomFile) -> np.ndarray:
-    """Rescaled pixels."""
-    try:
-        image = sitk.ReadImage(str(file.path), imageIO="GDCMImageIO")
-    except RuntimeError:  # what ITK says of it may quote the header
-        raise _not_decoded(file) from None
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise not_scalar("a color image", file.path)
-    return sitk.GetArrayFromImage(image)
-
-
-def _decoded_by_pydicom(file: DicomFile) -> np.ndarray:
-    """Pixels as they are stored [frame, row, col]. GDCM gives all frames the rescale of the first, and fails where
-    they lie at one place."""
-    try:
-        array = pydicom.dcmread(file.path).pixel_array.reshape(-1, *file.size)
-    except MemoryError:
-        raise
-    except Exception:  # as in `Header`
-        raise _not_decoded(file) from None
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _rescaled(array: np.ndarray, scales: list[list[float | None]]) -> np.ndarray:
-    if not any(scale not in ([None, None], [1, 0]) for scale in scales):
-        return array
-    slopes, intercepts = np.array([[slope or 1, intercept or 0] for slope, intercept in scales], dtype=np.float32).T
-    return array * slopes[:, None, None] + intercepts[:, None, None]
-
-
-def _not_decoded(file: DicomFile) -> UserError:
-    syntax = syntax_of(file.top)
-    if syntax in UNCOMPRESSED:
-        what, hint = (
-            "the pixels of this DICOM file cannot be read: it is damaged or cut short",
-            "Copy or export it again",
-        )
-    else:
-        what = f"the pixels of this DICOM file cannot be decoded; they are stored as '{syntax.name}'"
-        hint = "Copy or export it again, without compression"
-    return UserError(what, where=file.path, hint=hint)
-
-
 @contextmanager
 def _naming_multi_frame(series: list[DicomFile]) -> Iterator[None]:
     """Errors of multi-frame files say that they are such, since few programs write them and some convert them."""
@@ -180,7 +106,3 @@ def _naming_multi_frame(series: list[DicomFile]) -> Iterator[None]:
         what = f"this multi-frame DICOM cannot be used: {error.what}"
         hint = f"{error.hint}, or convert it to NIfTI, for example with dcm2niix"
         raise UserError(what, where=error.where, hint=hint) from None
-
-
-def _sides(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

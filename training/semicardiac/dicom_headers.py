@@ -35,13 +35,14 @@ _GROUPS = (
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _ATTRIBUTES = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "NumberOfFrames", "Rows", "Columns",
-    "SamplesPerPixel", "BitsAllocated", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-    "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept", "FrameIncrementPointer", "FrameTime",
-    "FrameTimeVector", "TriggerTime", "NominalPercentageOfCardiacPhase", "TemporalPositionIdentifier",
-    "AcquisitionDateTime", "AcquisitionTime", "ContentTime", "InstanceNumber", _SHARED, _PER_FRAME,
+    "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "NominalScannedPixelSpacing",
+    "SpacingBetweenSlices", "SliceThickness", "TriggerTime", "NominalPercentageOfCardiacPhase", "FrameTime",
+    "TemporalPositionIdentifier", "FrameTimeVector", "FrameIncrementPointer", "AcquisitionDateTime", "AcquisitionTime",
+    "ContentTime", "InstanceNumber", _SHARED, _PER_FRAME,
 )  # fmt: skip
 """What is read of a file; all else, such as the patient's name, is skipped."""
-UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+_UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _UNPACKED_MAX = 1000
 """No compression of images that mean something makes more bytes of one."""
 _SMALL = 64 << 20
@@ -61,6 +62,8 @@ class DicomFile(NamedTuple):
     frames: int
     size: tuple[int, int]
     """(rows, columns)."""
+    syntax: UID
+    """How its pixels are stored; empty where that is not said."""
     top: Dataset
 
     @property
@@ -111,9 +114,9 @@ class Header:
         try:
             numbers = np.array([float(value) for value in values])
         except (TypeError, ValueError):
-            raise self._odd(keyword, count) from None
+            numbers = np.array([np.nan])
         if len(numbers) != count or not np.isfinite(numbers).all():
-            raise self._odd(keyword, count)
+            raise self._odd(keyword, "a number" if count == 1 else f"{count} numbers")
         return numbers
 
     def number(self, keyword: str) -> float | None:
@@ -164,13 +167,12 @@ class Header:
         try:
             value = self._part_of[tag][tag].value
         except Exception:  # pydicom raises whatever its parsing stumbles on, with the value in the text
-            raise self._odd(keyword, 1) from None
+            raise self._odd(keyword, "what it should be") from None
         if value is None or (isinstance(value, str | bytes) and not value):
             return []
         return [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
 
-    def _odd(self, keyword: str, count: int) -> UserError:
-        expected = "a number" if count == 1 else f"{count} numbers"
+    def _odd(self, keyword: str, expected: str) -> UserError:
         hint = "Export the series again; DICOM writes 1.5 and not 1,5, and a backslash between two numbers"
         return UserError(f"{keyword} in this DICOM file is not {expected}", where=self.path, hint=hint)
 
@@ -197,8 +199,8 @@ def read_file(path: Path) -> DicomFile | None:
     top = _top(path)
     if top is None:
         return None
-    header = Header(path, top)
-    sop_class = UID(header.text("SOPClassUID") or str(top.file_meta.get("MediaStorageSOPClassUID", "")))
+    header = Header(path, top, top.file_meta)
+    sop_class = UID(header.text("SOPClassUID") or header.text("MediaStorageSOPClassUID"))
     if "Rows" not in top:
         if sop_class.name != sop_class and "Image Storage" not in sop_class.name:
             return None
@@ -215,6 +217,7 @@ def read_file(path: Path) -> DicomFile | None:
         description=header.text("SeriesDescription"),
         frames=int(counts[0]),
         size=(int(counts[1]), int(counts[2])),
+        syntax=UID(header.text("TransferSyntaxUID")),
         top=top,
     )
     _require_room(file, header)
@@ -291,7 +294,7 @@ def _require_room(file: DicomFile, header: Header) -> None:
         raise UserError("this is a DICOM segmentation or another image of single bits", where=file.path, hint=hint)
     rows, columns = file.size
     promised, held = rows * columns * file.frames * bits / 8, file.path.stat().st_size
-    if syntax_of(file.top) in ("", *UNCOMPRESSED):
+    if file.syntax in ("", *_UNCOMPRESSED):
         fits = promised <= held
     else:  # each frame is a fragment of at least eight bytes
         fits = promised <= max(held * _UNPACKED_MAX, _SMALL) and file.frames * 8 <= held
@@ -301,11 +304,6 @@ def _require_room(file: DicomFile, header: Header) -> None:
             f"and the file has {held:,}"
         )
         raise UserError(what, where=file.path, hint="Copy or export it again: it was cut short, or is damaged")
-
-
-def syntax_of(top: Dataset) -> UID:
-    """How the pixels of a file are stored; empty where that is not said."""
-    return UID(str(top.file_meta.get("TransferSyntaxUID", "")))
 
 
 def _groups(path: Path, item: Dataset) -> list[Dataset]:
@@ -337,7 +335,10 @@ def _grid(header: Header) -> tuple[np.ndarray, np.ndarray]:
     if np.abs(axes @ axes.T - np.eye(2)).max() > 0.01:
         hint = "Export the series again"
         raise UserError("ImageOrientationPatient holds no two perpendicular directions", where=header.path, hint=hint)
-    spacing = header.required("PixelSpacing", 2)[::-1]
+    spacing = header.numbers("PixelSpacing", 2)
+    if spacing is None and header.text("NominalScannedPixelSpacing"):  # so ITK calls it, unless told the modality
+        spacing = header.required("NominalScannedPixelSpacing", 2)
+    spacing = (header.required("PixelSpacing", 2) if spacing is None else spacing)[::-1]
     if not (spacing > 0).all():
         hint = "Export the series again"
         raise UserError(f"PixelSpacing is {spacing[1]:g} x {spacing[0]:g} mm", where=header.path, hint=hint)
