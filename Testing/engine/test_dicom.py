@@ -95,6 +95,21 @@ class TestVolume:
         np.testing.assert_allclose(read_volume(tmp_path).array, [ARRAY[0], ARRAY[1] / 2, ARRAY[2] * 2.0 - 3])
 
     @pytest.mark.parametrize(
+        ("stored", "attributes"),
+        [
+            (ARRAY | 0xA000, {"BitsStored": 12, "HighBit": 11}),
+            (ARRAY << 4 | 9, {"BitsStored": 12, "HighBit": 15}),
+            (-ARRAY.astype(int) & 0xFFFF, {"PixelRepresentation": 1}),
+            (-ARRAY.astype(int) & 0xFFF, {"PixelRepresentation": 1, "BitsStored": 12, "HighBit": 11}),
+        ],
+        ids=["others in the high bits", "others in the low bits", "signed", "signed, of 12 bits"],
+    )
+    def test_pixels_of_fewer_bits(self, tmp_path, stored, attributes):
+        write_slices(tmp_path, stored.astype(np.uint16), **attributes)
+        read = read_volume(tmp_path).array
+        np.testing.assert_array_equal(read, -ARRAY.astype(int) if "PixelRepresentation" in attributes else ARRAY)
+
+    @pytest.mark.parametrize(
         ("attributes", "thick"), [({}, 6), ({"SpacingBetweenSlices": 9.5}, 9.5), ({"SpacingBetweenSlices": -9.5}, 9.5)]
     )
     def test_a_single_slice_is_as_thick_as_it_says(self, tmp_path, attributes, thick):
@@ -168,6 +183,14 @@ class TestNoStack:
             write_image(tmp_path / f"{index}.dcm", plane, (20 * index, 0, 8 * index))
         refuse(tmp_path, "shifted in their plane: '0.dcm' and '2.dcm' lie 16.00 mm apart, and 40.00 mm aside")
 
+    def test_slices_that_lost_their_positions_are_no_cine(self, tmp_path):
+        for index, plane in enumerate(ARRAY):
+            write_image(tmp_path / f"{index}.dcm", plane, InstanceNumber=index)
+        refuse(tmp_path, "3 images, which all lie at one place, are times, .*InstanceNumber alone does not say so")
+        for index, plane in enumerate(ARRAY):
+            write_image(tmp_path / f"{index}.dcm", plane, TriggerTime=40.0 * index, SliceLocation=8.0 * index)
+        refuse(tmp_path, "'0.dcm' and '2.dcm' have the same ImagePositionPatient, .* lie 16.00 mm apart")
+
     def test_a_single_slice_of_unknown_thickness(self, tmp_path):
         write_image(tmp_path / "a.dcm", ARRAY[0], SliceThickness=None)
         refuse(tmp_path, "nothing says how thick this single DICOM slice is")
@@ -230,7 +253,7 @@ class TestHeaders:
     def test_a_name_that_is_not_utf8(self, tmp_path):
         path = write_slices(tmp_path)[0]
         path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.dcm"))
-        refuse(tmp_path, "not UTF-8")
+        np.testing.assert_array_equal(read_volume(tmp_path).array, ARRAY)
 
     def test_random_damage_is_no_crash(self, tmp_path):
         path = write_slices(tmp_path)[1]

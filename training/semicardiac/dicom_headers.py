@@ -35,11 +35,11 @@ _GROUPS = (
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _ATTRIBUTES = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "NumberOfFrames", "Rows", "Columns",
-    "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "NominalScannedPixelSpacing",
-    "SpacingBetweenSlices", "SliceThickness", "TriggerTime", "NominalPercentageOfCardiacPhase", "FrameTime",
-    "TemporalPositionIdentifier", "FrameTimeVector", "FrameIncrementPointer", "AcquisitionDateTime", "AcquisitionTime",
-    "ContentTime", "InstanceNumber", _SHARED, _PER_FRAME,
+    "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope",
+    "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "NominalScannedPixelSpacing",
+    "SpacingBetweenSlices", "SliceThickness", "SliceLocation", "TriggerTime", "NominalPercentageOfCardiacPhase",
+    "TemporalPositionIdentifier", "FrameTime", "FrameTimeVector", "FrameIncrementPointer", "AcquisitionDateTime",
+    "AcquisitionTime", "ContentTime", "InstanceNumber", _SHARED, _PER_FRAME,
 )  # fmt: skip
 """What is read of a file; all else, such as the patient's name, is skipped."""
 _UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -255,9 +255,6 @@ def _top(path: Path) -> Dataset | None:
         if path.suffix.lower() in SUFFIXES:
             raise _damaged(path)
         return None
-    if not _is_utf8(path):  # ITK ends the whole process
-        what = "the name of this DICOM file, or of a folder that it lies in, is not UTF-8"
-        raise UserError(what, where=path, hint="Rename it")
     if head.endswith(_MAGIC) and _is_deflated(path):
         hint = "Export the series again without this compression"
         raise UserError("this DICOM file is deflated as a whole, which is not supported", where=path, hint=hint)
@@ -265,14 +262,6 @@ def _top(path: Path) -> Dataset | None:
         return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_ATTRIBUTES))
     except Exception:  # as in `Header`; also MemoryError for a length that no file has
         raise _damaged(path) from None
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_deflated(path: Path) -> bool:

@@ -55,14 +55,14 @@ def pixels_of(planes: list[Plane]) -> np.ndarray:
 
 
 def _plain(data: bytes, file: DicomFile, header: Header) -> np.ndarray:
-    bits, used = (int(header.number(key) or 0) for key in ("BitsAllocated", "BitsStored"))
+    bits, used, high = (header.number(key) for key in ("BitsAllocated", "BitsStored", "HighBit"))
+    used = used if used and 0 < used <= bits else bits
+    high = high if high is not None and used <= high + 1 <= bits else used - 1
     kind = "i" if header.number("PixelRepresentation") else "u"
-    array = np.frombuffer(
-        data, f"{_PLAIN[file.syntax]}{kind}{bits // 8}", count=file.frames * file.size[0] * file.size[1]
-    )
-    array = array.astype(array.dtype.newbyteorder("="))
-    unused = max(bits - used, 0) if used else 0
-    return (array << unused) >> unused  # what lies in those bits is no part of the number, but for its sign
+    dtype = np.dtype(f"{_PLAIN[file.syntax]}{kind}{bits / 8:g}")
+    array = np.frombuffer(data, dtype, count=file.frames * file.size[0] * file.size[1])
+    array = array.astype(dtype.newbyteorder("="))
+    return (array << int(bits - 1 - high)) >> int(bits - used)  # what lies in other bits is no part of the number
 
 
 def _decoded(dataset: pydicom.FileDataset, file: DicomFile) -> np.ndarray:

@@ -25,8 +25,8 @@ def levels_of(planes: list[Plane], folder: Path) -> list[list[Plane]]:
     """The images at each position, along the normal of the slices.
 
     Raises:
-        UserError: If they are no stack: for other sizes, spacings and orientations, for slices that are missing, and
-            for those that are shifted in their plane.
+        UserError: If they are no stack: for other sizes, spacings and orientations, for slices that are missing or
+            shifted in their plane, and for places that contradict each other.
     """
     _require_same_grid(planes, folder)
     normal = np.cross(*planes[0].axes)
@@ -37,6 +37,7 @@ def levels_of(planes: list[Plane], folder: Path) -> list[list[Plane]]:
         levels.setdefault(below if height - below < _UNEVEN_MM else height, []).append(plane)
     stack = list(levels.values())
     _require_line(stack, normal, folder)
+    _require_one_place(stack, folder)
     fewest, most = min(stack, key=len), max(stack, key=len)
     if len(fewest) < len(most):
         what = (
@@ -119,6 +120,17 @@ def _require_line(stack: list[list[Plane]], normal: np.ndarray, folder: Path) ->
     if shift > along * _SLANT_MAX:
         what = f"the slices are shifted in their plane: {first.name} and {last.name} lie {along:.2f} mm apart"
         raise UserError(f"{what}, and {shift:.2f} mm aside", where=folder, hint=hint)
+
+
+def _require_one_place(stack: list[list[Plane]], folder: Path) -> None:
+    """Raises UserError if images at one position are slices of several places by what else they say."""
+    for level in stack:
+        numbers = ((plane.header.number("SliceLocation"), plane.name) for plane in level)
+        located = sorted((place, name) for place, name in numbers if place is not None)
+        if located and (apart := located[-1][0] - located[0][0]) > _UNEVEN_MM:
+            what = f"{located[0][1]} and {located[-1][1]} have the same ImagePositionPatient"
+            hint = "Export the series again with its geometry"
+            raise UserError(f"{what}, but by SliceLocation they lie {apart:.2f} mm apart", where=folder, hint=hint)
 
 
 def _size(plane: Plane) -> str:

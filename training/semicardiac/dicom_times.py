@@ -30,7 +30,8 @@ _CLOCKS = {
     "InstanceNumber": None,
 }
 """Where nothing claims a time, the first of these that runs through the images in a regular way. They may contradict:
-a clock may be that of the reconstruction, which gives no seconds, and some scanners number images at random."""
+a clock may be that of the reconstruction, which gives no seconds, and some scanners number images at random. A number
+alone says nothing of images that all lie at one place: these may be slices that lost their positions."""
 _DAY_S = 86_400
 _STEPS_OFF = 0.6
 """The share of a step by which a time may differ between slices, in times of one cycle. With a frame missing here and
@@ -59,7 +60,11 @@ def in_order(levels: list[list[Plane]], folder: Path) -> tuple[list[list[Plane]]
         _require_times_of_a_series(tag, table, levels, folder)
     _require_agreement(claims, levels, folder)
     tables = claims or {
-        tag: table for tag in _CLOCKS if (table := _table(levels, tag)) is not None and _is_regular(table)
+        tag: table
+        for tag in _CLOCKS
+        if (table := _table(levels, tag)) is not None
+        and _is_regular(table)
+        and (tag != "InstanceNumber" or len(levels) > 1)  # all at one place: these may be slices
     }
     if not tables:
         raise _unknown(levels, folder)
@@ -151,8 +156,12 @@ def _unknown(levels: list[list[Plane]], folder: Path) -> UserError:
         if without and len(without) < len(planes):
             reasons.append(f"{tag} is missing in {len(without)} of {len(planes)}, such as {without[0].name}")
         elif not without and tag in _CLOCKS:
-            reasons.append(f"{tag} " + ("repeats" if not _are_distinct(_table(levels, tag)) else "is in no order"))
+            distinct = _are_distinct(_table(levels, tag))
+            fault = "repeats" if not distinct else "alone does not say so" if len(levels) == 1 else "is in no order"
+            reasons.append(f"{tag} {fault}")
     what = f"nothing tells the order of the {len(levels[0])} images of each slice"
+    if len(levels) == 1:
+        what = f"nothing tells that the {len(planes)} images, which all lie at one place, are times, and their order"
     if reasons:
         what += f" ({'; '.join(reasons)})"
     hint = "Export the series with TriggerTime or TemporalPositionIdentifier, or one time alone"
