@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from helpers_cases import DATA
 from helpers_dicom import AXIAL, CINE, MATRIX, place, write_cine, write_image
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -281,3 +283,22 @@ class TestWithoutSuffix:
         (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
         with pytest.raises(UserError, match=r"2 subfolders, such as 'S01.SER01'. Name the folder of each series"):
             discover([tmp_path])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real volumes at {DATA}")
+def test_a_cine_of_a_scanner_is_what_itk_reads_of_its_files():
+    folder = DATA / "ep_cine" / "long_axis"
+    frames = read_series(folder)
+    images = [sitk.ReadImage(str(path)) for path in sorted(folder.iterdir())]
+    assert len(images) == len(frames) * len(frames[0].array)
+    assert all(later.time_s > earlier.time_s for earlier, later in itertools.pairwise(frames))
+    for image in images:
+        corner = np.append(np.array(image.GetOrigin()) * [-1, -1, 1], 1)
+        col, row, index, _ = np.linalg.solve(frames[0].ijk_to_ras, corner)
+        np.testing.assert_allclose([col, row, index], [0, 0, round(index)], atol=1e-3)
+        pixels = sitk.GetArrayFromImage(image)[0]
+        [frame] = [frame for frame in frames if np.array_equal(frame.array[round(index)], pixels)]
+        trigger = float(image.GetMetaData("0018|1060")) / 1000
+        first = min(float(each.GetMetaData("0018|1060")) for each in images) / 1000
+        assert frame.time_s == pytest.approx(trigger - first, abs=0.01)  # the slices' heart rates differ a little
