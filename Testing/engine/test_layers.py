@@ -19,7 +19,8 @@ LAYERS = [
     for row in (
         "wording terminal streams errors inputs processes temporaries files swap",
         "tables events anatomy config labels container tensor_file package explain console",
-        "geometry headers nifti itk dicom segmentations volumes protocols layouts cases matching",
+        "geometry headers nifti itk dicom_headers dicom_pixels dicom_stack dicom_times dicom segmentations",
+        "volumes protocols layouts cases matching",
         "compute budget context sealed identity preprocess checks dataset sampling augment",
         "network weights teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",

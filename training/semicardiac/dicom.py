@@ -2,127 +2,107 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
 
+from . import files
+from .dicom_headers import DicomFile, Plane, planes_of, quiet, read_file
+from .dicom_pixels import pixels_of
+from .dicom_stack import levels_of, matrix_of
+from .dicom_times import CLAIMS, in_order
 from .errors import UserError
-from .geometry import FLIP, Frames, unreadable
-from .itk import frames_of, metadata
-
-SUFFIXES = (".dcm", ".ima")
-
-_POSITION, _ORIENTATION, _TRIGGER_MS, _INSTANCE = "0020|0032", "0020|0037", "0018|1060", "0020|0013"
-_DESCRIPTION = "0008|103e"
-_UNEVEN_MM = 0.1
-"""Slice distances may differ by this much; positions in headers are rounded."""
-
-
-class _File(NamedTuple):
-    name: str
-    position: np.ndarray
-    """Of the first pixel, mm, LPS."""
-    height: float
-    """Along the normal of the slices, mm."""
-    trigger_s: float | None
-    instance: float
+from .geometry import Frames
 
 
 def read_dicom(folder: Path) -> Frames:
-    """Reads the only series in a folder. The slice axis is that of the positions, so that a tilted gantry stays exact.
+    """Reads the only series in a folder, of single images or multi-frame files.
 
     Raises:
-        UserError: If the folder holds no series, or several (they are listed), a slice is missing, or an image cannot
-            be read.
+        UserError: If the folder holds no series, or several (they are listed); if its images are no stack of parallel
+            slices, or their order in time is not known; if an image cannot be read.
     """
-    series = sorted(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
-    if not series:
+    with quiet(), _naming_multi_frame(series := _series(folder)):
+        planes = [planes_of(file) for file in series]
+        levels, times = _arranged(planes, folder)
+        matrix = matrix_of([level[0] for level in levels])
+        pixels = {each[0].file.path: pixels_of(each) for each in planes}
+        stacks = [[pixels[plane.file.path][plane.frame] for plane in stack] for stack in zip(*levels, strict=True)]
+    return Frames(np.stack(stacks), matrix, times)
+
+
+def count_frames(folder: Path) -> int:
+    """How many frames the only series in a folder has, by the headers alone.
+
+    Raises:
+        UserError: As `read_dicom`, but for pixels.
+    """
+    with quiet(), _naming_multi_frame(series := _series(folder)):
+        return len(_arranged([planes_of(file) for file in series], folder)[0][0])
+
+
+def _series(folder: Path) -> list[DicomFile]:
+    """The files of the only series in a folder; copies count once."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    found: dict[str, list[DicomFile]] = {}
+    for file in filter(None, map(read_file, paths)):
+        found.setdefault(file.series, []).append(file)
+    if not found:
         hint = "Name a volume file, or a folder with the files of one DICOM series"
         raise UserError("this folder holds no DICOM series", where=folder, hint=hint)
-    names = {uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid) for uid in series}
-    if len(series) > 1:
-        listed = "; ".join(f"{_description(names[uid][0], uid)} ({len(names[uid])} files)" for uid in series[:8])
+    if len(found) > 1:
+        listed = "; ".join(
+            f"{repr(same[0].description) if same[0].description else uid} ({len(same)} files)"
+            for uid, same in sorted(found.items())[:8]
+        )
         hint = (
             "Put each series into a folder of its own; where each slice of a cine is a series, export them as one "
             "series, or join them into one NIfTI or NRRD file first"
         )
-        raise UserError(f"this folder holds {len(series)} DICOM series: {listed}", where=folder, hint=hint)
-    stacks = _stacks([_describe(name) for name in names[series[0]]], folder)
-    read = [_read_stack(stack, folder) for stack in stacks]
-    times = [stack[0].trigger_s for stack in stacks]
-    known = len(times) > 1 and None not in times and times[-1] > times[0]
-    return Frames(
-        np.concatenate([frames.array for frames in read]),
-        read[0].ijk_to_ras,
-        tuple(time - times[0] for time in times) if known else None,
-    )
+        raise UserError(f"this folder holds {len(found)} DICOM series: {listed}", where=folder, hint=hint)
+    return _without_copies(next(iter(found.values())))
 
 
-def _stacks(found: list[_File], folder: Path) -> list[list[_File]]:
-    """The files of each frame in the order of the slices; at one position, frames follow in time."""
-    levels: dict[float, list[_File]] = {}
-    for file in sorted(found, key=lambda file: file.height):
-        level = next((height for height in levels if abs(height - file.height) < _UNEVEN_MM), file.height)
-        levels.setdefault(level, []).append(file)
-    counts = sorted({len(files) for files in levels.values()})
-    if len(counts) > 1:
-        what = f"the slice positions hold between {counts[0]} and {counts[-1]} images, so that some are missing"
-        hint = "Export the whole series, and none of another one"
-        raise UserError(what, where=folder, hint=hint)
-    gaps = np.diff(list(levels))
-    if len(gaps) and np.ptp(gaps) > _UNEVEN_MM:
-        what = f"the distances between the slices run from {gaps.min():.2f} to {gaps.max():.2f} mm"
-        raise UserError(what, where=folder, hint="A slice is missing, or two stacks are mixed: export one whole stack")
-    for files in levels.values():
-        files.sort(key=lambda file: (file.trigger_s or 0.0, file.instance))
-    return [list(stack) for stack in zip(*levels.values(), strict=True)]
+def _without_copies(series: list[DicomFile]) -> list[DicomFile]:
+    """The files, but for those whose bytes are those of another one of the same image."""
+    counts = Counter(file.uid for file in series)
+    kept: dict[tuple[str, str], DicomFile] = {}
+    for file in series:
+        content = files.sha256(file.path) if counts[file.uid] > 1 else ""
+        kept.setdefault((file.uid, content), file)
+    return list(kept.values())
 
 
-def _read_stack(stack: list[_File], folder: Path) -> Frames:
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([file.name for file in stack])
+def _arranged(by_file: list[list[Plane]], folder: Path) -> tuple[list[list[Plane]], tuple[float, ...] | None]:
+    """The images of each slice in the order of time, and the times in seconds."""
+    planes = [plane for each in by_file for plane in each]
+    _require_no_versions(planes, folder)
+    return in_order(levels_of(planes, folder), folder)
+
+
+def _require_no_versions(planes: list[Plane], folder: Path) -> None:
+    """Raises UserError if files that differ hold the same image, by its identity, place and time."""
+    seen: dict[tuple, Plane] = {}
+    for plane in planes:
+        place = tuple(np.round(plane.position, 2) + 0.0)
+        times = tuple(plane.header.text(tag) for tag in CLAIMS)
+        other = seen.setdefault((plane.file.uid, plane.frame, place, times), plane)
+        if other is not plane and plane.file.uid:
+            what = f"{other.name} and {plane.name} are the same image (by SOPInstanceUID), but the files differ"
+            raise UserError(what, where=folder, hint="The series was exported twice: keep the files of one export")
+
+
+@contextmanager
+def _naming_multi_frame(series: list[DicomFile]) -> Iterator[None]:
+    """Errors of multi-frame files say that they are such, since few programs write them and some convert them."""
     try:
-        frames = frames_of(reader.Execute(), folder)
-    except RuntimeError as error:
-        raise unreadable(error, folder) from None
-    if len(stack) == 1:
-        return frames
-    matrix = frames.ijk_to_ras.copy()
-    matrix[:3, 2] = FLIP[:3, :3] @ (stack[-1].position - stack[0].position) / (len(stack) - 1)
-    return Frames(frames.array, matrix)
-
-
-def _describe(name: str) -> _File:
-    header = _header(name)
-    position = _numbers(metadata(header, _POSITION), [0, 0, 0])
-    rows, cols = _numbers(metadata(header, _ORIENTATION), [1, 0, 0, 0, 1, 0]).reshape(2, 3)
-    trigger = metadata(header, _TRIGGER_MS).strip()
-    return _File(
-        name,
-        position,
-        float(np.cross(rows, cols) @ position),
-        float(trigger) / 1000 if trigger else None,
-        float(metadata(header, _INSTANCE).strip() or 0),
-    )
-
-
-def _numbers(text: str, default: list[float]) -> np.ndarray:
-    parts = text.split("\\")
-    return np.array([float(part) for part in parts] if len(parts) == len(default) else default, dtype=float)
-
-
-def _description(name: str, uid: str) -> str:
-    text = metadata(_header(name), _DESCRIPTION).strip()
-    return f"'{text}'" if text else uid
-
-
-def _header(name: str) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(name)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise unreadable(error, Path(name)) from None
-    return reader
+        yield
+    except UserError as error:
+        if not any(file.multi_frame for file in series):
+            raise
+        what = f"this multi-frame DICOM cannot be used: {error.what}"
+        hint = f"{error.hint}, or convert it to NIfTI, for example with dcm2niix"
+        raise UserError(what, where=error.where, hint=hint) from None

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from . import dicom, files, segmentations
+from . import files, segmentations
+from .dicom_headers import SUFFIXES as DICOM_SUFFIXES
+from .dicom_headers import is_dicom
 from .errors import UserError
 from .events import Result, read_events
 from .volumes import count_frames, is_volume_file, read_series, stem
+from .wording import count
 
 CASE_LIST = "cases.csv"
 Phase = Literal["ED", "ES"]
@@ -129,12 +132,11 @@ def entries_of_folder(folder: Path) -> list[Entry]:
         results.update(path for name in jobs for path in _results(place / name))
         folders[:] = [name for name in folders if name not in jobs]
         volumes += [path for path in paths if is_volume_file(path) and not MAP_ENDING.search(stem(path))]
-        if any(path.suffix.lower() in dicom.SUFFIXES for path in paths):
+        if any(path.suffix.lower() in DICOM_SUFFIXES for path in paths):
             entries.append(_dicom(place))
     entries = entries_of_files(_without(results, volumes), folder) + entries
-    if not entries and not results and any(path.is_file() for path in folder.iterdir()):
-        read_series(folder)  # DICOM files may have no suffix; where they are none, this says so
-        entries.append(_dicom(folder))
+    if not entries and not results:
+        entries = _dicom_by_content(folder)
     if not entries:
         hint = "Name a folder with NIfTI, NRRD, MetaImage or DICOM files"
         raise UserError("this folder holds no volumes", where=folder, hint=hint)
@@ -273,6 +275,25 @@ def _dicom(path: Path) -> Entry:
     name = name_of(path)
     parts = parse_name(name)
     return Entry(name, parts.patient, path, phase=parts.phase)
+
+
+def _dicom_by_content(folder: Path) -> list[Entry]:
+    """The DICOM series in a folder whose files have no suffix.
+
+    Raises:
+        UserError: If they lie in its subfolders: what was exported to a disc holds all that was imaged of a patient,
+            and a person has to choose.
+    """
+    series = [place for place, _, paths in walk(folder) if any(map(is_dicom, paths))]
+    if series and folder not in series:
+        what = f"this folder holds no volumes, but DICOM files without suffix in {count(len(series), 'subfolder')}"
+        hint = "Name the folder of each series that you want, here or in the column 'image' of a cases.csv"
+        first = f", such as '{series[0].relative_to(folder)}'"
+        raise UserError(what + first, where=folder, hint=hint)
+    if series or any(path.is_file() for path in folder.iterdir()):
+        read_series(folder)  # where the files are no DICOM, this says so
+        return [_dicom(folder)]
+    return []
 
 
 def _cine(key: Path, image: Path, labels: Path | None) -> list[Entry]:

@@ -129,14 +129,14 @@ def _read_frames(path: Path) -> Frames:
 
 
 def count_frames(path: Path) -> int:
-    """How many frames a volume file or a DICOM folder holds; of a file only the header is read.
+    """How many frames a volume file or a DICOM folder holds, by the headers alone.
 
     Raises:
         UserError: If it is damaged.
     """
     name = path.name.lower()
     if path.is_dir():
-        return len(read_series(path))
+        return dicom.count_frames(path)
     if name.endswith(segmentations.SUFFIX):  # several values in a voxel are layers there
         return 1
     with _reading(path):
