@@ -11,8 +11,9 @@ from helpers_cases import DATA
 from helpers_checks import ACDC, MATRIX, SHAPE, SMALL_BATCHES, make_image, make_labels, write
 from semicardiac import checks
 from semicardiac.cases import Case, discover, split
-from semicardiac.checks import Finding, check_cases, check_environment
+from semicardiac.checks import Finding, check_cases
 from semicardiac.config import make_config
+from semicardiac.environment import check_environment
 from semicardiac.errors import UserError
 from semicardiac.volumes import Volume, write_series
 

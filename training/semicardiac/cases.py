@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
-from pathlib import Path
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
@@ -24,13 +26,16 @@ from .layouts import (
     frame_name,
     name_of,
     parse_name,
-    read_table,
+    subject_of,
 )
 from .protocols import ROLES, Protocol, Role, assign_roles
 from .segmentations import SUFFIX as SEGMENTATION_SUFFIX
+from .tables import Row, read_table
 from .volumes import Volume, is_volume_file, read_labels, read_volume, stem
 
 _COLUMNS = ("image", "labels", "patient", "role", "phase", "frame", "name", "roi")
+_TELLING = ("labels", "patient", "role")
+"""Columns without which a training would go on, but another one than was meant."""
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 
@@ -51,6 +56,11 @@ class Case(BaseModel):
     role: Role = "unlabeled"
     roi: Roi | None = None
     """If somebody said where the heart is."""
+
+    @field_validator("name", "patient")
+    @classmethod
+    def _in_one_form(cls, name: str) -> str:
+        return unicodedata.normalize("NFC", name)  # else two that look alike could be two patients
 
     @field_validator("name")
     @classmethod
@@ -139,12 +149,12 @@ def discover(paths: Sequence[Path | str], *, roles: bool = True) -> list[Case]:
     """
     found: list[_Found] = []
     loose: list[Path] = []
-    for path in map(Path, paths):
-        if not path.exists():
+    for path in map(_spelled_as_on_disk, map(Path, paths)):
+        if not os.path.exists(path):
             raise UserError("there is no such file or folder", where=path, hint="Look for a typing error")
         if path.is_dir():
             case_list = path / CASE_LIST
-            if case_list.is_file() and "image" in read_table(case_list).fieldnames:  # else it is a table about volumes
+            if case_list.is_file() and "image" in read_table(case_list).columns:  # else it is a table about volumes
                 found += _read_rows(case_list, roles)
             else:
                 found += map(_from_entry, entries_of_folder(path))
@@ -152,19 +162,31 @@ def discover(paths: Sequence[Path | str], *, roles: bool = True) -> list[Case]:
             found += _read_rows(path, roles)
         elif is_volume_file(path):
             loose.append(path)
+        elif path.suffix.lower() == ".json":
+            hint = "Name a folder, or write a case list (.csv) with the columns image and labels, one row a volume"
+            raise UserError("data are not listed in JSON here", where=path, hint=hint)
         else:
             hint = "Name NIfTI, NRRD or MetaImage files, folders of them, DICOM folders, or a case list (.csv)"
             raise UserError("this is not a volume file that can be read", where=path, hint=hint)
     return _told_apart([*found, *map(_from_entry, entries_of_files(loose))])
 
 
+def names_of_images(paths: Iterable[Path]) -> dict[Path, str]:
+    """The names of volume files and DICOM folders by which they are cases, told apart by their folders if need be."""
+    found = []
+    for path in paths:
+        name = _NOT_IN_NAMES.sub("_", name_of(path.with_name(stem(path))))
+        found.append(_Found(Case(name=name, patient=parse_name(name).patient, image=path), name))
+    return {case.image: case.name for case in _told_apart(found)}
+
+
 def read_case_list(path: Path) -> list[Case]:
-    """Reads a case list: a table with one case a row, separated by commas or semicolons.
+    """Reads a case list: a table with one case a row, separated by commas, semicolons or tabs.
 
     Columns: `image`; as wanted also `labels`, `patient`, `role` (labeled, unlabeled, validation, ignore), `phase` (ED,
     ES), `frame` (in a 4D file, from 0), `name`, and `roi` (six numbers in mm, RAS). Paths are relative to the list.
     Without a role, cases with labels are labeled; without a patient or a phase, the name of the file tells them as in
-    `discover`. Other columns are left alone.
+    `discover`. Other columns are left alone, but for those that are nearly one of these.
 
     Raises:
         UserError: With the line of a mistake.
@@ -173,11 +195,17 @@ def read_case_list(path: Path) -> list[Case]:
 
 
 def _read_rows(path: Path, roles: bool = True) -> list[_Found]:
-    reader = read_table(path)
-    if "image" not in reader.fieldnames:
-        what = f"the list has no column 'image'; its columns are {', '.join(reader.fieldnames) or 'none'}"
-        raise UserError(what, where=path, hint="Add the column, or name the folder of the volumes instead")
-    found = [_from_row(row, path, reader.line_num, roles) for row in reader if any(row.values())]
+    columns, rows = read_table(path)
+    if "image" not in columns:
+        what = f"the list has no column 'image'; its columns are {', '.join(columns) or 'none'}"
+        hint = "Add the column, with commas or semicolons between columns, or name the folder of the volumes instead"
+        raise UserError(what, where=path, hint=hint)
+    for column in columns:
+        near = difflib.get_close_matches(column, _TELLING, n=1, cutoff=0.8)
+        if column not in _COLUMNS and near and near[0] not in columns:
+            what = f"the column '{column}' would be left alone, and is nearly called '{near[0]}'"
+            raise UserError(what, where=path, hint=f"Call it '{near[0]}', or something else if it is not meant")
+    found = [_from_row(row, path, roles) for row in rows]
     if not found:
         raise UserError("this case list is empty", where=path, hint="Write one row for each volume")
     names = Counter(case.name for case, _, given in found if "name" in given)
@@ -230,37 +258,58 @@ def _from_entry(entry: Entry) -> _Found:
     return _Found(Case.model_validate(data), name)
 
 
-def _from_row(row: dict[str, Any], path: Path, line: int, roles: bool) -> _Found:
-    where = f"{path}, line {line}"
-    given = {key: row[key].strip() for key in _COLUMNS if row.get(key) and row[key].strip()}
+def _from_row(row: Row, path: Path, roles: bool) -> _Found:
+    where = f"{path}, line {row.line}"
+    given: dict[str, Any] = {key: row.cells[key] for key in _COLUMNS if row.cells.get(key)}
     if "image" not in given:
         raise UserError("this row names no image", where=where, hint="Fill the column 'image' or remove the row")
-    if given.get("role", "ignore") not in ROLES:
-        raise UserError(f"there is no role '{given['role']}'", where=where, hint=nearest(given["role"], ROLES))
+    if "role" in given:
+        given["role"] = given["role"].lower()
+        if given["role"] not in ROLES:
+            raise UserError(f"there is no role '{given['role']}'", where=where, hint=nearest(given["role"], ROLES))
     if not roles:
         given.pop("role", None)
-    image = _beside(path, given["image"])
+    image = _beside(path, given["image"], where)
     file_name = name_of(image.with_name(stem(image)))
     parts = parse_name(file_name)
-    name = frame_name(file_name, int(given["frame"])) if given.get("frame", "").isdigit() else file_name
-    name = _NOT_IN_NAMES.sub("_", name)
-    data: dict[str, Any] = {"name": name, "patient": parts.patient, "phase": parts.phase}
+    data: dict[str, Any] = {"name": "case", "patient": parts.patient, "phase": parts.phase}
     data |= {"role": "labeled" if "labels" in given else "unlabeled"} | given | {"image": image}
     if "labels" in given:
-        data["labels"] = _beside(path, given["labels"])
+        data["labels"] = _beside(path, given["labels"], where)
     if "phase" in given:
         data["phase"] = given["phase"].upper()
     if "roi" in given:
         data["roi"] = re.split(r"[\s,;]+", given["roi"])
     try:
-        return _Found(Case.model_validate(data), name, given)
+        case = Case.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{first['loc'][0]}: got {first['input']!r}: {first['msg']}", where=where) from None
+    name = _NOT_IN_NAMES.sub("_", file_name if case.frame is None else frame_name(file_name, case.frame))
+    return _Found(case if "name" in given else case.model_copy(update={"name": name}), name, given)
 
 
-def _beside(path: Path, entry: str) -> Path:
-    return Path(os.path.normpath(path.parent / entry))
+def _beside(path: Path, entry: str, where: str) -> Path:
+    """The path that a list means, relative to itself; lists that were written on Windows are read elsewhere too."""
+    if os.sep == "/" and "\\" in entry and not os.path.exists(path.parent / entry):
+        if drive := PureWindowsPath(entry).drive:
+            hint = "Write the paths of this machine, or such as are relative to the list"
+            raise UserError(f"{entry} lies on a Windows drive, {drive}", where=where, hint=hint)
+        entry = entry.replace("\\", "/")
+    return _spelled_as_on_disk(Path(os.path.normpath(path.parent / entry)))
+
+
+def _spelled_as_on_disk(path: Path) -> Path:
+    """The path of what is there under a name that looks the same in another form of Unicode; else the path itself."""
+    if str(path).isascii() or os.path.exists(path):
+        return path
+    parent = _spelled_as_on_disk(path.parent)
+    wanted = unicodedata.normalize("NFC", path.name)
+    try:
+        alike = [name for name in os.listdir(parent) if unicodedata.normalize("NFC", name) == wanted]
+    except OSError:
+        alike = []
+    return parent / alike[0] if alike else path
 
 
 def _told_apart(found: Sequence[_Found]) -> list[Case]:
@@ -295,10 +344,19 @@ def _with_folders(found: _Found, depth: int) -> Case:
     """The case with so many of its folders before its name, and patient and phase read off the two together."""
     if depth == 0:
         return found.case
-    folders = found.case.image.absolute().parent.parts[-depth:]
-    parts = [part for part in folders if part != parse_name(found.file_name).patient] + [found.file_name]
+    parents = [unicodedata.normalize("NFC", part) for part in found.case.image.absolute().parent.parts]
+    subject = subject_of(found.file_name)
+    if subject in parents:  # the folders from that of the subject on say in BIDS what the name says
+        last = len(parents) - parents[::-1].index(subject) - 1
+        folders, within = parents[-depth:last], parents[max(last, len(parents) - depth) :]
+    else:
+        folders, within = parents[-depth:], []
+    parts = [part for part in folders if part != parse_name(found.file_name).patient]
+    parts += [part for part in within if part not in found.file_name.split("_")] + [found.file_name]
     parts.sort(key=lambda part: part.upper() in get_args(Phase))  # a patient's images may lie in folders ED and ES
     name = _NOT_IN_NAMES.sub("_", "_".join(parts))
-    patient, _, phase = parse_name(name)
+    patient, _, phase, _ = parse_name(name)
+    if subject is not None:
+        patient = "_".join([*folders, subject])
     read_off = {"name": name, "patient": patient, "phase": found.case.phase or phase}
     return found.case.model_copy(update={key: read_off[key] for key in read_off if key not in found.given})

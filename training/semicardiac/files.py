@@ -66,13 +66,17 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        UserError: If the file is missing or is not JSON.
+        UserError: If the file is missing, cannot be read, or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # a byte order mark is Windows' habit
     except FileNotFoundError:
         raise UserError("this file is missing", where=path) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"this file cannot be read ({error.strerror})", where=path) from None
+    except RecursionError:
+        raise UserError("this is not a readable JSON file (it is nested too deeply)", where=path) from None
+    except ValueError as error:
         raise UserError(f"this is not a readable JSON file ({error})", where=path) from None
 
 

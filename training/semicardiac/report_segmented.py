@@ -130,10 +130,11 @@ def _by_patient(
         cases = discover(_inputs(record))
     except UserError:
         return {}
+    names = {image: name for name, image in _images(record).items()}
     phases: dict[str, dict[str, list[str]]] = {}
     for case in cases:
-        if case.phase and stem(case.image) in volumes:
-            phases.setdefault(case.patient, {}).setdefault(case.phase, []).append(stem(case.image))
+        if case.phase and (name := names.get(case.image)) in volumes:
+            phases.setdefault(case.patient, {}).setdefault(case.phase, []).append(name)
     return {
         patient: patient_measures(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
         for patient, found in sorted(phases.items())

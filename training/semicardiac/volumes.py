@@ -6,6 +6,7 @@ a voxel to millimeters in RAS (right, anterior, superior).
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,11 @@ class Volume:
 
 
 def stem(path: Path | str) -> str:
-    """The name of a file without its folder and volume suffix; the name of a DICOM folder."""
-    name = Path(path).name
+    """The name of a file without its folder and volume suffix; the name of a DICOM folder.
+
+    In the composed form of Unicode (macOS takes letters such as é apart), so that names that look alike are one.
+    """
+    name = unicodedata.normalize("NFC", Path(path).name)
     return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), name) or name
 
 
