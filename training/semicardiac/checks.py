@@ -191,20 +191,14 @@ def _unread(error: Exception, case: Case, path: Path) -> Finding:
 
 def _how_to_place(image: Volume, labels: Volume) -> str:
     """What to do about labels on another grid than their image."""
-    if image.array.shape == labels.array.shape and _lost_its_place(labels, image):
+    same_size = image.array.shape == labels.array.shape
+    lost = _is_placeless(labels) and not _is_placeless(image)
+    if same_size and (lost or (_along_axes(labels) and no_spacing(labels))):
         return (
             "They were saved without their place in the patient: copy the geometry from the header of the image, in "
             "nibabel by Nifti1Image(labels, image.affine), and do not resample them"
         )
     return "Resample the labels onto the grid of the image"
-
-
-def _lost_its_place(labels: Volume, image: Volume) -> bool:
-    """Whether a matrix is what libraries write where they are given none: voxels of 1 mm, or an origin of zeros, along
-    the axes of the patient."""
-    along_axes = np.count_nonzero(np.abs(labels.ijk_to_ras[:3, :3]) > 1e-6) == 3
-    origins = [np.abs(volume.ijk_to_ras[:3, 3]).max() for volume in (labels, image)]
-    return along_axes and (no_spacing(labels) or origins[0] < 1e-6 < origins[1])
 
 
 def image_fault(image: Volume) -> tuple[str, str] | None:
@@ -242,25 +236,33 @@ def spacing_fault(image: Volume) -> tuple[str, str] | None:
     hint = "Correct the spacing in the header of the file"
     shape = np.array(image.array.shape[::-1])
     extent = image.spacing * shape
-    several = shape > 1
-    low = several & (extent < LOWEST_STACK_MM) & (image.spacing < THINNEST_OF_FEW_MM)
-    spacing = " x ".join(f"{side:.4g}" for side in image.spacing)
-    if no_spacing(image) and (low.any() or not several.all()):
+    widest, lowest = float(extent.max()), float(extent[shape > 1].min(initial=np.inf))
+    single = shape.min() == 1
+    if no_spacing(image) and (lowest < FIELD_OF_VIEW_MM[0] or (single and _is_placeless(image))):
         what = "the spacing is 1 x 1 x 1 mm, as in files that were saved without one, so that it is probably wrong"
         return f"{what}: volumes in ml would be too", hint
-    widest = float(extent.max())
+    spacing = " x ".join(f"{side:.4g}" for side in image.spacing)
     if not FIELD_OF_VIEW_MM[0] <= widest <= FIELD_OF_VIEW_MM[1]:
         return f"the image is {widest:.4g} mm wide, so that its spacing of {spacing} mm is probably wrong", hint
-    if low.any():
-        axis = int(np.flatnonzero(low)[0])
-        what = f"its {shape[axis]} slices are {extent[axis]:.4g} mm high, which holds no heart"
+    axis = int(np.where(shape > 1, extent, np.inf).argmin())
+    if lowest < LOWEST_STACK_MM and image.spacing[axis] < THINNEST_OF_FEW_MM:
+        what = f"its {shape[axis]} slices are {lowest:.4g} mm high in all, which holds no heart"
         return f"{what}, so that the spacing of {spacing} mm is probably wrong", hint
     return None
 
 
-def no_spacing(image: Volume) -> bool:
-    """Whether voxels are cubes of exactly 1 mm, which is what a file has to which nobody gave a spacing."""
-    return np.allclose(image.spacing, 1, rtol=0, atol=1e-6)
+def no_spacing(volume: Volume) -> bool:
+    """Whether voxels are cubes of exactly 1 mm, as in a file to which nobody gave a spacing."""
+    return np.allclose(volume.spacing, 1, rtol=0, atol=1e-6)
+
+
+def _is_placeless(volume: Volume) -> bool:
+    """Whether the place in the patient is that of a file to which nobody gave one: along the axes, from zero on."""
+    return _along_axes(volume) and not np.abs(volume.ijk_to_ras[:3, 3]).max() > 1e-6
+
+
+def _along_axes(volume: Volume) -> bool:
+    return np.count_nonzero(np.abs(volume.ijk_to_ras[:3, :3]) > 1e-6) == 3
 
 
 def _values_of_label_map(array: np.ndarray) -> int | None:
