@@ -18,7 +18,7 @@ LAYERS = [
     name
     for row in (
         "errors files events wording anatomy config labels package processes explain console terminal",
-        "geometry nifti itk dicom segmentations volumes protocols tables layouts cases matching",
+        "geometry nifti itk dicom segmentations volumes protocols spreadsheet layouts cases matching",
         "compute budget context preprocess findings environment label_order check_names checks",
         "dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",

@@ -30,7 +30,7 @@ from .layouts import (
 )
 from .protocols import ROLES, Protocol, Role, assign_roles
 from .segmentations import SUFFIX as SEGMENTATION_SUFFIX
-from .tables import Row, read_table
+from .spreadsheet import Row, read_table
 from .volumes import Volume, is_volume_file, read_labels, read_volume, stem
 
 _COLUMNS = ("image", "labels", "patient", "role", "phase", "frame", "name", "roi")
@@ -208,7 +208,7 @@ def _read_rows(path: Path, roles: bool = True) -> list[_Found]:
     found = [_from_row(row, path, roles) for row in rows]
     if not found:
         raise UserError("this case list is empty", where=path, hint="Write one row for each volume")
-    names = Counter(case.name for case, _, given in found if "name" in given)
+    names = Counter(case.name.casefold() for case, _, given in found if "name" in given)  # as some file systems do
     repeated = [name for name, count in names.items() if count > 1]
     if repeated:
         hint = "Give every case a name of its own"
@@ -284,7 +284,7 @@ def _from_row(row: Row, path: Path, roles: bool) -> _Found:
         case = Case.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{first['loc'][0]}: got {first['input']!r}: {first['msg']}", where=where) from None
+        raise UserError(f"{first['loc'][0]}: got {first['input']!r:.60}: {first['msg']}", where=where) from None
     name = _NOT_IN_NAMES.sub("_", file_name if case.frame is None else frame_name(file_name, case.frame))
     return _Found(case if "name" in given else case.model_copy(update={"name": name}), name, given)
 
@@ -320,14 +320,14 @@ def _told_apart(found: Sequence[_Found]) -> list[Case]:
     depths = {patient: _telling_depth(same) for patient, same in same_patient.items()}
     cases = [_with_folders(each, depths[parse_name(each.file_name).patient]) for each in found]
 
-    counts = Counter(case.name for case in cases)
+    counts = Counter(case.name.casefold() for case in cases)  # files A and a are one where upper case does not count
     taken = {name for name, count in counts.items() if count == 1}
     unique = []
     for case in cases:
-        if counts[case.name] > 1:  # one file, named twice
+        if counts[case.name.casefold()] > 1:  # one file, named twice
             candidates = itertools.chain([case.name], (f"{case.name}_{number}" for number in itertools.count(2)))
-            case = case.model_copy(update={"name": next(name for name in candidates if name not in taken)})
-            taken.add(case.name)
+            case = case.model_copy(update={"name": next(name for name in candidates if name.casefold() not in taken)})
+            taken.add(case.name.casefold())
         unique.append(case)
     return unique
 

@@ -25,13 +25,18 @@ _NUMBER_ENDING = re.compile(
 
 _VISIT = re.compile(
     r"""(?<=[^ _-])[ _-]+(?:
-        (?:v|visit|ses|session|exam|study|scan|run|rep|acq|t|tp|time|timepoint|day|week|month|m|year|y|fu)[ _-]?\d{1,3}
+        (?:visit|ses|session|timepoint|follow[ _-]?up)[ _-]?\d{1,3}
         |(?:19|20)\d\d-?[01]\d-?[0-3]\d
-        |(?:baseline|base|bl|follow[ _-]?up|fu|before|after|pre|post|rest|stress)(?:[ _-]?\d{1,2})?
+        |(?:baseline|base|bl|follow[ _-]?up|fu|before|after|pre|post|rest|stress)
     )(?=[ _-]|$)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A part of a name that says when, not who: p01_v2, p01_baseline_cine, p01_2019-04-30."""
+"""A part of a name that says when, not who: p01_visit2, p01_baseline_cine, p01_2019-04-30."""
+_NUMBERED_VISIT = re.compile(
+    r"(?<=[^ _-])[ _-]+(?:v|t|tp|time|exam|study|scan|run|rep|acq|day|week|month|m|year|y|fu)[ _-]?\d{1,3}(?=[ _-]|$)",
+    re.IGNORECASE,
+)
+"""The same in a name that has a number before: p01_v2, but not volunteer_v2."""
 
 _VISITS = 6
 """A patient seldom comes more often: where many more names differ in such a part alone, it probably tells patients."""
@@ -63,7 +68,7 @@ def _check_roles(cases: list[Case]) -> list[Finding]:
             findings.append(Finding("error", f"this case has the role '{case.role}' but no labels", case.name, hint))
     for name, same in of_name.items():
         if len(same) > 1:
-            what = f"{len(same)} cases have this name: {listed([str(case.image) for case in same])}"
+            what = f"{len(same)} cases have this name: {listed([case.image for case in same], 3)}"
             findings.append(Finding("error", what, name, "Give every case a name of its own"))
     for patient, parts in of_patient.items():
         if "validation" in parts and len(parts) > 1:
@@ -83,7 +88,7 @@ def _check_patients(cases: Sequence[Case]) -> list[Finding]:
         roles[case.patient].add(case.role)
     torn = [group for group in groups if _is_torn(set().union(*(roles[patient] for patient in group)))]
     first = (torn or groups)[0]
-    what = f"{listed(first)} look like one patient, and count as {len(first)} patients"
+    what = f"{listed(first, 3)} look like one patient, and count as {len(first)} patients"
     what += ", of whom some are trained on and some validate" if torn else ""
     what += f" (and so do {count(len(groups) - 1, 'more group')})" if len(groups) > 1 else ""
     hint = "Name the volumes in a cases.csv with a column patient, or one patient may be in training and validation"
@@ -125,7 +130,9 @@ def _before(ending: re.Pattern[str], name: str) -> str | None:
 
 def _without_visits(name: str) -> str:
     """A name without what tells a visit from another, and in lower case: p01 of P01_v2."""
-    return _VISIT.sub("", name).casefold()
+    name = _VISIT.sub("", name)
+    shorter = _NUMBERED_VISIT.sub("", name)
+    return (shorter if re.search(r"\d", shorter) else name).casefold()
 
 
 def _check_tables(cases: Sequence[Case], label_set: LabelSet) -> list[Finding]:

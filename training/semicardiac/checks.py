@@ -126,10 +126,10 @@ class _Volumes:
         roles = {case.role for case in same}
         labels = [self._labels_content[case.name] for case in same if case.name in self._labels_content]
         copied = len(set(labels)) < len(labels)
-        what = f"the same image stands under {len(same)} names: {listed([str(case.image) for case in same])}"
+        what = f"the same image stands under {len(same)} names: {listed([case.image for case in same], 3)}"
         hint = "Remove all but one, or give the others the role 'ignore' in a cases.csv"
         level = "error" if copied or ("validation" in roles and len(roles) > 1) else "warning"
-        return Finding(level, what, listed([case.name for case in same]), hint)
+        return Finding(level, what, listed([case.name for case in same], 3), hint)
 
     def _check_batches(self) -> list[Finding]:
         findings = []

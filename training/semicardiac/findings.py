@@ -46,4 +46,4 @@ def grouped(findings: Iterable[Finding]) -> list[Finding]:
 
 def _where(first: Finding, names: list[str]) -> str:
     """Of an error, one file in full too: where it was looked for may be what is wrong."""
-    return listed(names) if first.level == "warning" else f"{first.where}, and so in {listed(names[1:])}"
+    return listed(names, 3) if first.level == "warning" else f"{first.where}, and so in {listed(names[1:], 3)}"

@@ -219,7 +219,10 @@ def get_label_set(name_or_path: str | Path) -> LabelSet:
         hint = f"{nearest(str(name_or_path), LABEL_SETS)}, or name a .json file"
         raise UserError(f"there is no label set '{name_or_path}'", where="labels", hint=hint)
     data = files.read_json(path)
-    if isinstance(data, dict) and "structures" not in data and "labels" in data:
+    if not isinstance(data, dict) or not {"structures", "labels"} & data.keys():
+        hint = "Name a label set, or the dataset.json of an nnU-Net data set"
+        raise UserError("this JSON file has neither 'structures' nor 'labels'", where=path, hint=hint)
+    if "structures" not in data:
         data = _from_nnunet(data, path)
     try:
         return LabelSet.model_validate(data)
@@ -246,7 +249,8 @@ def nnunet_labels(labels: Any, path: Path) -> dict[str, int]:
             name, value = str(value), name
         where = f"{path}: labels.{name}"
         if isinstance(value, list) and len(value) != 1:
-            raise UserError("region-based labels are not supported", where=where, hint=hint)
+            alone = 'Write a JSON file with one value for each structure, such as {"labels": {"LV": 3}}, and name that'
+            raise UserError("region-based labels are not supported", where=where, hint=alone)
         (single,) = value if isinstance(value, list) else [value]
         try:
             named[name] = int(single)
@@ -266,7 +270,8 @@ def _from_nnunet(data: dict[str, Any], path: Path) -> dict[str, Any]:
     for structure, meaning in zip(structures, meanings, strict=True):
         if meaning in get_args(ClinicalRole) and meanings.count(meaning) == 1:
             structure["role"] = meaning
-    return {"name": str(data.get("name", path.parent.name)) or "nnunet", "structures": structures}
+    name = data.get("name")
+    return {"name": name if name and isinstance(name, str) else path.parent.name or "nnunet", "structures": structures}
 
 
 def _shortened(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 from . import dicom, files, segmentations
 from .errors import UserError
 from .events import Result, read_events
-from .tables import read_table
+from .spreadsheet import read_table
 from .volumes import count_frames, is_volume_file, read_series, stem
 
 CASE_LIST = "cases.csv"

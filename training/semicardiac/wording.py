@@ -1,16 +1,56 @@
-"""Numbers as a person reads them, for tables and captions."""
+"""Numbers and foreign names as a person reads them, for terminals, tables and captions."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
+_ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+
+
+def printable(text: str) -> str:
+    r"""A text of others, such as a file's name, with nothing in it that a terminal obeys or a reader cannot see.
+
+    Control characters, line ends, marks of direction, zero-width characters and halves of surrogate pairs become
+    escapes such as `\x1b` and `\u202e`; spaces of other widths do, too.
+    """
+    return text if text.isprintable() else "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for a text whose line ends are ours."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def escaped(text: str) -> str:
+    """`printable` so that `unescaped` gives the text back: what looks like an escape is one, too."""
+    return printable(_ESCAPE.sub(lambda match: _escape("\\") + match[0][1:], text))
+
+
+def unescaped(text: str) -> str:
+    """What `escaped` was given."""
+    return _ESCAPE.sub(lambda match: _unescape(match[0]), text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _unescape(escape: str) -> str:
+    code = int(escape[2:], 16)
+    return chr(code) if code <= 0x10FFFF else escape
+
+
 def duration(seconds: float) -> str:
-    """`45 s`, `9.8 min` or `2 h 5 min`."""
+    """`45 s`, `9.8 min` or `2 h 5 min`; a dash for what is no time."""
+    if not is_number(seconds):
+        return DASH
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -34,11 +74,12 @@ def count(amount: int, noun: str) -> str:
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
 
 
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """`a`, `a and b`, `a, b and c`, `a, b, c and 4 more`."""
-    shown = list(names[:most])
-    last = f"{len(names) - most} more" if len(names) > most else shown.pop()
-    return f"{', '.join(shown)} and {last}" if shown else last
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """`a, b and c`, or of many `a, b, c, d, e and 7 more`; line ends and the like in the names are escaped."""
+    names = [printable(str(name)) for name in names]
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
 def ordinal(place: int) -> str:

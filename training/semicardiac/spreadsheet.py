@@ -96,6 +96,7 @@ def _columns(cells: list[str], where: str) -> tuple[str, ...]:
 
 def _by_column(cells: list[str], columns: tuple[str, ...], where: str) -> dict[str, str]:
     if any(cells[len(columns) :]):
-        what = f"this row has {len(cells)} cells, and the head has {len(columns)}"
+        head = ", ".join(columns)
+        what = f"this row has {len(cells)} cells, and the head has {len(columns)} ({head:.60})"
         raise UserError(what, where=where, hint="Put a cell that holds a comma or a semicolon in quotation marks")
     return dict(zip(columns, cells + [""] * (len(columns) - len(cells)), strict=False))
