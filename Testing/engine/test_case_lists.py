@@ -53,7 +53,7 @@ class TestCaseList:
             " image , labels \na.nii.gz, a_gt.nii.gz\n\n,\n",
             "image\tlabels\na.nii.gz\ta_gt.nii.gz\n",
             "sep=;\r\nimage;labels\r\na.nii.gz;a_gt.nii.gz\r\n",  # what Excel asks for where commas are decimal
-            "\ufeff\"sep=|\"\nimage|labels\na.nii.gz|a_gt.nii.gz\n",
+            '\ufeff"sep=|"\nimage|labels\na.nii.gz|a_gt.nii.gz\n',
             "image,labels\ra.nii.gz,a_gt.nii.gz\r",
             "\n\nimage,labels,,\r\na.nii.gz,a_gt.nii.gz,,\n\n",
             '"image","labels"\n"a.nii.gz","a_gt.nii.gz"\n',
@@ -156,7 +156,9 @@ class TestCaseList:
             read_case_list(self.write(tmp_path, text))
         assert "cases.csv" in caught.value.where
 
-    @pytest.mark.parametrize("content", [b"image,patient\na.nii.gz,M\xfcller\n", b"\xff\xfe\x00image!", b"\x1f\x8b\x08"])
+    @pytest.mark.parametrize(
+        "content", [b"image,patient\na.nii.gz,M\xfcller\n", b"\xff\xfe\x00image!", b"\x1f\x8b\x08"]
+    )
     def test_a_list_that_is_no_text(self, tmp_path, content):
         (tmp_path / "cases.csv").write_bytes(content)
         with pytest.raises(UserError, match="UTF-8"):

@@ -91,8 +91,20 @@ class TestPatients:
 
     @pytest.mark.parametrize(
         "pattern",
-        ["patient{:03d}", "case_{}", "img{}", "mr_train_{}", "site1_{:02d}", "acdc2017_case_{}", "3T_{}", "scan {}",
-         "healthy_v{}", "site1_scan{}", "visit{}", "{}_visit1"],
+        [
+            "patient{:03d}",
+            "case_{}",
+            "img{}",
+            "mr_train_{}",
+            "site1_{:02d}",
+            "acdc2017_case_{}",
+            "3T_{}",
+            "scan {}",
+            "healthy_v{}",
+            "site1_scan{}",
+            "visit{}",
+            "{}_visit1",
+        ],
     )
     def test_numbers_that_tell_patients(self, pattern):
         assert self.findings(*(pattern.format(number) for number in (*range(1, 15), 1001, 1002))) == []

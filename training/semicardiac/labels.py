@@ -221,7 +221,7 @@ def get_label_set(name_or_path: str | Path) -> LabelSet:
     data = files.read_json(path)
     if not isinstance(data, dict) or not {"structures", "labels"} & data.keys():
         hint = "Name a label set, or the dataset.json of an nnU-Net data set"
-        raise UserError("this JSON file has neither 'structures' nor 'labels'", where=path, hint=hint)
+        raise UserError(f"got {_shortened(data)}: neither 'structures' nor 'labels' are in it", where=path, hint=hint)
     if "structures" not in data:
         data = _from_nnunet(data, path)
     try:
