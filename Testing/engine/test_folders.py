@@ -152,8 +152,9 @@ class TestNamesOfResults:
         ("files", "expected"),
         [
             (["a.nii.gz", "x/b.nrrd"], ["a", "b"]),
-            (["42/sa_ED.nii.gz", "42/sa_ES.nii.gz", "43/sa_ED.nii.gz"], ["42_sa_ED", "43_sa_ED", "sa_ES"]),
+            (["42/sa_ED.nii.gz", "42/sa_ES.nii.gz", "43/sa_ED.nii.gz"], ["42_sa_ED", "42_sa_ES", "43_sa_ED"]),
             (["42/sa_4d.nii.gz", "43/sa_4d.nii.gz", "a.nrrd"], ["42_sa_4d", "43_sa_4d", "a"]),
+            (["x/a.nii.gz", "y/a.nii.gz", "x_a.nii.gz"], ["x_a", "x_a_2", "y_a"]),
             (["42/ED/1.dcm", "43/ED/1.dcm"], ["42_ED", "43_ED"]),
             (["sub-1/ses-1/sa.nii.gz", "sub-1/ses-2/sa.nii.gz"], ["sub-1_ses-1_sa", "sub-1_ses-2_sa"]),
         ],

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple, get_args
 
@@ -171,13 +171,23 @@ def discover(paths: Sequence[Path | str], *, roles: bool = True) -> list[Case]:
     return _told_apart([*found, *map(_from_entry, entries_of_files(loose))])
 
 
-def names_of_images(paths: Iterable[Path]) -> dict[Path, str]:
-    """The names of volume files and DICOM folders by which they are cases, told apart by their folders if need be."""
+def images_in(folder: Path) -> dict[str, Path]:
+    """The volume files and DICOM folders that the cases of a folder lie in, by name.
+
+    Names are those of the files; where one stands for several, they all are named as the cases are.
+
+    Raises:
+        UserError: As `discover`.
+    """
+    images = list(dict.fromkeys(case.image for case in discover([folder])))
+    by_file = {stem(image): image for image in images}
+    if len(by_file) == len(images):
+        return by_file
     found = []
-    for path in paths:
-        name = _NOT_IN_NAMES.sub("_", name_of(path.with_name(stem(path))))
-        found.append(_Found(Case(name=name, patient=parse_name(name).patient, image=path), name))
-    return {case.image: case.name for case in _told_apart(found)}
+    for image in images:
+        name = _NOT_IN_NAMES.sub("_", name_of(image.with_name(stem(image))))
+        found.append(_Found(Case(name=name, patient=parse_name(name).patient, image=image), name))
+    return {case.name: case.image for case in _told_apart(found)}
 
 
 def read_case_list(path: Path) -> list[Case]:

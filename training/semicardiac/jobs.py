@@ -7,7 +7,6 @@ be moved to another machine and run there; so is the folder that holds it, where
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from . import files
-from .cases import Case, discover, names_of_images
+from .cases import Case, images_in
 from .config import Roi, ScheduleConfig, Section, TrainConfig, parse
 from .errors import UserError, nearest
 from .labels import LabelSet
@@ -176,27 +175,17 @@ def full_path(folder: Path, path: Path | str) -> Path:
 def named_inputs(paths: Sequence[Path]) -> dict[str, Path]:
     """The volumes to segment by the names of their results; a folder stands for the volumes in it.
 
-    Results are named after the files; where files of one name lie at several places in a folder, as the cases are: the
-    names of their folders go before.
-
     Raises:
         UserError: If there are none, or two would have the same name.
     """
     inputs: dict[str, Path] = {}
     for path in paths:
-        for name, image in _named_in(path) if path.is_dir() else [(stem(path), path)]:
+        for name, image in (images_in(path) if path.is_dir() else {stem(path): path}).items():
             if inputs.get(name, image) != image:
                 hint = "Results are named after their inputs: segment these two into different folders"
                 raise UserError(f"this and {inputs[name]} have the same name", where=image, hint=hint)
             inputs[name] = image
     return inputs
-
-
-def _named_in(folder: Path) -> list[tuple[str, Path]]:
-    images = list(dict.fromkeys(case.image for case in discover([folder])))
-    counts = Counter(map(stem, images))
-    told_apart = names_of_images(images)
-    return [(stem(image) if counts[stem(image)] == 1 else told_apart[image], image) for image in images]
 
 
 def _map_paths(value: Any, change: Callable[[Path], Any]) -> Any:
