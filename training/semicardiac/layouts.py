@@ -83,6 +83,12 @@ def subject_of(name: str) -> str | None:
     return found[0] if found else None
 
 
+def visit_of(name: str, patient: str) -> str:
+    """Whose ED and ES a volume of this name belongs to: the patient's, but in BIDS those of one session."""
+    parts = parse_name(name)
+    return parts.scan if subject_of(name) and parts.patient == patient else patient
+
+
 def name_of(key: Path) -> str:
     """What a volume is called whose path, without suffix and endings, this is: x/ED tells no patient and is x_ED, and
     sub-01/ses-02/cine is sub-01_ses-02_cine."""
@@ -331,7 +337,11 @@ def _listed_phases(path: Path) -> dict[str, Phase]:
 
 def _nnunet(folder: Path) -> list[Entry]:
     _require_one_channel(folder / "dataset.json")
-    labels = {stem(path): path for path in _volumes_in(folder / "labelsTr")}
+    labels: dict[str, Path] = {}
+    for path in _volumes_in(folder / "labelsTr"):
+        if stem(path) in labels:
+            raise _same(path, labels[stem(path)], "labels", path.with_name(stem(path)))
+        labels[stem(path)] = path
     images: dict[Path, Path] = {}
     for image in _volumes_in(folder / "imagesTr"):
         name, channel = stem(image), None
@@ -339,7 +349,10 @@ def _nnunet(folder: Path) -> list[Entry]:
             name, channel = re.fullmatch(r"(.*?)(?:_(\d{4}))?", name).groups()
         if channel not in (None, "0000"):
             raise UserError(f"this is channel {channel} of an image; one is supported", where=image, hint=_ONE_CHANNEL)
-        images[image.with_name(name)] = image
+        key = image.with_name(name)
+        if key in images:
+            raise _same(image, images[key], "images", key)
+        images[key] = image
     entries = [
         Entry(key.name, parse_name(key.name).patient, images[key], labels.pop(key.name, None), phase=phase)
         for key, phase in phases_of(images).items()

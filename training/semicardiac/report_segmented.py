@@ -15,6 +15,7 @@ from .errors import UserError
 from .events import Result
 from .jobs import named_inputs
 from .labels import LabelSet
+from .layouts import visit_of
 from .overlays import overlay_montage, png
 from .record import Record
 from .volumes import Volume, read_labels, read_series, stem
@@ -134,7 +135,7 @@ def _by_patient(
     phases: dict[str, dict[str, list[str]]] = {}
     for case in cases:
         if case.phase and (name := names.get(case.image)) in volumes:
-            phases.setdefault(case.patient, {}).setdefault(case.phase, []).append(name)
+            phases.setdefault(visit_of(case.name, case.patient), {}).setdefault(case.phase, []).append(name)
     return {
         patient: patient_measures(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
         for patient, found in sorted(phases.items())
