@@ -128,8 +128,9 @@ def discover(paths: Sequence[Path | str], *, roles: bool = True) -> list[Case]:
     - a folder in nnU-Net layout (imagesTr, labelsTr), or one that holds such folders;
     - a folder with volumes at any depth, such as those of ACDC and MM-WHS: labels lie beside their image and have its
       name with the ending _gt, _label, _seg or _mask, or .seg.nrrd; or they lie in a folder labels, masks or
-      segmentations. ED and ES come from Info.cfg or from a list with the columns case and phase; without either, the
-      first of two frames is ED. Folders of jobs, and what segmentations have written, are left out;
+      segmentations, or in labels/final as MONAI Label keeps them. ED and ES come from Info.cfg or from a list with the
+      columns case and phase; without either, the first of two frames is ED. The sessions of a subject in BIDS, such as
+      sub-01, are of one patient. Folders of jobs, and what segmentations have written, are left out;
     - a DICOM folder;
     - a volume file; labels are then named beside their image.
 

@@ -14,7 +14,7 @@ from tyro.conf import UseAppendAction, arg
 
 from .errors import UserError
 from .options import Data, Flag, optional, run_shown
-from .wording import count, duration
+from .wording import count
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ class Train(Cases):
         if self.minutes is not None or self.steps is not None:
             longer = prolong(folder, minutes=self.minutes, steps=self.steps)
             if not self.jsonl:
-                amount = duration(longer.minutes * 60) if longer.minutes is not None else count(longer.steps, "step")
+                minutes = f"{longer.minutes:g} minute{'' if longer.minutes == 1 else 's'}" if longer.minutes else ""
+                amount = minutes or count(longer.steps, "step")
                 print(f"Training for {amount} in all, with what was trained already", file=sys.stderr)
         return self._train(folder)
 
