@@ -36,6 +36,7 @@ from .volumes import Volume, is_volume_file, read_labels, read_volume, stem
 _COLUMNS = ("image", "labels", "patient", "role", "phase", "frame", "name", "roi")
 _TELLING = ("labels", "patient", "role")
 """Columns without which a training would go on, but another one than was meant."""
+_LONGEST_CELL = 4096  # as the longest path of Linux
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 
@@ -208,13 +209,13 @@ def read_case_list(path: Path) -> list[Case]:
 def _read_rows(path: Path, roles: bool = True) -> list[_Found]:
     columns, rows = read_table(path)
     if "image" not in columns:
-        what = f"the list has no column 'image'; its columns are {', '.join(columns) or 'none'}"
+        what = f"the list has no column 'image'; its columns are {', '.join(columns) or 'none':.200}"
         hint = "Add the column, with commas or semicolons between columns, or name the folder of the volumes instead"
         raise UserError(what, where=path, hint=hint)
     for column in columns:
         near = difflib.get_close_matches(column, _TELLING, n=1, cutoff=0.8)
         if column not in _COLUMNS and near and near[0] not in columns:
-            what = f"the column '{column}' would be left alone, and is nearly called '{near[0]}'"
+            what = f"the column '{column:.60}' would be left alone, and is nearly called '{near[0]}'"
             raise UserError(what, where=path, hint=f"Call it '{near[0]}', or something else if it is not meant")
     found = [_from_row(row, path, roles) for row in rows]
     if not found:
@@ -223,7 +224,7 @@ def _read_rows(path: Path, roles: bool = True) -> list[_Found]:
     repeated = [name for name, count in names.items() if count > 1]
     if repeated:
         hint = "Give every case a name of its own"
-        raise UserError(f"the name '{repeated[0]}' stands in more than one row", where=path, hint=hint)
+        raise UserError(f"the name '{repeated[0]:.60}' stands in more than one row", where=path, hint=hint)
     return found
 
 
@@ -272,12 +273,16 @@ def _from_entry(entry: Entry) -> _Found:
 def _from_row(row: Row, path: Path, roles: bool) -> _Found:
     where = f"{path}, line {row.line}"
     given: dict[str, Any] = {key: row.cells[key] for key in _COLUMNS if row.cells.get(key)}
+    for key, cell in given.items():
+        if len(cell) > _LONGEST_CELL:
+            hint = "See whether a quotation mark or a line end is missing"
+            raise UserError(f"the cell in the column '{key}' holds {len(cell):,} letters", where=where, hint=hint)
     if "image" not in given:
         raise UserError("this row names no image", where=where, hint="Fill the column 'image' or remove the row")
     if "role" in given:
         given["role"] = given["role"].lower()
         if given["role"] not in ROLES:
-            raise UserError(f"there is no role '{given['role']}'", where=where, hint=nearest(given["role"], ROLES))
+            raise UserError(f"there is no role '{given['role']:.60}'", where=where, hint=nearest(given["role"], ROLES))
     if not roles:
         given.pop("role", None)
     image = _beside(path, given["image"], where)
@@ -305,7 +310,7 @@ def _beside(path: Path, entry: str, where: str) -> Path:
     if os.sep == "/" and "\\" in entry and not os.path.exists(path.parent / entry):
         if drive := PureWindowsPath(entry).drive:
             hint = "Write the paths of this machine, or such as are relative to the list"
-            raise UserError(f"{entry} lies on a Windows drive, {drive}", where=where, hint=hint)
+            raise UserError(f"{entry:.200} lies on a Windows drive, {drive}", where=where, hint=hint)
         entry = entry.replace("\\", "/")
     return _spelled_as_on_disk(Path(os.path.normpath(path.parent / entry)))
 

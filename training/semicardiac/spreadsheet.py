@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,9 +89,9 @@ def _text(path: Path) -> str:
 
 def _columns(cells: list[str], where: str) -> tuple[str, ...]:
     columns = tuple(cell.lower() for cell in cells)
-    for column in columns:
-        if column and columns.count(column) > 1:
-            raise UserError(f"there are two columns '{column}'", where=where, hint="Remove or rename one")
+    repeated = [column for column, count in Counter(columns).items() if column and count > 1]
+    if repeated:
+        raise UserError(f"there are two columns '{repeated[0]:.60}'", where=where, hint="Remove or rename one")
     return columns
 
 
