@@ -109,6 +109,9 @@ class TestPatients:
     def test_numbers_that_tell_patients(self, pattern):
         assert self.findings(*(pattern.format(number) for number in (*range(1, 15), 1001, 1002))) == []
 
+    def test_a_few_volunteers_are_no_visits(self):
+        assert self.findings("healthy_v1", "healthy_v2", "healthy_v3") == []
+
     def test_visits_of_one_patient_with_several_volumes_each(self):
         cases = [make_case(f"p01_{visit}_{phase}", f"p01_{visit}") for visit in ("v1", "v2") for phase in ("ED", "ES")]
         (finding,) = [each for each in check_names(cases, ACDC) if "look like" in each.what]

@@ -53,11 +53,18 @@ class TestLabelsInAFolderOfTheirOwn:
             (tmp_path / "b.nii.gz", None),  # what a model has drawn and nobody has handed in
         ]
 
-    @pytest.mark.parametrize("labels", ["{}_gt.nii.gz", "labels/{}.nii.gz"])
-    def test_letters_in_another_form_of_unicode(self, tmp_path, labels):
+    @pytest.mark.parametrize(
+        ("image", "labels"),
+        [
+            ("{}.nii.gz", "{}_gt.nii.gz"),
+            ("{}.nii.gz", "labels/{}.nii.gz"),
+            ("images/{}/a.nii.gz", "labels/{}/a.nii.gz"),
+        ],
+    )
+    def test_letters_in_another_form_of_unicode(self, tmp_path, image, labels):
         one, other = (unicodedata.normalize(form, "Zoé") for form in ("NFC", "NFD"))
-        touch(tmp_path / f"{one}.nii.gz", tmp_path / labels.format(other))
-        assert table(discover([tmp_path]), "name", "role") == [(one, "labeled")]
+        touch(tmp_path / image.format(one), tmp_path / labels.format(other))
+        assert table(discover([tmp_path]), "role") == [("labeled",)]
 
     def test_labels_without_an_image_are_counted_and_a_way_out_is_named(self, tmp_path):
         touch(tmp_path / "images" / "a.nii.gz", tmp_path / "labels" / "b.nii.gz")

@@ -12,6 +12,7 @@ from helpers import ACDC, draw_heart
 from helpers_cases import DATA
 from helpers_checks import SMALL_BATCHES, write
 from helpers_engine import Thresholder, model_of
+from scipy import ndimage
 from semicardiac import segment_job
 from semicardiac.cases import Case
 from semicardiac.checks import check_cases
@@ -62,6 +63,14 @@ class TestMixedUp:
         for keep in ((3,), (1, 3), (2,), (1, 2), ()):
             assert mixed_up(Volume(np.where(np.isin(labels, keep), labels, 0).astype(np.uint8), GRID), ACDC) is None
         labels[:, :, : labels.shape[2] // 2][labels[:, :, : labels.shape[2] // 2] == 2] = 0
+        assert mixed_up(Volume(labels, GRID), ACDC) is None
+
+    def test_a_right_ventricle_whose_wall_is_labeled_too_is_none_either(self):
+        labels = heart()
+        around = ndimage.binary_dilation(labels == 1, np.ones((1, 3, 3)))
+        labels[around & (labels == 0)] = 2
+        below = labels[:, np.argwhere(labels == 3)[:, 1].max() - 1 :]
+        below[below == 2] = 0  # here the LV has no wall
         assert mixed_up(Volume(labels, GRID), ACDC) is None
 
     def test_a_fleck_inside_the_wall_is_no_cavity(self):

@@ -270,6 +270,10 @@ class TestOtherLayouts:
         names = ["sub-01_ses-1_frame01", "sub-01_ses-1_frame02", "sub-01_ses-2_frame01"]
         assert table(discover([tmp_path]), "name") == [(name,) for name in names]
 
+    def test_a_cine_beside_its_own_frames_is_left_out_in_bids_too(self, tmp_path):
+        touch(*(tmp_path / f"sub-01_ses-1_{ending}.nii.gz" for ending in ("4d", "frame01", "frame12")))
+        assert table(discover([tmp_path]), "name") == [("sub-01_ses-1_frame01",), ("sub-01_ses-1_frame12",)]
+
     def test_files_that_differ_in_upper_case_alone(self, tmp_path):
         touch(tmp_path / "x" / "A.nii.gz", tmp_path / "y" / "a.nii.gz")
         names = [name.casefold() for (name,) in table(discover([tmp_path]), "name")]
