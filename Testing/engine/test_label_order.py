@@ -69,8 +69,8 @@ class TestMixedUp:
         labels = heart()
         around = ndimage.binary_dilation(labels == 1, np.ones((1, 3, 3)))
         labels[around & (labels == 0)] = 2
-        below = labels[:, np.argwhere(labels == 3)[:, 1].max() - 1 :]
-        below[below == 2] = 0  # here the LV has no wall
+        beside = labels[:, :, np.argwhere(labels == 3)[:, 2].max() :]
+        beside[beside == 2] = 0  # here the LV has no wall
         assert mixed_up(Volume(labels, GRID), ACDC) is None
 
     def test_a_fleck_inside_the_wall_is_no_cavity(self):
