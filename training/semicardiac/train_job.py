@@ -16,7 +16,6 @@ from .errors import Stopped, UserError
 from .events import AnyEvent, EventLog, Preview, Progress, Result
 from .jobs import EVENTS, TrainJob
 from .loop import MODEL, WORK
-from .wording import count
 
 Summary = dict[str, Any]
 
@@ -77,8 +76,8 @@ def require_sound(job: TrainJob, events: EventLog, stop: Callable[[], bool]) -> 
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         first, others = errors[0], len(errors) - 1
-        more = f" (and {count(others, 'more error')}, which semicardiac check lists)" if others else ""
-        raise UserError(first.what + more, where=first.where, hint=first.hint)
+        what = f"{first.what} (and {others} more errors, which semicardiac check lists)" if others else first.what
+        raise UserError(what, where=first.where, hint=first.hint)
     for warning in findings:
         events.warn(warning.what, where=warning.where, hint=warning.hint)
 
