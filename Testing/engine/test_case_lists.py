@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -49,11 +51,43 @@ class TestCaseList:
             "image;labels\na.nii.gz;a_gt.nii.gz\n",  # Excel in much of Europe
             "\ufeffimage,labels\r\na.nii.gz,a_gt.nii.gz\r\n",  # Excel elsewhere
             " image , labels \na.nii.gz, a_gt.nii.gz\n\n,\n",
+            "image\tlabels\na.nii.gz\ta_gt.nii.gz\n",
+            "sep=;\r\nimage;labels\r\na.nii.gz;a_gt.nii.gz\r\n",  # what Excel asks for where commas are decimal
+            '\ufeff"sep=|"\nimage|labels\na.nii.gz|a_gt.nii.gz\n',
+            "image,labels\ra.nii.gz,a_gt.nii.gz\r",
+            "\n\nimage,labels,,\r\na.nii.gz,a_gt.nii.gz,,\n\n",
+            '"image","labels"\n"a.nii.gz","a_gt.nii.gz"\n',
+            "Image,LABELS,Role\na.nii.gz,a_gt.nii.gz,Labeled\n",
+            "image,labels\na.nii.gz,a_gt.nii.gz\u2028\n",
         ],
     )
     def test_tables_as_spreadsheets_write_them(self, tmp_path, text):
         path = self.write(tmp_path, text)
         assert table(read_case_list(path), "name", "labels") == [("a", tmp_path / "a_gt.nii.gz")]
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+    def test_text_that_says_how_it_is_encoded(self, tmp_path, encoding):
+        (tmp_path / "cases.csv").write_bytes("image\tpatient\na.nii.gz\tJosé\n".encode(encoding))
+        assert table(read_case_list(tmp_path / "cases.csv"), "name", "patient") == [("a", "José")]
+
+    @pytest.mark.skipif(os.sep != "/", reason="backslashes are the separators here")
+    def test_paths_written_on_windows(self, tmp_path):
+        touch(tmp_path / "anna" / "a.nii.gz", tmp_path / "odd\\name.nii.gz")
+        path = self.write(tmp_path, "image\nanna\\a.nii.gz\n.\\b.nii.gz\nodd\\name.nii.gz\n")
+        expected = [(tmp_path / name,) for name in ("anna/a.nii.gz", "b.nii.gz", "odd\\name.nii.gz")]
+        assert table(read_case_list(path), "image") == expected
+        with pytest.raises(UserError, match=r"line 2: C:.data.a.nii.gz lies on a Windows drive"):
+            read_case_list(self.write(tmp_path, "image\nC:\\data\\a.nii.gz\n"))
+
+    @pytest.mark.parametrize(("on_disk", "in_list"), [("NFD", "NFC"), ("NFC", "NFD")])
+    def test_names_in_another_form_of_unicode(self, tmp_path, on_disk, in_list):
+        file = tmp_path / unicodedata.normalize(on_disk, "Zoë") / unicodedata.normalize(on_disk, "é.nii.gz")
+        touch(file)
+        rows = [f"Zoë/é.nii.gz,{unicodedata.normalize(form, 'José')}" for form in (in_list, "NFC", "NFD")]
+        path = self.write(tmp_path, unicodedata.normalize(in_list, "image,patient\n") + "\n".join(rows))
+        cases = read_case_list(path)
+        assert {case.patient for case in cases} == {"José"}
+        assert all(case.image.exists() for case in cases)
 
     def test_frames_of_one_file_get_names(self, tmp_path):
         path = self.write(tmp_path, "image,frame\ncine.nii.gz,0\ncine.nii.gz,7\n")
@@ -102,6 +136,20 @@ class TestCaseList:
             ("image,roi\na.nii.gz,1 2 3\n", "line 2: roi"),
             ("image,name\na.nii.gz,x\nb.nii.gz,x\n", "the name 'x' stands in more than one row"),
             ("image,name\na.nii.gz,x/y\n", "line 2: name: got 'x/y'"),
+            ("image,name\na.nii.gz,x\nb.nii.gz,X\n", "the name 'x' stands in more than one row"),
+            ("image,frame\na.nii.gz,\N{SUPERSCRIPT TWO}\n", "line 2: frame: got"),
+            (f"image,phase\na.nii.gz,{'x' * 4000}\n", r"line 2: phase: got 'X{59}: "),
+            (f"image,frame\na.nii.gz,{'9' * 5000}\n", "line 2: the cell in the column 'frame' holds 5,000 letters"),
+            (f"image,patient\na.nii.gz,{'x' * 140_000}\n", r"line 2: this table cannot be read \(field larger"),
+            ('image,labels\n"a.nii.gz,x\nb.nii.gz,y\n', "cannot be read .*See whether a quotation mark is missing"),
+            ('image,labels\n"a.nii.gz,x\n"b.nii.gz,y\n', "cannot be read .*See whether a quotation mark is missing"),
+            ("image,labels\nmy,scan.nii.gz,x\n", r"line 2: this row has 3 cells, and the head has 2 \(image, labels\)"),
+            ("image,labels,labels\na.nii.gz,x,y\n", "line 1: there are two columns 'labels'"),
+            ("image,label\na.nii.gz,x\n", "the column 'label' would be left alone, and is nearly called 'labels'"),
+            ("image,patient_id\na.nii.gz,x\n", "nearly called 'patient'"),
+            ("image,roles\na.nii.gz,ignore\n", "nearly called 'role'"),
+            ("image labels\na.nii.gz x\n", "its columns are image labels. Add the column, with commas or semicolons"),
+            ("image\na.nii.gz\0\n", "holds NUL bytes"),
         ],
     )
     def test_mistakes_name_the_line(self, tmp_path, text, said):
@@ -109,7 +157,15 @@ class TestCaseList:
             read_case_list(self.write(tmp_path, text))
         assert "cases.csv" in caught.value.where
 
-    def test_a_list_that_is_no_text(self, tmp_path):
-        (tmp_path / "cases.csv").write_bytes(b"\xff\xfe\x00image")
+    @pytest.mark.parametrize(
+        "content", [b"image,patient\na.nii.gz,M\xfcller\n", b"\xff\xfe\x00image!", b"\x1f\x8b\x08"]
+    )
+    def test_a_list_that_is_no_text(self, tmp_path, content):
+        (tmp_path / "cases.csv").write_bytes(content)
         with pytest.raises(UserError, match="UTF-8"):
             read_case_list(tmp_path / "cases.csv")
+
+    def test_data_listed_in_json(self, tmp_path):
+        (tmp_path / "datalist.json").write_text('{"training": [{"image": "a.nii.gz", "label": "b.nii.gz"}]}')
+        with pytest.raises(UserError, match=r"not listed in JSON here.*case list \(.csv\)"):
+            discover([tmp_path / "datalist.json"])

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers_cases import make_case
+from helpers_cases import labeled, make_case
 from helpers_checks import ACDC, SMALL_BATCHES, make_image, make_labels, write
 from semicardiac.cases import discover
-from semicardiac.checks import Finding, check_cases
+from semicardiac.check_names import check_names
+from semicardiac.checks import check_cases
+from semicardiac.findings import Finding
 from semicardiac.labels import get_label_set
 
 
@@ -67,14 +69,20 @@ class TestPatients:
     @pytest.mark.parametrize(
         ("names", "said"),
         [
-            (["subj002_phase1", "subj002_phase2", "subj003_phase1"], "subj002_phase1, subj002_phase2 look like one"),
-            (["anna-systole", "anna-diastole"], "anna-systole, anna-diastole look like one"),
-            (["anna_sys", "anna_dia"], "anna_sys, anna_dia look like one"),
+            (["subj002_phase1", "subj002_phase2", "subj003_phase1"], "subj002_phase1 and subj002_phase2 look like one"),
+            (["anna-systole", "anna-diastole"], "anna-systole and anna-diastole look like one"),
+            (["anna_sys", "anna_dia"], "anna_sys and anna_dia look like one"),
             (
                 ["s01_1", "s01_2", "s02_1", "s02_2"],
-                r"s01_1, s01_2 look like one patient, .* \(and so do 1 more groups\)",
+                r"s01_1 and s01_2 look like one patient, .* \(and so do 1 more group\)",
             ),
-            (["s01_t1", "s01_t2", "s02_t1", "s02_t2"], "s01_t1, s01_t2 look like one"),
+            (["s01_t1", "s01_t2", "s02_t1", "s02_t2"], "s01_t1 and s01_t2 look like one"),
+            (["p01_v1_sax", "p01_v2_sax", "p02_v1_sax"], "p01_v1_sax and p01_v2_sax look like one"),
+            (["p01_visit1", "p01_visit2", "p01_visit3", "p01_visit4"], r"p01_visit3 and 1 more look .* as 4 patients"),
+            (["anna_baseline", "anna_followup", "bob_baseline"], "anna_baseline and anna_followup look like one"),
+            (["p01_cine", "p01_follow-up_cine"], "p01_cine and p01_follow-up_cine look like one"),
+            (["p01_2019-04-30", "p01_20200501"], "p01_2019-04-30 and p01_20200501 look like one"),
+            (["P01", "p01"], "P01 and p01 look like one"),
         ],
     )
     def test_volumes_that_are_probably_of_one(self, names, said):
@@ -83,10 +91,39 @@ class TestPatients:
 
     @pytest.mark.parametrize(
         "pattern",
-        ["patient{:03d}", "case_{}", "img{}", "mr_train_{}", "site1_{:02d}", "acdc2017_case_{}", "3T_{}", "scan {}"],
+        [
+            "patient{:03d}",
+            "case_{}",
+            "img{}",
+            "mr_train_{}",
+            "site1_{:02d}",
+            "acdc2017_case_{}",
+            "3T_{}",
+            "scan {}",
+            "healthy_v{}",
+            "site1_scan{}",
+            "visit{}",
+            "{}_visit1",
+        ],
     )
     def test_numbers_that_tell_patients(self, pattern):
         assert self.findings(*(pattern.format(number) for number in (*range(1, 15), 1001, 1002))) == []
+
+    def test_a_few_volunteers_are_no_visits(self):
+        assert self.findings("healthy_v1", "healthy_v2", "healthy_v3") == []
+
+    def test_visits_of_one_patient_with_several_volumes_each(self):
+        cases = [make_case(f"p01_{visit}_{phase}", f"p01_{visit}") for visit in ("v1", "v2") for phase in ("ED", "ES")]
+        (finding,) = [each for each in check_names(cases, ACDC) if "look like" in each.what]
+        assert finding.what == "p01_v1 and p01_v2 look like one patient, and count as 2 patients"
+
+    def test_visits_on_both_sides_of_a_split(self):
+        sound = [make_case(f"p0{patient}_v{visit}") for patient in (1, 2) for visit in (1, 2)]
+        torn = [labeled("p03_v1"), labeled("p03_v2").with_role("validation")]
+        (finding,) = [each for each in check_names([*sound, *torn], ACDC) if "look like" in each.what]
+        assert finding.level == "warning"
+        assert finding.what.startswith("p03_v1 and p03_v2 look like one patient")
+        assert "of whom some are trained on and some validate (and so do 2 more groups)" in finding.what
 
     def test_a_patient_who_is_named_is_no_doubt(self):
         cases = [make_case(f"subj002_phase{number}", "subj002") for number in (1, 2)]

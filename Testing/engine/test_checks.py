@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from helpers_cases import DATA
 from helpers_checks import ACDC, MATRIX, SHAPE, SMALL_BATCHES, make_image, make_labels, write
+from helpers_volumes import make_matrix
 from semicardiac import checks
 from semicardiac.cases import Case, discover, split
-from semicardiac.checks import Finding, check_cases, check_environment
+from semicardiac.checks import check_cases, spacing_fault
 from semicardiac.config import make_config
+from semicardiac.environment import check_environment
 from semicardiac.errors import UserError
-from semicardiac.volumes import Volume, write_series
+from semicardiac.findings import Finding
+from semicardiac.volumes import Volume, read_series, write_series
 
 
 @pytest.fixture
@@ -231,6 +234,15 @@ class TestSizes:
         assert finding.level == "warning"
         assert f"the image is {wide} mm wide" in finding.what
 
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+    def test_a_stack_that_was_saved_without_a_spacing(self, cases, suffix):
+        image = cases["unl"].image.with_name(f"unplaced{suffix}")
+        write(image, make_image(9, (11, 80, 80)), np.eye(4))
+        cases["unl"] = changed(cases["unl"], image=image)
+        (finding,) = check(cases)
+        assert finding.level == "warning"
+        assert "the spacing is 1 x 1 x 1 mm, as in files that were saved without one" in finding.what
+
     @pytest.mark.parametrize(
         ("settings", "said"),
         [
@@ -269,6 +281,118 @@ class TestSizes:
             "warning",
             "'RV cavity' is in no labeled case, so that it cannot be learned",
         )
+
+
+OBLIQUE = make_matrix(3) / np.array([*np.linalg.norm(make_matrix(3)[:3, :3], axis=0), 1])  # voxels of 1 mm
+
+
+class TestSpacing:
+    @pytest.mark.parametrize(
+        ("shape", "matrix", "said"),
+        [
+            ((11, 256, 256), np.eye(4), "1 x 1 x 1 mm"),
+            ((11, 256, 256), np.diag([-1, -1, 1, 1]), "1 x 1 x 1 mm"),  # as SimpleITK writes it
+            ((256, 256, 11), np.eye(4), "1 x 1 x 1 mm"),
+            ((40, 256, 256), np.eye(4), "1 x 1 x 1 mm"),
+            ((11, 256, 256), OBLIQUE, "1 x 1 x 1 mm"),
+            ((1, 256, 256), np.eye(4), "1 x 1 x 1 mm"),
+            ((11, 256, 256), np.diag([1.4, 1.4, 1, 1]), "its 11 slices are 11 mm high in all"),
+            ((256, 11, 256), np.diag([1.4, 0.1, 1.4, 1]), "its 11 slices are 1.1 mm high in all"),
+        ],
+    )
+    def test_no_heart_fits_into_it(self, shape, matrix, said):
+        what, hint = spacing_fault(Volume(np.zeros(shape, np.uint8), np.array(matrix, float)))
+        assert said in what
+        assert hint
+
+    @pytest.mark.parametrize(
+        ("shape", "matrix"),
+        [
+            ((88, 132, 175), np.diag([0.625, 0.625, 0.625, 1])),  # a left atrium, as narrow as they come
+            ((120, 256, 256), np.eye(4)),  # resampled to 1 mm
+            ((100, 256, 256), np.diag([0.5, 0.5, 0.6, 1])),  # CT
+            ((3, 256, 256), np.diag([1.4, 1.4, 8, 1])),
+            ((10, 192, 192), np.diag([1.0, 1.0, 10, 1])),
+            ((1, 256, 256), OBLIQUE),  # a slice of a long axis
+        ],
+    )
+    def test_what_scanners_make_is_no_reason_for_doubt(self, shape, matrix):
+        assert spacing_fault(Volume(np.zeros(shape, np.uint8), np.array(matrix, float))) is None
+
+    @pytest.mark.data
+    @pytest.mark.skipif(not DATA.is_dir(), reason=f"no real volumes at {DATA}")
+    @pytest.mark.parametrize("folder", ["scd", "la", "extras"])
+    def test_real_volumes_are_no_reason_for_doubt(self, folder):
+        for path in sorted((DATA / folder).rglob("*.nii.gz")):
+            assert spacing_fault(read_series(path)[0]) is None, path
+
+
+class TestLabelsElsewhere:
+    """What is said of labels that lie on another grid than their image."""
+
+    PLACED = np.array([[-1.5, 0, 0, 90], [0, -1.5, 0, 120], [0, 0, 8, -60], [0, 0, 0, 1.0]])
+
+    @pytest.mark.parametrize(
+        ("matrix", "copied"),
+        [
+            (np.eye(4), True),
+            (np.diag([-1.0, -1, 1, 1]), True),
+            (np.diag([1.5, 1.5, 8, 1]), True),  # their spacing is right, and their origin is none
+            (PLACED + np.outer([8, 0, 0, 0], [0, 0, 0, 1]), False),
+            (PLACED @ np.diag([1, 1, 0.5, 1]), False),
+        ],
+    )
+    def test_labels_that_were_saved_without_a_place_get_that_of_the_image(self, cases, matrix, copied):
+        write(cases["lab"].image, make_image(0), self.PLACED)
+        write(cases["lab"].labels, make_labels(), matrix)
+        (finding,) = check(cases)
+        assert finding.what.startswith("image and labels do not lie on the same grid")
+        assert ("copy the geometry from the header of the image" in finding.hint) == copied
+        assert ("Resample" in finding.hint) != copied
+
+    def test_labels_of_another_size_have_to_be_resampled(self, cases):
+        write(cases["lab"].labels, make_labels((5, 40, 40)), np.eye(4))
+        assert "Resample" in check(cases)[0].hint
+
+
+class TestManyCases:
+    def test_what_several_cases_have_in_common_is_said_once(self, cases):
+        for number in range(5):
+            image = write(cases["unl"].image.with_name(f"s{number}.nii.gz"), make_image(20 + number, (1, 40, 40)))
+            cases[f"s{number}"] = Case(name=f"s{number}", patient=f"s{number}", image=image)
+        (finding,) = check(cases)
+        assert str(finding).startswith("warning: this is a single slice: it is used, but")
+        assert "harder to find (s0, s1, s2 and 2 more). Take the whole stack" in str(finding)
+
+    def test_an_error_keeps_the_path_of_its_first_file(self, cases):
+        for name in ("unl", "unl2"):
+            cases[name].image.unlink()
+        (finding,) = check(cases)
+        assert str(finding).startswith(f"error: unl: {cases['unl'].image}, and so in unl2: this file is missing")
+
+    def test_two_files_of_one_case_are_two_findings(self, cases):
+        cases["lab"].image.unlink()
+        cases["lab"].labels.unlink()
+        assert [finding.what for finding in check(cases)] == ["this file is missing"] * 2
+
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [(MemoryError(), "not enough memory to read this file"), (PermissionError(13, "Permission denied"), "denied")],
+    )
+    def test_one_that_cannot_be_read_is_named_and_the_others_are_looked_at(self, cases, monkeypatch, error, said):
+        original = checks.read_series
+
+        def read(path: Path) -> list[Volume]:
+            if path == cases["unl"].image:
+                raise error
+            return original(path)
+
+        write(cases["unl2"].image, make_image(9, (1, 40, 40)))
+        monkeypatch.setattr(checks, "read_series", read)
+        first, second = check(cases)
+        assert (first.level, first.where) == ("error", f"unl: {cases['unl'].image}")
+        assert said in first.what
+        assert second.what.startswith("this is a single slice")
 
 
 def test_frames_of_one_file_are_read_once(cases, tmp_path, monkeypatch):

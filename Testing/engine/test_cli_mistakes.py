@@ -98,7 +98,7 @@ COMPLAINTS = {
     "unknown value": [LABELS, "9 (7 voxels)", "not in the label set 'acdc'"],
     "empty labels": [LABELS, "the labels are empty", "Draw the labels"],
     "nan": [IMAGE, "5 of 9600 voxels are NaN or infinite", "Replace them by a number"],
-    "inf": [IMAGE, "1 of 9600 voxels are NaN or infinite", "Replace them by a number"],
+    "inf": [IMAGE, "1 of 9600 voxels is NaN or infinite", "Replace them by a number"],
     "constant": [IMAGE, "the image is constant: all voxels are 7", "whether the right volume was exported"],
     "rgb": [IMAGE, "one number in each voxel is expected", "Export it as a scalar"],
     "4D": [IMAGE, "time series of 2 frames where a single volume is expected", "column 'frame' of a case list"],
@@ -107,7 +107,7 @@ COMPLAINTS = {
     "no labeled": ["cases", "there is no labeled case", "Put labels beside the images"],
     "fewer slices than a batch": [
         "cases",
-        "the labeled cases have 1 slices, fewer than the 6",
+        "the labeled cases have 1 slice, fewer than the 6",
         "optim.batch_labeled",
     ],
 }

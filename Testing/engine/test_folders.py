@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from helpers_cases import table, touch
 from semicardiac.cases import discover
 from semicardiac.errors import UserError
 from semicardiac.events import EventLog, Result
+from semicardiac.jobs import named_inputs
 
 
 class TestLabelsInAFolderOfTheirOwn:
@@ -36,6 +38,38 @@ class TestLabelsInAFolderOfTheirOwn:
             ],
             key=str,
         )
+
+    def test_monai_label(self, tmp_path):
+        for path in (
+            "a.nii.gz",
+            "b.nii.gz",
+            "labels/final/a.nii.gz",
+            "labels/original/a.nii.gz",
+            "labels/original/b.nrrd",
+        ):
+            touch(tmp_path / path)
+        assert table(discover([tmp_path]), "image", "labels") == [
+            (tmp_path / "a.nii.gz", tmp_path / "labels" / "final" / "a.nii.gz"),
+            (tmp_path / "b.nii.gz", None),  # what a model has drawn and nobody has handed in
+        ]
+
+    @pytest.mark.parametrize(
+        ("image", "labels"),
+        [
+            ("{}.nii.gz", "{}_gt.nii.gz"),
+            ("{}.nii.gz", "labels/{}.nii.gz"),
+            ("images/{}/a.nii.gz", "labels/{}/a.nii.gz"),
+        ],
+    )
+    def test_letters_in_another_form_of_unicode(self, tmp_path, image, labels):
+        one, other = (unicodedata.normalize(form, "Zoé") for form in ("NFC", "NFD"))
+        touch(tmp_path / image.format(one), tmp_path / labels.format(other))
+        assert table(discover([tmp_path]), "role") == [("labeled",)]
+
+    def test_labels_without_an_image_are_counted_and_a_way_out_is_named(self, tmp_path):
+        touch(tmp_path / "images" / "a.nii.gz", tmp_path / "labels" / "b.nii.gz")
+        with pytest.raises(UserError, match=r"1 label file has no image beside .* name both in a cases.csv"):
+            discover([tmp_path])
 
     def test_the_parts_of_a_data_set_are_not_mixed_up(self, tmp_path):
         touch(
@@ -118,6 +152,32 @@ class TestWhatTheEngineWrote:
         touch(tmp_path / "a.nii.gz")
         with pytest.raises(UserError, match="holds no volumes"):
             discover([tmp_path])
+
+
+class TestNamesOfResults:
+    @pytest.mark.parametrize(
+        ("files", "expected"),
+        [
+            (["a.nii.gz", "x/b.nrrd"], ["a", "b"]),
+            (["42/sa_ED.nii.gz", "42/sa_ES.nii.gz", "43/sa_ED.nii.gz"], ["42_sa_ED", "42_sa_ES", "43_sa_ED"]),
+            (["42/sa_4d.nii.gz", "43/sa_4d.nii.gz", "a.nrrd"], ["42_sa_4d", "43_sa_4d", "a"]),
+            (["x/a.nii.gz", "y/a.nii.gz", "x_a.nii.gz"], ["x_a", "x_a_2", "y_a"]),
+            (["42/ED/1.dcm", "43/ED/1.dcm"], ["42_ED", "43_ED"]),
+            (["sub-1/ses-1/sa.nii.gz", "sub-1/ses-2/sa.nii.gz"], ["sub-1_ses-1_sa", "sub-1_ses-2_sa"]),
+        ],
+    )
+    def test_files_of_one_name_are_named_as_the_cases_are(self, tmp_path, monkeypatch, files, expected):
+        monkeypatch.setattr("semicardiac.layouts.count_frames", lambda path: 2)
+        touch(*(tmp_path / name for name in files))
+        inputs = named_inputs([tmp_path])
+        assert sorted(inputs) == expected
+        assert len(set(inputs.values())) == len(inputs)
+
+    def test_files_of_one_name_that_are_named_one_by_one_are_refused(self, tmp_path):
+        paths = [tmp_path / name / "a.nii.gz" for name in "xy"]
+        touch(*paths)
+        with pytest.raises(UserError, match="have the same name"):
+            named_inputs(paths)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there that not everybody has")

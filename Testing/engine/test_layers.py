@@ -17,11 +17,13 @@ PACKAGE = Path(semicardiac.__file__).parent
 LAYERS = [
     name
     for row in (
-        "wording terminal streams errors inputs processes temporaries files swap",
+        "wording terminal streams errors processes temporaries files swap",
         "tables events anatomy config labels container tensor_file package explain console",
-        "geometry headers nifti itk dicom_headers dicom_pixels dicom_stack dicom_times dicom segmentations",
-        "volumes protocols layouts cases matching",
-        "compute budget context sealed identity preprocess checks dataset sampling augment",
+        "geometry inputs headers nifti itk dicom_headers dicom_pixels dicom_stack dicom_times dicom segmentations",
+        "volumes protocols spreadsheet layouts cases matching",
+        "compute budget context sealed identity preprocess",
+        "findings environment label_order check_names checks",
+        "dataset sampling augment",
         "network weights teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",
         "history validation previews prepare device_bank refine loop trainer",

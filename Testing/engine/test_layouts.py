@@ -133,6 +133,23 @@ class TestOtherLayouts:
         with pytest.raises(UserError, match="channel 0001"):
             discover([tmp_path])
 
+    @pytest.mark.parametrize("description", [[1], "text", 3])
+    def test_a_description_that_is_none(self, tmp_path, description):
+        self.nnunet(tmp_path)
+        (tmp_path / "dataset.json").write_text(json.dumps(description))
+        with pytest.raises(UserError, match="not the description of a data set"):
+            discover([tmp_path])
+
+    @pytest.mark.parametrize("channels", ["MRI", ["MRI"], {"0": "MRI"}, None])
+    def test_one_channel_however_it_is_written(self, tmp_path, channels):
+        self.nnunet(tmp_path)
+        (tmp_path / "dataset.json").write_text(json.dumps({"modality": channels}), encoding="utf-8-sig")
+        assert len(discover([tmp_path])) == 2
+
+    def test_four_digits_that_tell_patients(self, tmp_path):
+        touch(tmp_path / "imagesTr" / "mr_train_1001.nii.gz", tmp_path / "labelsTr" / "mr_train_1001.nii.gz")
+        assert table(discover([tmp_path]), "name", "role") == [("mr_train_1001", "labeled")]
+
     def test_nnunet_labels_without_image(self, tmp_path):
         self.nnunet(tmp_path)
         touch(tmp_path / "labelsTr" / "other.nii.gz")
@@ -208,6 +225,59 @@ class TestOtherLayouts:
     def test_volumes_of_a_patient_stay_together_whatever_tells_who_it_is(self, tmp_path, files, expected):
         touch(*(tmp_path / f"{name}.nii.gz" for name in files))
         assert sorted(table(discover([tmp_path]), "patient", "phase"), key=str) == expected
+
+    @pytest.mark.parametrize(
+        ("files", "expected"),
+        [
+            (
+                ["sub-01_ses-01_cine", "sub-01_ses-02_run-1_cine", "sub-02_ses-01_cine"],
+                {"sub-01_ses-01_cine": "sub-01", "sub-01_ses-02_run-1_cine": "sub-01", "sub-02_ses-01_cine": "sub-02"},
+            ),
+            (
+                ["sub-01/ses-01/cine", "sub-01/ses-02/cine"],
+                {"sub-01_ses-01_cine": "sub-01", "sub-01_ses-02_cine": "sub-01"},
+            ),
+            (["sub-01/anat/x", "sub-02/anat/x"], {"sub-01_anat_x": "sub-01", "sub-02_anat_x": "sub-02"}),
+            (
+                ["sub-01/anat/sub-01_x", "sub-01/func/sub-01_x"],
+                {"anat_sub-01_x": "sub-01", "func_sub-01_x": "sub-01"},
+            ),
+            (
+                ["A/sub-01/ses-1/sub-01_ses-1_x", "A/sub-01/ses-2/sub-01_ses-2_x", "B/sub-01/ses-1/sub-01_ses-1_x"],
+                {"A_sub-01_ses-1_x": "A_sub-01", "A_sub-01_ses-2_x": "A_sub-01", "B_sub-01_ses-1_x": "B_sub-01"},
+            ),
+            (["A/sub-01_x", "B/sub-01_x"], {"A_sub-01_x": "A_sub-01", "B_sub-01_x": "B_sub-01"}),
+            (
+                ["sub-anna_ses-1_x", "sub-anna_ses-2_x"],
+                {"sub-anna_ses-1_x": "sub-anna", "sub-anna_ses-2_x": "sub-anna"},
+            ),
+            (["sub-acute_001", "sub-set2/p1"], {"sub-acute_001": "sub-acute_001", "p1": "p1"}),  # not BIDS
+        ],
+    )
+    def test_a_subject_of_bids_is_one_patient(self, tmp_path, files, expected):
+        touch(*(tmp_path / f"{name}.nii.gz" for name in files))
+        assert dict(table(discover([tmp_path]), "name", "patient")) == expected
+
+    def test_frames_of_sessions_are_not_mixed(self, tmp_path):
+        names = [f"sub-01_ses-{session}_frame{frame}" for session in "12" for frame in ("01", f"1{session}")]
+        touch(*(tmp_path / f"{name}.nii.gz" for name in names))
+        assert table(discover([tmp_path]), "patient", "phase") == [("sub-01", "ED"), ("sub-01", "ES")] * 2
+
+    def test_a_cine_and_the_frames_of_another_session(self, tmp_path):
+        frames = [Volume(np.zeros((2, 3, 3), np.uint8), np.eye(4))] * 2
+        write_series(tmp_path / "sub-01_ses-1_4d.nii.gz", frames)
+        touch(tmp_path / "sub-01_ses-2_frame01.nii.gz")
+        names = ["sub-01_ses-1_frame01", "sub-01_ses-1_frame02", "sub-01_ses-2_frame01"]
+        assert table(discover([tmp_path]), "name") == [(name,) for name in names]
+
+    def test_a_cine_beside_its_own_frames_is_left_out_in_bids_too(self, tmp_path):
+        touch(*(tmp_path / f"sub-01_ses-1_{ending}.nii.gz" for ending in ("4d", "frame01", "frame12")))
+        assert table(discover([tmp_path]), "name") == [("sub-01_ses-1_frame01",), ("sub-01_ses-1_frame12",)]
+
+    def test_files_that_differ_in_upper_case_alone(self, tmp_path):
+        touch(tmp_path / "x" / "A.nii.gz", tmp_path / "y" / "a.nii.gz")
+        names = [name.casefold() for (name,) in table(discover([tmp_path]), "name")]
+        assert len(set(names)) == 2
 
     def test_a_folder_named_twice_is_no_second_patient(self, tmp_path):
         touch(

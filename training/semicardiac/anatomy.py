@@ -9,18 +9,21 @@ def plain(name: str) -> str:
 
 
 _NAMES = {
-    "lv": """lv, lvc, lv cavity, lv endo, lv blood pool, lvbp, lv lumen, endocardium, lv endocardium, left ventricle,
-        left ventricle cavity, left ventricular cavity, left ventricle blood pool, left ventricular blood pool,
+    "lv": """lv, lvc, lv cavity, lv endo, lv blood pool, lvbp, lv lumen, endo, endocardium, lv endocardium,
+        left ventricle endocardium, left ventricle, left ventricle cavity, left ventricular cavity,
+        left ventricle blood pool, left ventricular blood pool,
         left ventricle blood cavity, left heart ventricle, heart ventricle left""",
     "myo": """myo, lvm, myocard, myocardium, lv myo, lv myocardium, lv wall, lv muscle, left ventricle myocardium,
         left ventricular myocardium, left ventricle wall, myocardium of the left ventricle, heart myocardium""",
     "rv": """rv, rvc, rv cavity, rv endo, rv blood pool, rvbp, right ventricle, right ventricle cavity,
         right ventricular cavity, right ventricle blood pool, right ventricular blood pool,
         right ventricle blood cavity, right heart ventricle, heart ventricle right""",
-    "la": "la, la cavity, left atrium, left atrium cavity, left atrial cavity, left atrium blood cavity",
-    "ra": "ra, ra cavity, right atrium, right atrium cavity, right atrial cavity, right atrium blood cavity",
+    "la": """la, la cavity, left atrium, left atrium cavity, left atrial cavity, left atrium blood cavity,
+        left heart atrium, heart atrium left""",
+    "ra": """ra, ra cavity, right atrium, right atrium cavity, right atrial cavity, right atrium blood cavity,
+        right heart atrium, heart atrium right""",
     "ao": "ao, aa, aorta, ascending aorta, aorta ascending",
-    "pa": "pa, pulmonary artery, pulmonary trunk, main pulmonary artery",
+    "pa": "pa, pulmonary artery, pulmonary trunk, pulmonary artery trunk, main pulmonary artery",
 }
 _MEANING = {plain(name): meaning for meaning, names in _NAMES.items() for name in names.split(",")}
 

@@ -1,54 +1,42 @@
-"""What is wrong with the inputs and the machine, found before anything long starts."""
+"""What is wrong with the volumes of cases, found before anything long starts."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import os
-import platform
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from . import files
-from .anatomy import meaning_of, plain
 from .cases import Case, load_labels
+from .check_names import check_names, ignored_value
 from .config import TrainConfig
 from .errors import UserError
-from .labels import LabelSet, Structure, get_label_set
+from .findings import EVERYWHERE, Finding, grouped
+from .label_order import mixed_up
+from .labels import LabelSet, UnknownValues
 from .preprocess import as_stack
 from .volumes import Volume, pick_frame, read_series, same_geometry
+from .wording import count, listed
 
 FIELD_OF_VIEW_MM = (60.0, 1000.0)
 """No heart fits into less, no scanner reaches farther: outside, the spacing is probably wrong."""
 
+LOWEST_STACK_MM = 30.0
+"""Several slices that together are lower than this hold no heart, not even a left atrium."""
+
+THINNEST_OF_FEW_MM = 3.0
+"""Slices that do not cover the heart, since only some were taken, are thicker than this."""
+
+ORDER_HINT = (
+    "Data sets number structures differently (in M&Ms 1 is the LV cavity, in ACDC the RV cavity): name the label set "
+    "that these files follow, or correct them"
+)
+
 _LABEL_MAP_VALUES = 12
 """An image of whole numbers with fewer different ones is probably a label map."""
-
-_PHASE_ENDING = re.compile(
-    r"(.+?)[ _-]?(phase[ _-]?\d*|(end[ _-]?)?(systol|diastol)(e|ic)|(?<=[ _-])(sys|dias?))", re.IGNORECASE
-)
-_NUMBER_ENDING = re.compile(
-    r"(.*\d.*?)[ _-]((t|tp|time|f|fr|ph|v|visit|ses|scan|vol|rep|run)[ _-]?)?\d{1,2}", re.IGNORECASE
-)
-"""Of a name that has a number before, too: subj002_1, subj002_t1, but neither case_12 nor patient001."""
-
-_PACKAGES = ("semicardiac", "torch", "numpy", "SimpleITK", "nibabel", "scipy", "scikit-image", "pydantic", "monai")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong (`error`: it must be mended first) or that one should know (`warning`)."""
-
-    level: Literal["error", "warning"]
-    what: str
-    where: str
-    hint: str = ""
 
 
 def check_cases(
@@ -70,110 +58,12 @@ def check_cases(
     if config is None:
         config = TrainConfig.model_validate({"preprocess": {"plane": label_set.plane}})
     cases = [case for case in cases if case.role != "ignore"]
-    findings = [*_check_roles(cases), *_check_patients(cases), *_check_tables(cases, label_set)]
+    findings = check_names(cases, label_set)
     volumes = _Volumes(label_set, config)
     for number, case in enumerate(cases, start=1):
         findings += volumes.check(case)
         progress(number, len(cases), case.name)
-    findings += volumes.check_together()
-    return sorted(findings, key=lambda finding: finding.level != "error")
-
-
-def _check_roles(cases: list[Case]) -> list[Finding]:
-    """What can be said without reading a volume."""
-    findings = []
-    roles = {case.role for case in cases}
-    if "labeled" not in roles:
-        hint = "Put labels beside the images (case_gt.nii.gz beside case.nii.gz), or name them in a cases.csv"
-        findings.append(Finding("error", "there is no labeled case", "cases", hint))
-    elif "unlabeled" not in roles:
-        what = "there is no unlabeled case: this will be plain supervised training"
-        hint = "Add volumes without labels, which semi-supervised training learns from"
-        findings.append(Finding("warning", what, "cases", hint))
-    of_patient: dict[str, set[str]] = defaultdict(set)
-    of_name: dict[str, list[Case]] = defaultdict(list)
-    for case in cases:
-        of_patient[case.patient].add(case.role)
-        of_name[case.name].append(case)
-        if case.role in ("labeled", "validation") and case.labels is None:
-            hint = "Name its labels, or change its role"
-            findings.append(Finding("error", f"this case has the role '{case.role}' but no labels", case.name, hint))
-    for name, same in of_name.items():
-        if len(same) > 1:
-            what = f"{len(same)} cases have this name: {_listed([str(case.image) for case in same])}"
-            findings.append(Finding("error", what, name, "Give every case a name of its own"))
-    for patient, parts in of_patient.items():
-        if "validation" in parts and len(parts) > 1:
-            what = f"this patient is {' and '.join(sorted(parts - {'validation'}))} and in validation"
-            hint = "Give all volumes of a patient one role, or the validation will look better than it is"
-            findings.append(Finding("error" if "labeled" in parts else "warning", what, f"patient {patient}", hint))
-    return findings
-
-
-def _check_patients(cases: list[Case]) -> list[Finding]:
-    """Names by which volumes that count as patients of their own are probably of one."""
-    counts = Counter(case.patient for case in cases)
-    single = [patient for patient, count in counts.items() if count == 1]
-    alike = _alike(single, _PHASE_ENDING)
-    numbered = _alike(single, _NUMBER_ENDING)
-    if numbered and len(numbered) >= max(map(len, numbered)):  # else the numbers tell patients, and their stem a site
-        alike += numbered
-    if not alike:
-        return []
-    what = f"{', '.join(alike[0][:3])} look like one patient, and count as {len(alike[0])} patients"
-    what += f" (and so do {len(alike) - 1} more groups)" if len(alike) > 1 else ""
-    hint = "Name the volumes in a cases.csv with a column patient, or one patient may be in training and validation"
-    return [Finding("warning", what, "cases", hint)]
-
-
-def _alike(names: Sequence[str], ending: re.Pattern[str]) -> list[list[str]]:
-    """Names that differ in their ending alone, in groups of two or more."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        if found := ending.fullmatch(name):
-            groups[found[1]].append(name)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _check_tables(cases: list[Case], label_set: LabelSet) -> list[Finding]:
-    """Whether the tables of labels in nnU-Net data sets say what the label set does."""
-    folders = dict.fromkeys(folder for case in cases if case.labels for folder in case.labels.parents[:2])
-    tables = [folder / "dataset.json" for folder in folders if (folder / "dataset.json").is_file()]
-    return [finding for table in tables for finding in _check_table(table, label_set)]
-
-
-def _check_table(path: Path, label_set: LabelSet) -> list[Finding]:
-    try:
-        data = files.read_json(path)
-        if not isinstance(data, dict) or not isinstance(data.get("labels"), dict):
-            return []
-        named = {value: each for each in get_label_set(path).structures for value in each.source_values}
-    except UserError as error:
-        what = f"whether its labels are those of the label set '{label_set.name}' is not known: {error.what}"
-        return [Finding("warning", what, str(path), "See that the values mean the same")]
-    wrong, unclear = [], []
-    for structure in label_set.structures:
-        for value in structure.source_values:
-            if value in named and plain(named[value].name) != plain(structure.name):
-                meanings = {_meaning(named[value]), _meaning(structure)}
-                text = f"{value} is '{named[value].name}' in dataset.json and '{structure.name}' in the set"
-                if None in meanings:
-                    unclear.append(text)
-                elif len(meanings) > 1:
-                    wrong.append(text)
-    findings = []
-    hint = f"Name the labels of the data set (--labels {path}), or another label set that fits"
-    if wrong:
-        what = f"this data set and the label set '{label_set.name}' contradict each other: {', '.join(wrong)}"
-        findings.append(Finding("error", what, str(path), hint))
-    if unclear:
-        what = f"this data set and the label set '{label_set.name}' may not mean the same: {', '.join(unclear)}"
-        findings.append(Finding("warning", what, str(path), hint))
-    return findings
-
-
-def _meaning(structure: Structure) -> str | None:
-    return structure.role or meaning_of(structure.name)
+    return grouped([*findings, *volumes.check_together()])
 
 
 class _Volumes:
@@ -190,31 +80,33 @@ class _Volumes:
         self._file: tuple[Path, list[Volume]] | None = None  # the frames of a file are read once
 
     def check(self, case: Case) -> list[Finding]:
-        findings: list[Finding] = []
+        """What is wrong with one case; a file that cannot be read keeps nobody from looking at the next one."""
         image = None
+        findings: list[Finding] = []
         try:
             image = self._read(case)
-        except UserError as error:
+            findings += self._check_image(case, image)
+        except (UserError, OSError, MemoryError) as error:
             self._unread = True
-            findings.append(Finding("error", error.what, _place(case, error.where), error.hint))
-        else:
-            stack = as_stack(image, self._config.preprocess.plane).array
-            self._slices[case.role] += len(stack)
-            findings += [
-                Finding(level, what, _place(case, case.image), hint)
-                for level, what, hint in _image_faults(image, stack)
-            ]
-            if case.role == "unlabeled" and (values := _values_of_label_map(image.array)):
-                what = f"this is probably a label map and no image: it holds {values} different whole numbers"
-                hint = "Move it out of the folder, or give it the role 'ignore' in a cases.csv"
-                findings.append(Finding("warning", what, _place(case, case.image), hint))
-            if image.array.min() < image.array.max():
-                self._same_image[_content(image.array)].append(case)
+            self._file = None
+            findings.append(_unread(error, case, case.image))
         if case.labels is not None:
             try:
                 findings += self._check_labels(case, image)
-            except UserError as error:
-                findings.append(Finding("error", error.what, _place(case, error.where), error.hint))
+            except (UserError, OSError, MemoryError) as error:
+                findings.append(_unread(error, case, case.labels))
+        return findings
+
+    def _check_image(self, case: Case, image: Volume) -> list[Finding]:
+        stack = as_stack(image, self._config.preprocess.plane).array
+        self._slices[case.role] += len(stack)
+        findings = [_found(level, what, case, case.image, hint) for level, what, hint in _image_faults(image, stack)]
+        if case.role == "unlabeled" and (values := _values_of_label_map(image.array)):
+            what = f"this is probably a label map and no image: it holds {values} different whole numbers"
+            hint = "Move it out of the folder, or give it the role 'ignore' in a cases.csv"
+            findings.append(_found("warning", what, case, case.image, hint))
+        if image.array.min() < image.array.max():
+            self._same_image[_content(image.array)].append(case)
         return findings
 
     def check_together(self) -> list[Finding]:
@@ -223,7 +115,7 @@ class _Volumes:
             for name, voxels in zip(self._label_set.names, self._labeled_voxels[1:], strict=True):
                 if voxels == 0:
                     what = f"'{name}' is in no labeled case, so that it cannot be learned"
-                    findings.append(Finding("warning", what, "cases", "Label it, or use a label set without it"))
+                    findings.append(Finding("warning", what, EVERYWHERE, "Label it, or use a label set without it"))
         return findings if self._unread else findings + self._check_batches()
 
     def _duplicate(self, same: list[Case]) -> Finding:
@@ -234,10 +126,10 @@ class _Volumes:
         roles = {case.role for case in same}
         labels = [self._labels_content[case.name] for case in same if case.name in self._labels_content]
         copied = len(set(labels)) < len(labels)
-        what = f"the same image stands under {len(same)} names: {_listed([str(case.image) for case in same])}"
+        what = f"the same image stands under {len(same)} names: {listed([case.image for case in same], 3)}"
         hint = "Remove all but one, or give the others the role 'ignore' in a cases.csv"
         level = "error" if copied or ("validation" in roles and len(roles) > 1) else "warning"
-        return Finding(level, what, _listed([case.name for case in same]), hint)
+        return Finding(level, what, listed([case.name for case in same], 3), hint)
 
     def _check_batches(self) -> list[Finding]:
         findings = []
@@ -246,8 +138,9 @@ class _Volumes:
         needed["unlabeled"] = (optim.batch_mixed[1], "optim.batch_mixed")
         for role, (batch, key) in needed.items():
             if 0 < self._slices[role] < batch:
-                what = f"the {role} cases have {self._slices[role]} slices, fewer than the {batch} in a batch"
-                findings.append(Finding("error", what, "cases", f"Add {role} cases, or lower {key} with --set"))
+                slices = count(self._slices[role], "slice")
+                what = f"the {role} cases have {slices}, fewer than the {batch} in a batch"
+                findings.append(Finding("error", what, EVERYWHERE, f"Add {role} cases, or lower {key} with --set"))
         return findings
 
     def _read(self, case: Case) -> Volume:
@@ -257,22 +150,58 @@ class _Volumes:
         return pick_frame(self._file[1], case.frame, case.image)
 
     def _check_labels(self, case: Case, image: Volume | None) -> list[Finding]:
-        labels = load_labels(case, self._label_set)
+        try:
+            labels = load_labels(case, self._label_set)
+        except UnknownValues as error:
+            ignored = ignored_value(case.labels)
+            if ignored not in error.values:
+                raise
+            what = f"{error.what}; {ignored} is 'ignore' in dataset.json, and no voxel can be left out of a training"
+            raise UserError(what, where=error.where, hint="Label these voxels, or make them background") from None
         self._labels_content[case.name] = _content(labels.array)
-        counts = np.bincount(labels.array.ravel(), minlength=self._label_set.classes)
+        voxels = np.bincount(labels.array.ravel(), minlength=self._label_set.classes)
         if case.role == "labeled":
-            self._labeled_voxels += counts
-        where = _place(case, case.labels)
+            self._labeled_voxels += voxels
         doubts = labels.doubts if image is None or not image.doubts else ()  # else they are told already
-        findings = [Finding("warning", doubt.what, where, doubt.hint) for doubt in doubts]
+        findings = [_found("warning", doubt.what, case, case.labels, doubt.hint) for doubt in doubts]
         difference = same_geometry(image, labels) if image is not None else None
         if difference:
             what = f"image and labels do not lie on the same grid: {difference}"
-            return [*findings, Finding("error", what, where, "Resample the labels onto the grid of the image")]
-        if not counts[1:].any():
+            return [*findings, _found("error", what, case, case.labels, _how_to_place(image, labels))]
+        if not voxels[1:].any():
             hint = "Draw the labels, or make this an unlabeled case"
-            return [*findings, Finding("error", "the labels are empty: all voxels are background", where, hint)]
+            what = "the labels are empty: all voxels are background"
+            return [*findings, _found("error", what, case, case.labels, hint)]
+        if what := mixed_up(labels, self._label_set):
+            findings.append(_found("warning", what, case, case.labels, ORDER_HINT))
         return findings
+
+
+def _found(level: Literal["error", "warning"], what: str, case: Case, path: Path, hint: str) -> Finding:
+    return Finding(level, what, f"{case.name}: {path}", hint, case.name)
+
+
+def _unread(error: Exception, case: Case, path: Path) -> Finding:
+    """The finding for a file that could not be read."""
+    if isinstance(error, UserError):
+        return Finding("error", error.what, f"{case.name}: {error.where}", error.hint, case.name)
+    if isinstance(error, MemoryError):
+        hint = "Close other programs, or see whether its header gives the right size"
+        return _found("error", "there is not enough memory to read this file", case, path, hint)
+    what = f"this file cannot be read ({error.strerror or type(error).__name__})"
+    return _found("error", what, case, path, "See that it is there and that you may read it")
+
+
+def _how_to_place(image: Volume, labels: Volume) -> str:
+    """What to do about labels on another grid than their image."""
+    same_size = image.array.shape == labels.array.shape
+    lost = _is_placeless(labels) and not _is_placeless(image)
+    if same_size and (lost or (_along_axes(labels) and no_spacing(labels))):
+        return (
+            "They were saved without their place in the patient: copy the geometry from the header of the image, in "
+            "nibabel by Nifti1Image(labels, image.affine), and do not resample them"
+        )
+    return "Resample the labels onto the grid of the image"
 
 
 def image_fault(image: Volume) -> tuple[str, str] | None:
@@ -281,7 +210,8 @@ def image_fault(image: Volume) -> tuple[str, str] | None:
         return "the header gives no usable spacing and orientation", "Export the volume again"
     broken = image.array.size - int(np.isfinite(image.array).sum()) if image.array.dtype.kind == "f" else 0
     if broken:
-        return f"{broken} of {image.array.size} voxels are NaN or infinite", "Replace them by a number, such as 0"
+        are = "is" if broken == 1 else "are"
+        return f"{broken} of {image.array.size} voxels {are} NaN or infinite", "Replace them by a number, such as 0"
     if image.array.min() == image.array.max():
         what = f"the image is constant: all voxels are {image.array.flat[0]:g}"
         return what, "See whether the right volume was exported"
@@ -305,13 +235,37 @@ def _image_faults(image: Volume, stack: np.ndarray) -> list[tuple[Literal["error
 
 
 def spacing_fault(image: Volume) -> tuple[str, str] | None:
-    """What and hint if no scanner makes images as wide as the spacing says."""
-    widest = float((image.spacing * image.array.shape[::-1]).max())
-    if FIELD_OF_VIEW_MM[0] <= widest <= FIELD_OF_VIEW_MM[1]:
-        return None
+    """What and hint if no scanner makes images that are as wide, or stacks that are as low, as the spacing says."""
+    hint = "Correct the spacing in the header of the file"
+    shape = np.array(image.array.shape[::-1])
+    extent = image.spacing * shape
+    widest, lowest = float(extent.max()), float(extent[shape > 1].min(initial=np.inf))
+    single = shape.min() == 1
+    if no_spacing(image) and (lowest < FIELD_OF_VIEW_MM[0] or (single and _is_placeless(image))):
+        what = "the spacing is 1 x 1 x 1 mm, as in files that were saved without one, so that it is probably wrong"
+        return f"{what}: volumes in ml would be too", hint
     spacing = " x ".join(f"{side:.4g}" for side in image.spacing)
-    what = f"the image is {widest:.4g} mm wide, so that its spacing of {spacing} mm is probably wrong"
-    return what, "Correct the spacing in the header of the file"
+    if not FIELD_OF_VIEW_MM[0] <= widest <= FIELD_OF_VIEW_MM[1]:
+        return f"the image is {widest:.4g} mm wide, so that its spacing of {spacing} mm is probably wrong", hint
+    axis = int(np.where(shape > 1, extent, np.inf).argmin())
+    if lowest < LOWEST_STACK_MM and image.spacing[axis] < THINNEST_OF_FEW_MM:
+        what = f"its {shape[axis]} slices are {lowest:.4g} mm high in all, which holds no heart"
+        return f"{what}, so that the spacing of {spacing} mm is probably wrong", hint
+    return None
+
+
+def no_spacing(volume: Volume) -> bool:
+    """Whether voxels are cubes of exactly 1 mm, as in a file to which nobody gave a spacing."""
+    return np.allclose(volume.spacing, 1, rtol=0, atol=1e-6)
+
+
+def _is_placeless(volume: Volume) -> bool:
+    """Whether the place in the patient is that of a file to which nobody gave one: along the axes, from zero on."""
+    return _along_axes(volume) and not np.abs(volume.ijk_to_ras[:3, 3]).max() > 1e-6
+
+
+def _along_axes(volume: Volume) -> bool:
+    return np.count_nonzero(np.abs(volume.ijk_to_ras[:3, :3]) > 1e-6) == 3
 
 
 def _values_of_label_map(array: np.ndarray) -> int | None:
@@ -327,50 +281,3 @@ def _content(array: np.ndarray) -> str:
     digest = hashlib.sha256(repr(array.shape).encode())
     digest.update(np.ascontiguousarray(array, dtype=np.float32))
     return digest.hexdigest()
-
-
-def _place(case: Case, path: Path | str | None) -> str:
-    return f"{case.name}: {path}"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return " and ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
-
-
-def check_environment(device: str = "auto") -> dict[str, str]:
-    """What a training would run on here, in words, for a person or a bug report.
-
-    Raises:
-        UserError: If the device is not known or not there.
-    """
-    import torch  # here, so that volumes can be checked without it
-
-    from .compute import pick_device
-
-    chosen = pick_device(device)
-    found = {
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    found["processors"] = f"{os.cpu_count()}, of which PyTorch uses {torch.get_num_threads()}"
-    found["memory"] = _memory()
-    found["device"] = chosen
-    if torch.device(chosen).type == "cuda":
-        free, total = torch.cuda.mem_get_info(chosen)
-        found["device"] += f", {torch.cuda.get_device_name(chosen)}, CUDA {torch.version.cuda}"
-        found["device memory"] = f"{free / 2**30:.1f} GB free of {total / 2**30:.1f} GB"
-    return found
-
-
-def _memory() -> str:
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        free, total = (page * os.sysconf(name) / 2**30 for name in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # Windows and macOS do not tell
-        return "unknown"
-    return f"{free:.1f} GB free of {total:.1f} GB"

@@ -80,8 +80,9 @@ class Check(Cases):
   semicardiac check cases.csv --labels mmwhs --set optim.batch_labeled=4"""
 
     def run(self) -> int:
-        from .checks import check_cases, check_environment
+        from .checks import check_cases
         from .console import Console
+        from .environment import check_environment
 
         environment = check_environment(self.device)
         cases, labels = self.find()
@@ -89,12 +90,12 @@ class Check(Cases):
         with Console() as console:
             findings = check_cases(cases, labels, config, progress=console.progress_of("checking inputs"))
         for finding in findings:
-            print(f"{finding.level}: {UserError(finding.what, where=finding.where, hint=finding.hint)}")
+            print(finding)
         print(", ".join(_counted(cases, role) for role in ("labeled", "unlabeled", "validation")))
         for name, value in environment.items():
             print(f"{name}: {value}")
         errors = sum(finding.level == "error" for finding in findings)
-        print(f"{errors} errors, {len(findings) - errors} warnings")
+        print(f"{count(errors, 'error')}, {count(len(findings) - errors, 'warning')}")
         return 2 if errors else 0
 
 
@@ -178,7 +179,8 @@ class Train(Cases):
         if self.minutes is not None or self.steps is not None:
             longer = prolong(folder, minutes=self.minutes, steps=self.steps)
             if not self.jsonl:
-                amount = f"{longer.minutes:g} minutes" if longer.minutes is not None else f"{longer.steps} steps"
+                minutes = f"{longer.minutes:g} minute{'' if longer.minutes == 1 else 's'}" if longer.minutes else ""
+                amount = minutes or count(longer.steps, "step")
                 print(f"Training for {amount} in all, with what was trained already", file=sys.stderr)
         return self._train(folder)
 

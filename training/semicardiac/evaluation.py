@@ -23,6 +23,7 @@ from .errors import Stopped, UserError
 from .events import EventLog, Progress, Result
 from .files import write_json
 from .labels import LabelSet
+from .layouts import visit_of
 from .matching import Pair, match
 from .metrics import evaluate_pair
 from .overlays import overlay_montage, write_png
@@ -191,7 +192,7 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
     by_patient: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
     for row in rows:
         if row["phase"]:
-            phases = by_patient.setdefault(row["patient"], {})
+            phases = by_patient.setdefault(visit_of(row["case"], row["patient"]), {})
             phases.setdefault(row["phase"], {}).setdefault(row["case"], []).append(row)
     measured = []
     doubted: dict[tuple[str, str], list[str]] = {}

@@ -18,7 +18,7 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from . import files
-from .cases import Case, discover
+from .cases import Case, images_in
 from .config import Roi, ScheduleConfig, Section, TrainConfig, parse
 from .errors import UserError, nearest
 from .events import Failed, Progress, Started, StoppedEvent, Warned, read_events
@@ -244,8 +244,7 @@ def named_inputs(paths: Sequence[Path]) -> dict[str, Path]:
     """
     inputs: dict[str, Path] = {}
     for path in paths:
-        for image in dict.fromkeys(case.image for case in discover([path])) if path.is_dir() else [path]:
-            name = stem(image)
+        for name, image in (images_in(path) if path.is_dir() else {stem(path): path}).items():
             if inputs.get(name, image) != image:
                 hint = "Results are named after their inputs: segment these two into different folders"
                 raise UserError(f"this and {inputs[name]} have the same name", where=image, hint=hint)

@@ -38,6 +38,14 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 ClinicalRole = Literal["lv", "myo", "rv"]
 
 
+class UnknownValues(UserError):  # noqa: N818 - named for what is found, as Stopped is
+    """There are values in a label file that are not in the label set: `values`."""
+
+    def __init__(self, what: str, *, values: frozenset[int], where: object = "", hint: str = "") -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.values = values
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -144,7 +152,8 @@ class LabelSet(_Model):
             Training labels, uint8, same shape.
 
         Raises:
-            UserError: For values outside the set, listed with their voxel counts, or values that are no whole numbers.
+            UnknownValues: For values outside the set, listed with their voxel counts.
+            UserError: For values that are no whole numbers.
         """
         lookup = np.zeros(_LARGEST_SOURCE_VALUE + 1, dtype=np.uint8)
         known = np.zeros(_LARGEST_SOURCE_VALUE + 1, dtype=bool)
@@ -162,7 +171,8 @@ class LabelSet(_Model):
             more = f" and {len(found) - 8} more" if len(found) > 8 else ""
             what = f"the label values {', '.join(listed[:8])}{more} are not in the label set '{self.name}'"
             hint = "Name the label set that these files follow, or correct the files"
-            raise UserError(f"{what} ({self._describe()})", where=where, hint=hint)
+            text = f"{what} ({self._describe()})"
+            raise UnknownValues(text, values=frozenset(found.tolist()), where=where, hint=hint)
         return lookup[clipped]
 
     def to_source(self, training: np.ndarray) -> np.ndarray:
@@ -214,7 +224,10 @@ def get_label_set(name_or_path: str | Path) -> LabelSet:
         hint = f"{nearest(str(name_or_path), LABEL_SETS)}, or name a .json file"
         raise UserError(f"there is no label set '{name_or_path}'", where="labels", hint=hint)
     data = files.read_json(path)
-    if isinstance(data, dict) and "structures" not in data and "labels" in data:
+    if not isinstance(data, dict) or not {"structures", "labels"} & data.keys():
+        hint = "Name a label set, or the dataset.json of an nnU-Net data set"
+        raise UserError(f"got {_shortened(data)}: neither 'structures' nor 'labels' are in it", where=path, hint=hint)
+    if "structures" not in data:
         data = _from_nnunet(data, path)
     try:
         return LabelSet.model_validate(data)
@@ -224,21 +237,46 @@ def get_label_set(name_or_path: str | Path) -> LabelSet:
         raise UserError(f"{field}: got {_shortened(first['input'])}: {first['msg']}", where=path) from None
 
 
+def nnunet_labels(labels: Any, path: Path) -> dict[str, int]:
+    """Name and value of each of the `labels` in an nnU-Net dataset.json, `background` and `ignore` too.
+
+    Raises:
+        UserError: For regions, which stand for several values, and what is neither names with values nor, as before
+            version 2 and in the Medical Segmentation Decathlon, values with names.
+    """
+    hint = 'Write a name and its value for each structure, such as "LV": 3'
+    if not isinstance(labels, dict):
+        what = f"these are of the kind '{type(labels).__name__}' where names with values are expected"
+        raise UserError(what, where=f"{path}: labels", hint=hint)
+    named: dict[str, int] = {}
+    for name, value in labels.items():
+        if name.isdecimal() and not isinstance(value, list):
+            name, value = str(value), name
+        where = f"{path}: labels.{name}"
+        if isinstance(value, list) and len(value) != 1:
+            alone = 'Write a JSON file with one value for each structure, such as {"labels": {"LV": 3}}, and name that'
+            raise UserError("region-based labels are not supported", where=where, hint=alone)
+        (single,) = value if isinstance(value, list) else [value]
+        try:
+            named[name] = int(single)
+        except (TypeError, ValueError, OverflowError):
+            named[name] = -1
+        if isinstance(single, bool) or str(single).strip() not in (str(named[name]), f"{named[name]}.0"):
+            raise UserError(f"{_shortened(single)} is no whole number", where=where, hint=hint)
+    return named
+
+
 def _from_nnunet(data: dict[str, Any], path: Path) -> dict[str, Any]:
-    structures = []
-    for name, value in data["labels"].items():
-        if isinstance(name, str) and name.isdigit():  # nnU-Net before version 2 wrote {"1": "LV"}
-            name, value = str(value), int(name)
-        if isinstance(value, list):
-            hint = "Write one value for each structure"
-            raise UserError("region-based labels are not supported", where=f"{path}: labels.{name}", hint=hint)
-        if value != 0 and name != "ignore":
-            structures.append({"name": name, "source_values": [value]})
+    values = nnunet_labels(data["labels"], path)
+    structures = [
+        {"name": name, "source_values": [value]} for name, value in values.items() if value != 0 and name != "ignore"
+    ]
     meanings = [meaning_of(each["name"]) for each in structures]
     for structure, meaning in zip(structures, meanings, strict=True):
         if meaning in get_args(ClinicalRole) and meanings.count(meaning) == 1:
             structure["role"] = meaning
-    return {"name": str(data.get("name", path.parent.name)) or "nnunet", "structures": structures}
+    name = data.get("name")
+    return {"name": name if name and isinstance(name, str) else path.parent.name or "nnunet", "structures": structures}
 
 
 def _shortened(value: Any) -> str:

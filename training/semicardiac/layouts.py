@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -15,6 +15,7 @@ from .dicom_headers import SUFFIXES as DICOM_SUFFIXES
 from .dicom_headers import is_dicom
 from .errors import UserError
 from .events import Result, read_events
+from .spreadsheet import read_table
 from .volumes import count_frames, is_volume_file, read_series, stem
 from .wording import count
 
@@ -29,9 +30,16 @@ MAP_ENDING = re.compile(r"_(confidence|entropy|threshold|pseudo_labels)$")
 
 _SIDE = re.compile(r"(?:images?|imgs?|(labels?|masks?|segmentations?))(tr|ts|[_-].*)?", re.IGNORECASE)
 """Names of folders that hold the images or, group 1, the labels of a data set; group 2 says of which part of it."""
+_CORRECTED, _DRAFTS = "final", "original"
+"""Folders that MONAI Label makes in its labels: what a person has handed in, and what a model has drawn for that."""
 _CINE_ENDING = re.compile(r"_4d$", re.IGNORECASE)
+_ONE_CHANNEL = "Keep one channel, numbered 0000"
 _NOBODY = re.compile(r"frame_?\d+|ED|ES", re.IGNORECASE)
 """Names that say nothing of the patient, whose name the folder has then."""
+_SUBJECT = re.compile(r"(?:.*_)?sub-(?:[A-Za-z]*\d[A-Za-z0-9]*(?=_|$)|[A-Za-z]+(?=_ses-))")
+"""What begins a name in BIDS: sub-01_ses-02_cine is of subject 01; the names of folders may come before."""
+_SUBJECT_FOLDERS = re.compile(r"(?<=/)(sub-\d+|sub-[A-Za-z0-9]+(?=/ses-))(/ses-[A-Za-z0-9]+)?(/[a-z]{2,5})?$")
+"""The folders that a file lies in there: sub-01/ses-02/anat."""
 
 
 class LabelsAlone(UserError):  # noqa: N818 - named for what is found, as Stopped is
@@ -51,51 +59,51 @@ class Entry(NamedTuple):
 
 
 class NameParts(NamedTuple):
-    """What a name tells: patient001_frame01, SC-HF-I-01_ED, mr_train_1001."""
+    """What a name tells: patient001_frame01, SC-HF-I-01_ED, mr_train_1001, sub-01_ses-02_cine."""
 
     patient: str
     frame: int | None = None
     """As numbered in the name: ACDC counts from 1."""
     phase: Phase | None = None
+    scan: str = ""
+    """What the names of all frames of one scan begin with: the patient, in BIDS with the session."""
 
 
 def parse_name(name: str) -> NameParts:
     """Reads a name without suffix and endings such as _gt."""
-    framed = re.fullmatch(r"(.+?)[_-]frame_?(\d+)", name, re.IGNORECASE)
-    if framed:
-        return NameParts(framed[1], frame=int(framed[2]))
+    framed = re.fullmatch(r"(.+?)[_-]frame_?(\d{1,9})", name, re.IGNORECASE)
     phased = re.fullmatch(r"(.+?)[_-](ED|ES)", name, re.IGNORECASE)
-    if phased:
-        return NameParts(phased[1], phase="ED" if phased[2].upper() == "ED" else "ES")
-    return NameParts(_CINE_ENDING.sub("", name))
+    scan = (framed or phased)[1] if framed or phased else _CINE_ENDING.sub("", name)
+    subject = subject_of(scan)
+    frame = int(framed[2]) if framed else None
+    phase = None if framed or not phased else "ED" if phased[2].upper() == "ED" else "ES"
+    return NameParts(subject or scan, frame, phase, scan)
+
+
+def subject_of(name: str) -> str | None:
+    """The subject of a name in BIDS, whose sessions and runs are of one patient: sub-01 of sub-01_ses-02_cine."""
+    found = _SUBJECT.match(name)
+    return found[0] if found else None
+
+
+def visit_of(name: str, patient: str) -> str:
+    """Whose ED and ES a volume of this name belongs to: the patient's, but in BIDS those of one session."""
+    parts = parse_name(name)
+    return parts.scan if subject_of(name) and parts.patient == patient else patient
 
 
 def name_of(key: Path) -> str:
-    """What a volume is called whose path, without suffix and endings, this is: x/ED tells no patient and is x_ED."""
-    key = Path(os.path.abspath(key))  # of the folder '.' too
+    """What a volume is called whose path, without suffix and endings, this is: x/ED tells no patient and is x_ED, and
+    sub-01/ses-02/cine is sub-01_ses-02_cine."""
+    key = Path(unicodedata.normalize("NFC", os.path.abspath(key)))  # of the folder '.' too
+    if (folders := _SUBJECT_FOLDERS.search(key.parent.as_posix())) and not subject_of(key.name):
+        return f"{folders[0]}/{key.name}".replace("/", "_")
     return f"{key.parent.name}_{key.name}" if _NOBODY.fullmatch(key.name) else key.name
 
 
 def frame_name(name: str, frame: int) -> str:
     """What a frame of a time series is called: frame 0 of patient001_4d is patient001_frame01, as in ACDC."""
     return f"{_CINE_ENDING.sub('', name)}_frame{frame + 1:02d}"
-
-
-def read_table(path: Path) -> csv.DictReader:
-    """The rows of a table as spreadsheets write it: a head, and commas or semicolons.
-
-    Raises:
-        UserError: If it is no text.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"this table cannot be read ({error})", where=path, hint="Save it as UTF-8 text") from None
-    head = lines[0] if lines else ""
-    delimiter = ";" if head.count(";") > head.count(",") else ","
-    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-    reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
-    return reader
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[Path]]]:
@@ -128,6 +136,8 @@ def entries_of_folder(folder: Path) -> list[Entry]:
             entries += _nnunet(place)
             folders.clear()
             continue
+        if place.name == "labels" and _CORRECTED in folders:
+            folders[:] = [name for name in folders if name != _DRAFTS]
         jobs = [name for name in folders if _is_job(place / name)]
         results.update(path for name in jobs for path in _results(place / name))
         folders[:] = [name for name in folders if name not in jobs]
@@ -176,7 +186,8 @@ def entries_of_files(paths: Iterable[Path], root: Path | None = None) -> list[En
     """Volumes among files, each with its labels.
 
     Labels have the name of their image with an ending such as _gt, or .seg.nrrd, and lie beside it; or they lie in a
-    folder called labels, masks or segmentations, beside the image or its folder images.
+    folder called labels, masks or segmentations, beside the image or its folder images, or in labels/final as MONAI
+    Label keeps them.
 
     Args:
         paths: The files.
@@ -213,18 +224,23 @@ def entries_of_files(paths: Iterable[Path], root: Path | None = None) -> list[En
         else:
             labels_of[key] = path
     if orphans:
-        what = f"{len(orphans)} label files have no image beside them, of which this is the first"
-        hint = f"An image named {orphans[0].name} is expected in the same place, or in a folder images beside labels"
+        have = "label file has" if len(orphans) == 1 else "label files have"
+        what = f"{len(orphans)} {have} no image beside them, of which this is the first"
+        hint = (
+            f"An image named {orphans[0].name} is expected in the same place, or in a folder images beside labels; "
+            "where your folders are laid out otherwise, name both in a cases.csv"
+        )
         raise LabelsAlone(what, where=labels[orphans[0]], hint=hint)
 
     phases = phases_of(images)
-    frames = _frames_of_patients(images)
+    frames = _frames_of_scans(images)
     entries: list[Entry] = []
     for key, image in images.items():
-        patient = parse_name(name_of(key)).patient
+        name = name_of(key)
+        parts = parse_name(name)
         if not _CINE_ENDING.search(key.name):
-            entries.append(Entry(name_of(key), patient, image, labels_of.get(key), phase=phases[key]))
-        elif key.parent / patient not in frames:  # else the frames that matter lie beside it as files of their own
+            entries.append(Entry(name, parts.patient, image, labels_of.get(key), phase=phases[key]))
+        elif key.parent / parts.scan not in frames:  # else the frames that matter lie beside it as files of their own
             entries += _cine(key, image, labels_of.get(key))
     return entries
 
@@ -233,7 +249,10 @@ def _place(path: Path, root: Path) -> tuple[bool, Path]:
     """Whether a file lies among labels, and its folder with images, labels and the like left out of the path."""
     sides = [(part, _SIDE.fullmatch(part)) for part in path.parent.relative_to(root).parts]
     among_labels = any(side and side[1] for _, side in sides)
-    return among_labels, root.joinpath(*((side[2] or "").lower() if side else part for part, side in sides))
+    if among_labels and sides[-1][0] == _CORRECTED:
+        sides.pop()
+    place = root.joinpath(*((side[2] or "").lower() if side else part for part, side in sides))
+    return among_labels, Path(unicodedata.normalize("NFC", str(place)))
 
 
 def _same(path: Path, other: Path, kind: str, key: Path) -> UserError:
@@ -251,23 +270,24 @@ def phases_of(keys: Iterable[Path]) -> dict[Path, Phase | None]:
         UserError: If a cases.csv cannot be read.
     """
     keys = list(keys)
-    frames = _frames_of_patients(keys)
+    frames = _frames_of_scans(keys)
     listed_phases = functools.cache(_listed_phases)  # for these alone: a list may have changed when it is next asked
     phases: dict[Path, Phase | None] = {}
     for key in keys:
-        patient, frame, phases[key] = parse_name(name_of(key))
-        if frame is not None:
-            phases[key] = _phase(key, frame, frames[key.parent / patient], listed_phases)
+        parts = parse_name(name_of(key))
+        phases[key] = parts.phase
+        if parts.frame is not None:
+            phases[key] = _phase(key, parts.frame, frames[key.parent / parts.scan], listed_phases)
     return phases
 
 
-def _frames_of_patients(keys: Iterable[Path]) -> dict[Path, list[int]]:
-    """The numbers of the frames that are files of their own, by folder and patient."""
+def _frames_of_scans(keys: Iterable[Path]) -> dict[Path, list[int]]:
+    """The numbers of the frames that are files of their own, by folder and scan."""
     frames: dict[Path, list[int]] = {}
     for key in keys:
-        patient, frame, _ = parse_name(name_of(key))
-        if frame is not None:
-            frames.setdefault(key.parent / patient, []).append(frame)
+        parts = parse_name(name_of(key))
+        if parts.frame is not None:
+            frames.setdefault(key.parent / parts.scan, []).append(parts.frame)
     return frames
 
 
@@ -300,9 +320,10 @@ def _cine(key: Path, image: Path, labels: Path | None) -> list[Entry]:
     """The ED and ES frames of a cine file where an Info.cfg names them, else every frame."""
     phases = {number: phase for phase, number in _info_cfg(key.parent).items()}
     numbers = sorted(phases) or range(1, count_frames(image) + 1)
-    patient = parse_name(key.name).patient
+    name = name_of(key)
+    patient = parse_name(name).patient
     return [
-        Entry(frame_name(key.name, number - 1), patient, image, labels, frame=number - 1, phase=phases.get(number))
+        Entry(frame_name(name, number - 1), patient, image, labels, frame=number - 1, phase=phases.get(number))
         for number in numbers
     ]
 
@@ -323,42 +344,58 @@ def _info_cfg(folder: Path) -> dict[Phase, int]:
     """ED and ES frame numbers, counted from 1, of ACDC's Info.cfg; nothing where there is no such file."""
     path = folder / "Info.cfg"
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return {phase: int(number) for phase, number in re.findall(r"^\s*(ED|ES)\s*[:=]\s*(\d+)", text, re.MULTILINE)}
+    return {phase: int(number) for phase, number in re.findall(r"^\s*(ED|ES)\s*[:=]\s*(\d{1,9})\b", text, re.MULTILINE)}
 
 
 def _listed_phases(path: Path) -> dict[str, Phase]:
-    if not path.is_file():
-        return {}
+    rows = read_table(path).rows if path.is_file() else []
     return {
-        row["case"]: row["phase"] for row in read_table(path) if row.get("phase") in get_args(Phase) and "case" in row
+        row.cells["case"]: row.cells["phase"]
+        for row in rows
+        if row.cells.get("phase") in get_args(Phase) and "case" in row.cells
     }
 
 
 def _nnunet(folder: Path) -> list[Entry]:
-    dataset = folder / "dataset.json"
-    description = files.read_json(dataset) if dataset.is_file() else {}
-    channels = description.get("channel_names") or description.get("modality") or {}
-    hint = "Keep one channel, numbered 0000"
-    if len(channels) > 1:
-        raise UserError(f"images with {len(channels)} channels are not supported", where=dataset, hint=hint)
-    labels = {stem(path): path for path in _volumes_in(folder / "labelsTr")}
+    _require_one_channel(folder / "dataset.json")
+    labels: dict[str, Path] = {}
+    for path in _volumes_in(folder / "labelsTr"):
+        if stem(path) in labels:
+            raise _same(path, labels[stem(path)], "labels", path.with_name(stem(path)))
+        labels[stem(path)] = path
     images: dict[Path, Path] = {}
     for image in _volumes_in(folder / "imagesTr"):
-        name, channel = re.fullmatch(r"(.*?)(?:_(\d{4}))?", stem(image)).groups()
+        name, channel = stem(image), None
+        if name not in labels:  # else the number at its end tells the patient
+            name, channel = re.fullmatch(r"(.*?)(?:_(\d{4}))?", name).groups()
         if channel not in (None, "0000"):
-            raise UserError(f"this is channel {channel} of an image; one is supported", where=image, hint=hint)
-        images[image.with_name(name)] = image
+            raise UserError(f"this is channel {channel} of an image; one is supported", where=image, hint=_ONE_CHANNEL)
+        key = image.with_name(name)
+        if key in images:
+            raise _same(image, images[key], "images", key)
+        images[key] = image
     entries = [
         Entry(key.name, parse_name(key.name).patient, images[key], labels.pop(key.name, None), phase=phase)
         for key, phase in phases_of(images).items()
     ]
     if labels:
         orphan = next(iter(labels.values()))
+        have = "label file has" if len(labels) == 1 else "label files have"
         hint = f"An image named {stem(orphan)}_0000 is expected in imagesTr"
-        raise UserError(f"{len(labels)} label files have no image, of which this is the first", where=orphan, hint=hint)
+        raise UserError(f"{len(labels)} {have} no image, of which this is the first", where=orphan, hint=hint)
     if not entries:
         raise UserError("this folder holds no volumes", where=folder / "imagesTr")
     return entries
+
+
+def _require_one_channel(dataset: Path) -> None:
+    description = files.read_json(dataset) if dataset.is_file() else {}
+    if not isinstance(description, dict):
+        hint = "Describe the data set as nnU-Net does, or remove the file"
+        raise UserError("this is not the description of a data set", where=dataset, hint=hint)
+    channels = description.get("channel_names") or description.get("modality")
+    if isinstance(channels, dict | list) and len(channels) > 1:
+        raise UserError(f"images with {len(channels)} channels are not supported", where=dataset, hint=_ONE_CHANNEL)
 
 
 def _volumes_in(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Set
 from typing import Literal, get_args
 
 from .errors import UserError, nearest
+from .wording import count, listed
 
 Role = Literal["labeled", "unlabeled", "validation", "ignore"]
 Protocol = Literal["given", "p70", "p80", "mmwhs", "fraction"]
@@ -66,9 +67,10 @@ def assign_roles(
     if protocol == "fraction":
         return _drawn(sorted(patients), with_labels, labeled, validation, seed)
     if protocol == "mmwhs":
-        strangers = sorted(patient for patient in patients if _modality(patient) not in ("mr", "ct"))
-        if strangers:
-            what = f"{len(strangers)} patients are neither MR nor CT by their names: {_listed(strangers)}"
+        unmatched = sorted(patient for patient in patients if _modality(patient) not in ("mr", "ct"))
+        if unmatched:
+            are = "is" if len(unmatched) == 1 else "are"
+            what = f"{count(len(unmatched), 'patient')} {are} neither MR nor CT by their names: {listed(unmatched)}"
             hint = "This split is for names such as mr_train_1001; for other data use the split 'fraction'"
             raise UserError(what, where="split", hint=hint)
         roles: dict[str, Role] = {}
@@ -86,16 +88,16 @@ def _published(protocol: str, patients: Set[str], with_labels: Set[str], labeled
         chosen = training[: _count(7 if labeled is None else labeled, len(training), "labeled")]
     else:
         training, validating = P80_TRAINING, ()
-        count = _count(8 if labeled is None else labeled, len(training), "labeled")
-        if count not in P80_LABELED:
+        wanted = _count(8 if labeled is None else labeled, len(training), "labeled")
+        if wanted not in P80_LABELED:
             hint = f"Choose {', '.join(map(str, P80_LABELED))}"
-            raise UserError(f"p80 has no list of {count} labeled patients", where="labeled", hint=hint)
-        chosen = P80_LABELED[count]
+            raise UserError(f"p80 has no list of {count(wanted, 'labeled patient')}", where="labeled", hint=hint)
+        chosen = P80_LABELED[wanted]
     for part, names in (("labeled", chosen), ("validation", validating)):
         missing = [name for name in names if name not in with_labels]
         if missing:
             state = "have no labels" if set(missing) <= patients else "are not there or have no labels"
-            what = f"{len(missing)} of the {len(names)} {part} patients of {protocol} {state}: {_listed(missing)}"
+            what = f"{len(missing)} of the {len(names)} {part} patients of {protocol} {state}: {listed(missing)}"
             hint = "This split is for the training set of ACDC; for other data use the split 'fraction'"
             raise UserError(what, where="split", hint=hint)
     roles: dict[str, Role] = dict.fromkeys(training, "unlabeled")
@@ -115,7 +117,7 @@ def _drawn(
     if wanted > available or wanted < 1:
         what = (
             f"{max(wanted, 1)} labeled and {held_out} validation patients are asked for, "
-            f"but of {len(order)} patients only {len(candidates)} have labels"
+            f"but of {count(len(order), 'patient')} only {len(candidates)} have labels"
         )
         raise UserError(what, where="split", hint="Ask for fewer, or label more")
     roles: dict[str, Role] = dict.fromkeys(order, "unlabeled")
@@ -130,14 +132,10 @@ def _count(asked: float, total: int, what: str) -> int:
     if isinstance(asked, float) or not 1 <= asked <= total:
         number = f"a share of {asked:g}" if isinstance(asked, float) else f"{asked}"
         hint = f"Give a count from 1 to {total}, or a share such as 0.1" if total else "Ask for fewer of the others"
-        raise UserError(f"{number} of {total} patients cannot be taken", where=what, hint=hint)
+        raise UserError(f"{number} of {count(total, 'patient')} cannot be taken", where=what, hint=hint)
     return asked
 
 
 def _modality(patient: str) -> str:
     """mr or ct, of a name such as mr_train_1001."""
     return patient.partition("_")[0].lower()
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

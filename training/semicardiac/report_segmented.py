@@ -12,6 +12,7 @@ from .errors import UserError
 from .events import Result
 from .jobs import named_inputs
 from .labels import LabelSet
+from .layouts import visit_of
 from .overlays import overlay_montage, png
 from .page import escape
 from .record import Record
@@ -133,10 +134,11 @@ def _by_patient(record: Record, volumes: Mapping[str, Volumes], labels: LabelSet
         cases = discover(_inputs(record))
     except UserError:
         return {}
+    names = {image: name for name, image in _images(record).items()}
     phases: dict[str, dict[str, list[str]]] = {}
     for case in cases:
-        if case.phase and stem(case.image) in volumes:
-            phases.setdefault(case.patient, {}).setdefault(case.phase, []).append(stem(case.image))
+        if case.phase and (name := names.get(case.image)) in volumes:
+            phases.setdefault(visit_of(case.name, case.patient), {}).setdefault(case.phase, []).append(name)
     return {
         patient: _measured(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
         for patient, found in sorted(phases.items())

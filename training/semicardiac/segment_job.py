@@ -16,6 +16,7 @@ from .errors import Stopped, UserError
 from .events import Device, EventLog, Progress, Result, Writing, read_events
 from .inference import Prediction
 from .jobs import EVENTS, MAPS, SegmentJob, full_path, named_inputs, short_path
+from .label_order import mixed_up
 from .labels import LabelSet
 from .layouts import frame_name
 from .model import load_model
@@ -94,6 +95,10 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             case = name if len(frames) == 1 else f"{name}, frame {index + 1} of {len(frames)}"
             tell("segmenting", number, case)
             prediction = inference.segment(model, frame, plan, **settings)
+            if what := mixed_up(prediction.labels, model.labels):
+                events.warn(
+                    what, where=case, hint="Look at this segmentation, and at the labels the model learned from"
+                )
             if prediction.doubt:
                 hint = "Look at this segmentation, or say where the heart is (--roi)"
                 events.warn(prediction.doubt, where=case, hint=hint)

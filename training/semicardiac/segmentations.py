@@ -6,13 +6,14 @@ Overlapping segments lie in layers, which NRRD holds as several values in each v
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 
+from .anatomy import meaning_of, plain
 from .errors import UserError
 from .geometry import Frames, on_grid, require_place, require_real
 from .inputs import require_room
@@ -44,7 +45,7 @@ def is_segmentation(image: sitk.Image) -> bool:
 
 
 def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The training labels of a segmentation, found by segment names (upper and lower case alike), then by codes.
+    """The training labels of a segmentation, found by segment names as people write them, and by codes.
 
     Where the header names the grid that was segmented, a cropped segmentation is put back on it. Of a fractional
     labelmap, a voxel is in the segment that fills more than half of it.
@@ -74,7 +75,7 @@ def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tup
     training = np.zeros(values.shape[:3], dtype=np.uint8)
     unmatched = []
     for segment, mask in zip(segments, masks, strict=True):
-        label = _find(segment, label_set)
+        label = _find(segment, label_set, segments)
         if label is None:
             if mask.any():
                 unmatched.append(f"'{segment.name}' ({int(mask.sum())} voxels)")
@@ -220,12 +221,35 @@ def _grid_text(shape: tuple[int, ...], ijk_to_ras: np.ndarray) -> str:
     return ";".join([*numbers, *extent, ""])
 
 
-def _find(segment: _Segment, label_set: LabelSet) -> int | None:
+def _find(segment: _Segment, label_set: LabelSet, segments: Sequence[_Segment]) -> int | None:
+    """The training label of a segment: by its name, then its code, then what its name means to people.
+
+    A code counts only where the name does not mean something else, and a meaning where no other segment has it too.
+    """
+    name, meant = plain(segment.name), _by_meaning(segment, label_set)
     for label, structure in enumerate(label_set.structures, start=1):
-        if segment.name.lower() in (structure.name.lower(), structure.key.lower()):
+        if name == plain(structure.name):
             return label
+    if (coded := _by_code(segment, label_set)) is not None:
+        return coded if meant in (None, coded) else None
+    rivals = [each for each in segments if each is not segment and meant in _claims(each, label_set)]
+    return None if rivals else meant
+
+
+def _claims(segment: _Segment, label_set: LabelSet) -> tuple[int | None, ...]:
+    return _by_code(segment, label_set), _by_meaning(segment, label_set)
+
+
+def _by_code(segment: _Segment, label_set: LabelSet) -> int | None:
     codes = [f"{structure.type.scheme}^{structure.type.value}" for structure in label_set.structures]
     return codes.index(segment.code) + 1 if codes.count(segment.code) == 1 else None
+
+
+def _by_meaning(segment: _Segment, label_set: LabelSet) -> int | None:
+    """The label of the one structure that people call so: RV is the RV cavity."""
+    meaning = meaning_of(segment.name)
+    meanings = [structure.role or meaning_of(structure.name) for structure in label_set.structures]
+    return meanings.index(meaning) + 1 if meaning and meanings.count(meaning) == 1 else None
 
 
 def _damaged(path: Path, detail: str) -> UserError:
