@@ -84,8 +84,8 @@ def _memory() -> int | None:
 def as_text(name: str) -> str:
     """A name as text, in one form: two that look alike are equal.
 
-    Bytes that are no UTF-8, as archives of Windows leave them, are taken for letters of Latin-1; letters such as é, which
-    macOS takes apart, are in the composed form of Unicode.
+    Bytes that are no UTF-8, as archives of Windows leave them, are taken for letters of Latin-1; letters such as é,
+    which macOS takes apart, are in the composed form of Unicode.
     """
     text = _NO_TEXT.sub(lambda found: bytes([ord(found[0]) & 0xFF]).decode("cp1252", "replace"), name)
     return unicodedata.normalize("NFC", text)
