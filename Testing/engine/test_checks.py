@@ -183,7 +183,7 @@ class TestLabelMapsAsImages:
     @pytest.mark.parametrize("array", [make_image(9) % 12, make_labels().astype(np.float32)])
     def test_images_of_few_values_are_not(self, cases, array):
         write(cases["unl"].image, array)
-        assert check(cases) == []
+        assert not any("label map" in finding.what for finding in check(cases))
 
 
 class TestDuplicates:

@@ -19,7 +19,7 @@ LAYERS = [
     for row in (
         "errors files events wording anatomy config labels package processes explain console terminal",
         "geometry nifti itk dicom segmentations volumes protocols layouts cases matching",
-        "compute budget context preprocess checks dataset sampling augment",
+        "compute budget context intensities preprocess checks dataset sampling augment",
         "network teacher thresholds losses step checkpoint model locate inference",
         "metrics clinical summary overlays evaluation",
         "history validation previews prepare device_bank refine loop trainer",
