@@ -224,6 +224,16 @@ class TestSizes:
         assert finding.level == "warning"
         assert finding.what.startswith("this is a single slice")
 
+    @pytest.mark.parametrize("name", ["lab", "unl"])
+    def test_little_contrast(self, cases, name):
+        image = make_image(7).astype(np.float32)
+        image[:, ::9, ::7] *= 1e20
+        write(cases[name].image, image)
+        (finding,) = check(cases)
+        assert finding.level == "warning"
+        assert "little contrast" in finding.what
+        assert f"{name}.nii.gz" in finding.where
+
     @pytest.mark.parametrize(("side", "wide"), [(0.002, "0.08"), (40.0, "1600")])
     def test_a_spacing_that_cannot_be(self, cases, side, wide):
         write(cases["unl"].image, make_image(9), np.diag([side, side, side, 1]))
