@@ -167,6 +167,12 @@ class TestGeometry:
             middle = place_of(warp(disk(64, 31.5, 31.5, 9), grid, crop=64) > 0.5)
             assert middle == pytest.approx((0, 0), abs=0.2)
 
+    def test_matrix_and_shift_lead_from_the_view_to_the_crop(self):
+        view = views(STRONG.model_copy(update={"elastic": 0.0}), 3)
+        grid, plain = grid_of(view, 8), plain_grid(3, 8, torch.device("cpu"))
+        expected = torch.einsum("bij,bhwj->bhwi", view.matrix, plain) + view.shift.view(3, 1, 1, 2)
+        torch.testing.assert_close(grid, expected, atol=1e-6, rtol=0)
+
     def test_shift_is_a_share_of_the_crop(self):
         shifts = views(still(shift=0.25), 2000).shift
         assert shifts.abs().max() <= 0.5  # crop units: the side is 2
