@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers_engine import STILL
-from semicardiac.augment import View, draw, flip_like, grid_of, plain_grid, recolor, warp
+from semicardiac.augment import View, clean_crops, draw, flip_like, grid_of, plain_grid, recolor, warp
 from semicardiac.config import AugmentConfig
 from torch import Tensor
 from torch.nn import functional as F
@@ -167,10 +167,18 @@ class TestGeometry:
             middle = place_of(warp(disk(64, 31.5, 31.5, 9), grid, crop=64) > 0.5)
             assert middle == pytest.approx((0, 0), abs=0.2)
 
+    def test_matrix_and_shift_lead_from_the_view_to_the_crop(self):
+        view = views(STRONG.model_copy(update={"elastic": 0.0}), 3)
+        grid, plain = grid_of(view, 8), plain_grid(3, 8, torch.device("cpu"))
+        expected = torch.einsum("bij,bhwj->bhwi", view.matrix, plain) + view.shift.view(3, 1, 1, 2)
+        torch.testing.assert_close(grid, expected, atol=1e-6, rtol=0)
+
     def test_shift_is_a_share_of_the_crop(self):
         shifts = views(still(shift=0.25), 2000).shift
         assert shifts.abs().max() <= 0.5  # crop units: the side is 2
-        assert shifts.abs().max() > 0.49
+        assert shifts.amax(0).tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+        assert shifts.amin(0).tolist() == pytest.approx([-0.5, -0.5], abs=0.01)
+        assert abs(np.corrcoef(*shifts.T)[0, 1]) < 0.1  # along x and y by chances of their own
         view = views(still(), 1)._replace(shift=torch.tensor([[0.25, -0.5]]))
         assert place_of(warp(disk(64, 31.5, 31.5, 6), grid_of(view, 64), crop=64) > 0.5) == pytest.approx(
             (-8, 16), abs=0.1
@@ -199,19 +207,46 @@ class TestGeometry:
         assert view.flip.float().mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.04)
         unflipped = view.matrix[~view.flip.any(1)]
         angle = torch.atan2(unflipped[:, 1, 0], unflipped[:, 0, 0]).rad2deg()
+        assert (angle.min(), angle.max()) == pytest.approx((-40, 40), abs=1)
         assert angle.abs().max() <= 40.01
-        assert angle.abs().max() > 39
 
     def test_elastic_moves_by_a_share_of_the_side(self):
         displacement = views(still(elastic=0.05), 500).displacement
         assert displacement.std() == pytest.approx(2 * 0.05, rel=0.03)
+        assert not torch.equal(displacement[:, 0], displacement[:, 1])
         assert views(still(), 5).displacement.eq(0).all()
+
+    def test_elastic_bends_the_grid_by_what_was_drawn_at_the_control_points(self):
+        view = views(still(elastic=0.05, elastic_points=5), 3)
+        bend = grid_of(view, 33) - plain_grid(3, 33, torch.device("cpu"))
+        points = bend[:, ::8, ::8].movedim(-1, 1)  # x is moved by the first map, y by the second
+        torch.testing.assert_close(points, view.displacement, atol=1e-5, rtol=0)
+
+    def test_elastic_bends_without_kinks(self):
+        displacement = torch.zeros(1, 2, 6, 6)
+        displacement[0, :, 3, 2] = 1.0
+        grid = grid_of(views(still(), 1)._replace(displacement=displacement), 201)
+        bend = (grid - plain_grid(1, 201, torch.device("cpu"))).double()
+        for axis in (1, 2):  # a tent of 40 pixels has a kink of 2 / 40 at its top
+            assert bend.diff(n=2, dim=axis).abs().max() < 0.2 * 2 / 40
 
     def test_a_random_crop_shows_a_part_of_the_plain_view(self):
         view = views(still(crop=1.0), 500)
         reach = torch.diagonal(view.matrix, dim1=1, dim2=2) + view.shift.abs()
         assert reach.max() <= 1 + 1e-5
-        assert view.matrix[:, 0, 0].min() >= 0.7
+        assert 0.7 <= view.matrix[:, 0, 0].min() < 0.72
+        assert view.shift.amax(0).min() > 0.2  # anywhere: at the left or right, at the top or bottom
+        assert view.shift.amin(0).max() < -0.2
+        assert abs(np.corrcoef(*view.shift.T)[0, 1]) < 0.2
+
+
+class TestCleanCrops:
+    def test_beyond_the_square_the_image_goes_on(self):
+        square = smooth(2, 40) + 5  # nowhere 0
+        seen = clean_crops(square, torch.tensor([[0.0, 0.0], [10.0, -9.0]]), 32)
+        torch.testing.assert_close(seen[0], square[0, :, 4:36, 4:36], atol=1e-5, rtol=0)
+        expected = F.pad(square[1:], (5, 0, 0, 6), mode="replicate")[0, :, 14:46, 0:32]
+        torch.testing.assert_close(seen[1], expected, atol=1e-5, rtol=0)
 
 
 class TestFlipLike:
@@ -268,6 +303,36 @@ class TestIntensity:
         seen = recolor(big, self.with_values(noise=0.2), CLIP)
         assert seen.std().item() == pytest.approx(0.2, rel=0.02)
         assert abs(np.corrcoef(seen[0].flatten(), seen[1].flatten())[0, 1]) < 0.05  # each image its own
+
+    def test_noise_stays_near_the_range(self):
+        ends = torch.tensor(CLIP).view(2, 1, 1, 1).expand(2, 1, 32, 32)
+        seen = recolor(ends, self.with_values(noise=3.0), CLIP)
+        assert (seen[0].min(), seen[1].max()) == (-5, 6)  # 2 standard deviations of the volume beyond it
+
+    def test_half_of_the_views_have_noise_of_any_deviation_up_to_the_largest(self):
+        noise = views(AugmentConfig(noise=0.2), 3000).intensity[:, 3]
+        assert noise.ne(0).float().mean() == pytest.approx(0.5, abs=0.03)
+        assert 0.19 < noise.max() <= 0.2
+        assert noise[noise > 0].mean() == pytest.approx(0.1, abs=0.01)
+
+    def test_brightness_gain_and_gamma_keep_to_their_bounds_and_use_them(self):
+        view = views(AugmentConfig(brightness=(0.6, 1.4), gain=(0.8, 1.5), gamma=(0.5, 1.7)), 4000)
+        for values, bounds in zip(view.intensity.T, ((0.6, 1.4), (0.8, 1.5), (0.5, 1.7)), strict=False):
+            assert (values.min(), values.max()) == pytest.approx(bounds, abs=0.01)
+        even = math.log(1 / 0.5) / math.log(1.7 / 0.5)
+        assert (view.intensity[:, 2] < 1).float().mean() == pytest.approx(even, abs=0.03)  # even in logarithm
+
+    def test_cutouts_lie_anywhere_and_are_of_any_size(self):
+        x, y, *halves = views(AugmentConfig(cutout=1), 3000).cutout.T
+        for values, bounds in ((x, (-0.8, 0.8)), (y, (-0.8, 0.8)), *((half, (0.1, 0.35)) for half in halves)):
+            assert (values.min(), values.max()) == pytest.approx(bounds, abs=0.01)
+        assert not torch.equal(x, y)
+        assert not torch.equal(*halves)
+
+    def test_blur_goes_on_at_the_edges(self):
+        seen = recolor(self.image, self.with_values(blur=1.0), CLIP)
+        around = F.pad(self.image, (1, 1, 1, 1), mode="replicate")[0, 0, :3, :3]
+        assert seen[0, 0, 0, 0].item() == pytest.approx(float(around.mean()), abs=1e-4)
 
     def test_cutout_blanks_a_rectangle(self):
         view = self.with_values()._replace(cutout=torch.tensor([[0.0, -0.5, 0.25, 0.125], [0.0, 0.0, 0.0, 0.0]]))

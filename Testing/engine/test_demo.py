@@ -63,6 +63,22 @@ def test_a_stop_ends_the_whole_demo(tmp_path: Path, small, monkeypatch):
     assert not (tmp_path / "demo" / "supervised").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--minutes", value) for value in ("0", "-3", "nan", "Infinity", "1e400")),
+        ("--seed", "-1"),
+        ("--device", "gpu"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_drawn(option: str, value: str, tmp_path: Path, capsys):
+    assert main(["demo", "--out", str(tmp_path / "demo"), f"{option}={value}"]) == 2
+    complaint = capsys.readouterr().err
+    assert option in complaint
+    assert len(complaint.splitlines()) == 1
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys):
     (tmp_path / "mine.txt").touch()
     assert main(["demo", "--out", str(tmp_path)]) == 2

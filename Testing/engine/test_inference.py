@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from helpers_engine import (
     ras_of_voxels,
 )
 from scipy.ndimage import map_coordinates
+from semicardiac import inference
 from semicardiac.errors import UserError
 from semicardiac.inference import Prediction, keep_largest, predict_square, segment, square_centroid
-from semicardiac.preprocess import as_stack, sample_images
+from semicardiac.preprocess import as_stack, restore_probabilities, sample_images
 from semicardiac.volumes import Volume
 from torch import Tensor, nn
 
@@ -149,6 +151,17 @@ class TestThresholdMap:
         assert inside.any()
         np.testing.assert_allclose(found.threshold.array[inside], 0.7)
         assert not found.pseudo_labels.array.any()
+
+
+class Counting:
+    """A function of maps of slices that remembers how many it was given."""
+
+    def __init__(self, function: Callable[..., np.ndarray]) -> None:
+        self.function, self.slices = function, []
+
+    def __call__(self, maps: np.ndarray, *arguments: object) -> np.ndarray:
+        self.slices.append(len(maps))
+        return self.function(maps, *arguments)
 
 
 class Says(nn.Module):
@@ -346,3 +359,29 @@ def test_positions_are_read_from_the_matrix_alone():
     first, second = (segment(model(), each).labels for each in (volume, moved))
     np.testing.assert_array_equal(first.array, second.array)
     assert not np.allclose(ras_of_voxels((1, 1, 1), first.ijk_to_ras), ras_of_voxels((1, 1, 1), second.ijk_to_ras))
+
+
+@pytest.mark.parametrize("spacing", [1e-3, 1e4])
+def test_an_absurd_spacing_is_segmented_to_something(spacing: float):
+    volume, _ = bright_ball(OBLIQUE)
+    absurd = Volume(volume.array, np.diag([spacing, spacing, 8.0, 1.0]))
+    assert checked(segment(model(), absurd), absurd).labels.array.max() <= 3
+
+
+@pytest.mark.parametrize("shape", [(30_000, 2, 2), (5, 1, 400)])
+def test_slices_that_cannot_be_are_refused_before_the_network_runs(shape: tuple[int, int, int]):
+    network = Thresholder()
+    with pytest.raises(UserError, match="voxels"):
+        segment(model(network), Volume(np.zeros(shape, np.int16), np.diag([1.5, 1.5, 8.0, 1.0])))
+    assert network.calls == 0
+
+
+def test_large_slices_come_back_one_at_a_time(monkeypatch):
+    volume, _ = bright_ball(OBLIQUE)
+    whole = segment(model(), volume)
+    monkeypatch.setattr(inference, "PIXELS", 1)
+    monkeypatch.setattr(inference, "restore_probabilities", one := Counting(restore_probabilities))
+    parts = segment(model(), volume)
+    assert one.slices == [1] * 5
+    for name in ("labels", "confidence", "entropy", "threshold", "pseudo_labels"):
+        np.testing.assert_array_equal(getattr(parts, name).array, getattr(whole, name).array)

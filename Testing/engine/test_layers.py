@@ -21,7 +21,7 @@ LAYERS = [
         "tables events anatomy config labels container tensor_file package explain console",
         "geometry inputs headers nifti itk dicom_headers dicom_pixels dicom_stack dicom_times dicom segmentations",
         "volumes protocols spreadsheet layouts cases matching",
-        "compute budget context sealed identity preprocess",
+        "compute budget context sealed identity intensities preprocess",
         "findings environment label_order check_names checks",
         "dataset sampling augment",
         "network weights teacher thresholds losses step checkpoint model locate inference",

@@ -13,6 +13,7 @@ import pytest
 from helpers import engine_environment
 from scipy import ndimage
 from semicardiac.cases import discover
+from semicardiac.cli import main
 from semicardiac.errors import UserError
 from semicardiac.evaluation import match
 from semicardiac.phantom import CYCLE_S, make_heart, write_cine, write_study
@@ -384,3 +385,34 @@ class TestCine:
         write_cine(tmp_path / "heart.seq.nrrd", frames=3, seed=5, scanner="C")
         assert len(read_series(tmp_path / "heart.seq.nrrd")) == 3
         assert [path.name for path in tmp_path.iterdir()] == ["heart.seq.nrrd"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"labeled": -1},
+        {"labeled": 0},
+        {"unlabeled": -2},
+        {"validation": -1},
+        {"test": -1},
+        {"unlabeled": 10_000},
+        {"seed": -1},
+        {"cine": -3},
+        {"cine": 1},
+        {"cine": 100_000},
+    ],
+    ids=str,
+)
+def test_a_study_that_cannot_be_is_refused_before_anything_is_drawn(options: dict[str, int], tmp_path: Path, capsys):
+    out = tmp_path / "study"
+    assert main(["phantom", "--out", str(out), *(f"--{name}={value}" for name, value in options.items())]) == 2
+    complaint = capsys.readouterr().err
+    assert f"--{next(iter(options))}" in complaint
+    assert len(complaint.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_study_in_place_of_a_file_is_refused(tmp_path: Path, capsys):
+    (tmp_path / "mine").touch()
+    assert main(["phantom", "--out", str(tmp_path / "mine")]) == 2
+    assert "not a folder" in capsys.readouterr().err

@@ -10,7 +10,18 @@ from helpers_engine import ball, dice, ijk_to_ras, mass_center, middle_of, ras_o
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
-from semicardiac.preprocess import Stack, as_stack, centroid, restore_probabilities, sample_images, sample_labels
+from semicardiac.preprocess import (
+    MOST_PIXELS,
+    MOST_SLICES,
+    Stack,
+    as_stack,
+    centroid,
+    restore_maps,
+    restore_probabilities,
+    sample_images,
+    sample_labels,
+    stack_fault,
+)
 from semicardiac.volumes import Volume
 
 CLIP = (-3.0, 4.0)
@@ -119,6 +130,28 @@ class TestAsStack:
     def test_the_middle_is_the_middle_of_the_plane(self):
         stack = as_stack(Volume(np.zeros((3, 5, 8)), ijk_to_ras((2.0, 1.5, 8.0))), "acquired")
         assert stack.middle == (2 * 1.5, 3.5 * 2.0)
+
+
+class TestStackFault:
+    @staticmethod
+    def stack(*shape: int) -> Stack:
+        return in_plane(np.broadcast_to(np.int16(0), shape), (0.001, 1e4))
+
+    @pytest.mark.parametrize("shape", [(1, 2, 2), (MOST_SLICES, 2, 2), (1, 30_000, 2), (1, 2**13, 2**13)])
+    def test_what_memory_holds_is_sound(self, shape: tuple[int, int, int]):
+        assert stack_fault(self.stack(*shape)) is None
+
+    @pytest.mark.parametrize("shape", [(4, 1, 400), (4, 400, 1), (1, 1, 1)])
+    def test_lines_are_no_slices(self, shape: tuple[int, int, int]):
+        what, hint = stack_fault(self.stack(*shape))
+        assert f"{shape[1]} x {shape[2]} voxels" in what
+        assert hint
+
+    @pytest.mark.parametrize("shape", [(MOST_SLICES + 1, 2, 2), (30_000, 64, 64), (1, 2, MOST_PIXELS // 2 + 1)])
+    def test_more_than_memory_holds_is_told_with_size_and_spacing(self, shape: tuple[int, int, int]):
+        what, hint = stack_fault(self.stack(*shape))
+        assert f"{shape[1]} x {shape[2]} voxels, 0.001 x 1e+04 mm each and 8 mm apart" in what
+        assert "spacing" in hint
 
 
 class TestSampling:
@@ -268,6 +301,14 @@ class TestInverse:
         restored = restore_probabilities(probability, stack, at, target)
         assert restored.shape == (len(stack.array), 2, *stack.array.shape[1:])
         np.testing.assert_allclose(restored[:, 1], truth[None].repeat(len(stack.array), axis=0), atol=0.03)
+
+    def test_where_it_shrinks_the_edge_counts_as_half_a_pixel(self):
+        maps = np.array([4.0, 0, 0, 0], np.float32)[:, None] * np.ones(4, np.float32)
+        stack = in_plane(np.zeros((1, 2, 2)), (2.0, 2.0))
+        restored = restore_maps(maps, stack, (1.5, 1.5), 1.0)  # rows at the pixels 0 and 2 of the map
+        # A tent of 2 pixels has the weights 1/2 1 1/2: at the edge, what lies beyond is the edge again.
+        np.testing.assert_allclose(restored, [[3, 3], [0, 0]], atol=1e-6)
+        np.testing.assert_allclose(restore_maps(maps[::-1], stack, (0.5, 1.5), 1.0)[1], [3, 3], atol=1e-6)
 
     def test_outside_the_square_is_background(self):
         stack = in_plane(np.zeros((2, 50, 60)), (1.5, 1.25))

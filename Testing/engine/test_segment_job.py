@@ -73,6 +73,27 @@ class TestFiles:
         warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
         assert [event.where for event in warned if "spacing" in event.warning] == [str(tmp_path / "wide.nrrd")]
 
+    def test_an_image_with_little_contrast_is_said(self, model: Path, tmp_path: Path):
+        sound, odd = frames(2)
+        strange = odd.array.copy()
+        strange[:, ::9, ::7] *= 1e20
+        write_series(tmp_path / "cine.nrrd", [sound, odd.with_array(strange)])
+        write_series(tmp_path / "usual.nrrd", [sound])
+        inputs = (tmp_path / "cine.nrrd", tmp_path / "usual.nrrd")
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+        run(folder)
+        warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
+        assert [event.where for event in warned if "contrast" in event.warning] == [str(tmp_path / "cine.nrrd")]
+
+    def test_slices_that_cannot_be_are_refused_before_anything_is_segmented(self, model: Path, tmp_path: Path, capsys):
+        write_series(tmp_path / "a.nrrd", frames(1))
+        write_series(tmp_path / "lines.nrrd", [Volume(draw_heart(0, shape=(3, 1, 400))[0], GRID)])
+        inputs = (tmp_path / "a.nrrd", tmp_path / "lines.nrrd")
+        job = SegmentJob(model=model, inputs=inputs, out=tmp_path / "out")
+        assert run_job(create_job(tmp_path / "job", job), Console()) == 2
+        assert "lines.nrrd: the slices have 1 x 400 voxels" in capsys.readouterr().err
+        assert not list((tmp_path / "out").iterdir())
+
     def test_two_results_of_one_name_are_refused_before_anything_is_written(self, model: Path, tmp_path: Path, capsys):
         write_series(tmp_path / "a.nrrd", frames(1))
         write_series(tmp_path / "a_entropy.nrrd", frames(1))

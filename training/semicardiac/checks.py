@@ -15,9 +15,10 @@ from .check_names import check_names, ignored_value
 from .config import TrainConfig
 from .errors import UserError
 from .findings import EVERYWHERE, Finding, grouped
+from .intensities import contrast_fault
 from .label_order import mixed_up
 from .labels import LabelSet, UnknownValues
-from .preprocess import as_stack
+from .preprocess import Stack, as_stack, stack_fault
 from .volumes import Volume, pick_frame, read_series, same_geometry
 from .wording import count, listed
 
@@ -98,13 +99,15 @@ class _Volumes:
         return findings
 
     def _check_image(self, case: Case, image: Volume) -> list[Finding]:
-        stack = as_stack(image, self._config.preprocess.plane).array
-        self._slices[case.role] += len(stack)
+        stack = as_stack(image, self._config.preprocess.plane)
+        self._slices[case.role] += len(stack.array)
         findings = [_found(level, what, case, case.image, hint) for level, what, hint in _image_faults(image, stack)]
         if case.role == "unlabeled" and (values := _values_of_label_map(image.array)):
             what = f"this is probably a label map and no image: it holds {values} different whole numbers"
             hint = "Move it out of the folder, or give it the role 'ignore' in a cases.csv"
             findings.append(_found("warning", what, case, case.image, hint))
+        elif not image_fault(image) and (fault := contrast_fault(image)):
+            findings.append(_found("warning", fault[0], case, case.image, fault[1]))
         if image.array.min() < image.array.max():
             self._same_image[_content(image.array)].append(case)
         return findings
@@ -218,15 +221,12 @@ def image_fault(image: Volume) -> tuple[str, str] | None:
     return None
 
 
-def _image_faults(image: Volume, stack: np.ndarray) -> list[tuple[Literal["error", "warning"], str, str]]:
-    """Level, what and hint of each fault of an image that could be read; `stack` is its array [slice,row,col]."""
-    if fault := image_fault(image):
+def _image_faults(image: Volume, stack: Stack) -> list[tuple[Literal["error", "warning"], str, str]]:
+    """Level, what and hint of each fault of an image that could be read; `stack` is what becomes of it."""
+    if fault := image_fault(image) or stack_fault(stack):
         return [("error", *fault)]
-    if min(stack.shape[1:]) < 2:
-        what = f"the slices have {stack.shape[1]} x {stack.shape[2]} voxels"
-        return [("error", what, "Export the volume as a stack of two-dimensional slices")]
     faults = []
-    if len(stack) == 1:
+    if len(stack.array) == 1:
         what = "this is a single slice: it is used, but volumes in ml mean nothing, and the heart is harder to find"
         faults.append(("warning", what, "Take the whole stack where there is one"))
     if fault := spacing_fault(image):

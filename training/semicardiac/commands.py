@@ -62,9 +62,10 @@ class Phantom:
   semicardiac phantom --out study --labeled 2 --unlabeled 24 --cine 30"""
 
     def run(self) -> int:
-        from .phantom import REFERENCE, write_cine, write_study
+        from .phantom import REFERENCE, require_sound, write_cine, write_study
 
         parts = {name: getattr(self, name) for name in ("labeled", "unlabeled", "validation", "test")}
+        require_sound(**parts, seed=self.seed, cine=self.cine)
         write_study(self.out, **parts, seed=self.seed)
         if self.cine:
             labels = self.out / REFERENCE / "cine.nii.gz"

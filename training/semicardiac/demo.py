@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from . import files, phantom
 from .cases import Case
+from .compute import pick_device
 from .config import TrainConfig, make_config
 from .console import Console
 from .errors import UserError
@@ -34,9 +36,14 @@ def run_demo(out: Path, *, minutes: float, seed: int, device: str) -> int:
 
     Returns:
         The exit status of the first job that did not end well, else 0.
+
+    Raises:
+        UserError: If the time, the seed, the device or the folder cannot be used, or Matplotlib is missing.
     """
-    if minutes <= 0:
-        raise UserError(f"got {minutes:g}", where="--minutes", hint="Give a time above 0")
+    if not 0 < minutes < math.inf:
+        raise UserError(f"got {minutes:g}", where="--minutes", hint="Give a time above 0, such as 3")
+    phantom.require_sound(seed=seed)
+    pick_device(device)
     require_matplotlib()  # not to miss it at the end
     out = files.output_folder(out).absolute()
     with Console(brief=True) as console:

@@ -10,14 +10,27 @@ from skimage.measure import label as connected_components
 
 from .compute import ComputePlan
 from .config import Roi
+from .errors import UserError
 from .locate import find_heart, roi_center
 from .model import Model
-from .preprocess import Center, Stack, as_stack, centroid, restore_maps, restore_probabilities, sample_images
+from .preprocess import (
+    Center,
+    Stack,
+    as_stack,
+    centroid,
+    restore_maps,
+    restore_probabilities,
+    sample_images,
+    stack_fault,
+)
 from .thresholds import MapState, limits
 from .volumes import Volume
 
 #: Slices a network call: more do not pay on a CPU.
 CPU_BATCH, GPU_BATCH = 4, 64
+
+#: In slices of so many pixels together the classes come back onto the volume's grid: those of a whole CT would not fit.
+PIXELS = 2**21
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +83,15 @@ def segment(
         flips: Average over the four flips of each slice.
         largest_component: Keep of every structure only its largest connected part.
         roi: Where the heart is, instead of finding it.
+
+    Raises:
+        UserError: If the ROI lies outside the volume, or as `preprocess.stack_fault` says.
     """
     plan = plan or cpu_plan()
     config = model.config
     stack = as_stack(volume, config.preprocess.plane)
+    if fault := stack_fault(stack):
+        raise UserError(fault[0], where="volume", hint=fault[1])
     if roi is None:
         center, doubt, _ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
     else:
@@ -92,8 +110,9 @@ def segment(
     labels = np.zeros(shape, np.uint8)
     confidence, entropy, threshold = (np.zeros(shape, np.float32) for _ in range(3))
     canonical = restore_maps(model.threshold.cpu().numpy(), stack, center, config.preprocess.spacing_mm)
-    for at in range(0, len(probability), 8):  # a few slices at a time: the classes of a whole CT would not fit
-        rows = slice(at, at + 8)
+    step = max(1, PIXELS // (shape[1] * shape[2]))
+    for at in range(0, len(probability), step):
+        rows = slice(at, at + step)
         restored = restore_probabilities(probability[rows], stack, center, config.preprocess.spacing_mm)
         labels[rows] = restored.argmax(axis=1)
         confidence[rows] = restored.max(axis=1)

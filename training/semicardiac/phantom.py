@@ -28,6 +28,8 @@ TEST = "test"
 """Folder of a study with the patients that are segmented in the end."""
 CYCLE_S = 0.9
 """Length of a cardiac cycle, in seconds."""
+MOST_PATIENTS, MOST_FRAMES = 9_999, 200
+"""Seeds of one study and the next are 10,000 apart; all frames of a time series are in memory at once."""
 
 
 def make_heart(
@@ -50,6 +52,31 @@ def make_heart(
     return Patient(seed, pathology=pathology, scanner=scanner).frame(phase)
 
 
+def require_sound(*, seed: int = 0, cine: int = 0, **patients: int) -> None:
+    """Looks at what is asked for, before anything is drawn.
+
+    Args:
+        seed: Of the study.
+        cine: Frames of a time series, 0 for none.
+        patients: How many there are in each role.
+
+    Raises:
+        UserError: For a number that cannot be, naming the option that asks for it.
+    """
+    for option, number in {**patients, "seed": seed, "cine": cine}.items():
+        if number < 0:
+            raise UserError(f"got {number}", where=f"--{option}", hint="Give 0 or more")
+    if patients.get("labeled") == 0:
+        hint = "Give at least 1 labeled patient"
+        raise UserError("nothing can be learned from a study without labels", where="--labeled", hint=hint)
+    if (total := sum(patients.values())) > MOST_PATIENTS:
+        where = ", ".join(f"--{role}" for role in patients)
+        raise UserError(f"{total:,} patients are asked for", where=where, hint=f"Give at most {MOST_PATIENTS:,} in all")
+    if cine == 1 or cine > MOST_FRAMES:
+        hint = f"Give 2 to {MOST_FRAMES} frames, or 0 for no time series"
+        raise UserError(f"got {cine}", where="--cine", hint=hint)
+
+
 def write_cine(
     path: Path | str,
     *,
@@ -70,8 +97,9 @@ def write_cine(
         scanner: As for `make_heart`.
 
     Raises:
-        UserError: For an unknown pathology or scanner, and as `volumes.write_series`.
+        UserError: For an unknown pathology or scanner, and as `require_sound` and `volumes.write_series`.
     """
+    require_sound(seed=seed, cine=frames)
     patient = Patient(seed, pathology=pathology, scanner=scanner)
     images, truths = [], []
     for index in range(frames):
@@ -122,10 +150,9 @@ def write_study(
         The cases as `cases.discover` finds them in the folder.
 
     Raises:
-        UserError: If the folder is not empty or cannot be written, or the seed is negative.
+        UserError: If the folder is not empty or cannot be written, and as `require_sound`.
     """
-    if seed < 0:
-        raise UserError(f"got {seed}", where="seed", hint="Give a number of 0 or more")
+    require_sound(labeled=labeled, unlabeled=unlabeled, validation=validation, test=test, seed=seed)
     folder = files.output_folder(Path(folder))
     roles: list[str] = ["labeled"] * labeled + ["unlabeled"] * unlabeled + ["validation"] * validation + [TEST] * test
     cases: list[_Row] = []

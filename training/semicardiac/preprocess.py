@@ -7,12 +7,18 @@ exact as the way there. Positions in the slice plane are (row, column) in mm fro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from .intensities import Normalized, normalize
 from .volumes import Volume
+from .wording import count
 
 Center = tuple[float, float]
+
+MOST_SLICES, MOST_PIXELS = 2048, 2**26
+"""More slices than a scanner makes, or more pixels in one, would take all memory: a wrong spacing decided on them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,11 @@ class Stack:
         """The middle of the plane, (row, col) in mm."""
         rows, cols = self.array.shape[1:]
         return (rows - 1) / 2 * self.spacing[1], (cols - 1) / 2 * self.spacing[2]
+
+    @cached_property
+    def normalized(self) -> Normalized:
+        """Its intensities as z-scores, worked out once."""
+        return normalize(self.array)
 
     def restore(self, array: np.ndarray) -> np.ndarray:
         """An array in the stack's order back in the order of the volume's array."""
@@ -74,8 +85,21 @@ def as_stack(volume: Volume, plane: str) -> Stack:
     return Stack(array, tuple(float(spacing[axis]) for axis in axes), axes, flipped)
 
 
+def stack_fault(stack: Stack) -> tuple[str, str] | None:
+    """What and hint if a stack has slices that cannot be segmented, or more than memory holds."""
+    slices, rows, cols = stack.array.shape
+    if min(rows, cols) < 2:
+        return f"the slices have {rows} x {cols} voxels", "Export the volume as a stack of two-dimensional slices"
+    if slices <= MOST_SLICES and rows * cols <= MOST_PIXELS:
+        return None
+    spacing = " x ".join(f"{side:.4g}" for side in stack.spacing[1:])
+    what = f"the volume has {count(slices, 'slice')} of {rows} x {cols} voxels, {spacing} mm each and "
+    what += f"{stack.spacing[0]:.4g} mm apart; at most {MOST_SLICES:,} slices of {MOST_PIXELS:,} voxels can be used"
+    return what, "Correct the spacing in the header of the file, or cut out the part with the heart"
+
+
 def sample_images(stack: Stack, center: Center, spacing: float, size: int, clip: tuple[float, float]) -> np.ndarray:
-    """Slices as the network sees them: z-scored over the volume, clipped, resampled; outside is the volume's minimum.
+    """Slices as the network sees them: z-scored over the volume, resampled, clipped; outside is the volume's minimum.
 
     Args:
         stack: Intensities.
@@ -87,11 +111,9 @@ def sample_images(stack: Stack, center: Center, spacing: float, size: int, clip:
     Returns:
         (slices, size, size) float32.
     """
-    array = stack.array.astype(np.float32)
-    lowest = array.min()
-    mean, deviation = float(array.mean()), max(float(array.std()), 1e-6)
-    resampled = _sample(array - lowest, stack, center, spacing, size) + lowest
-    return ((resampled - mean) / deviation).clip(*clip)
+    image, (row, col), lowest = stack.normalized
+    center = center[0] - row * stack.spacing[1], center[1] - col * stack.spacing[2]
+    return (_sample(image - lowest, stack, center, spacing, size) + lowest).clip(*clip)
 
 
 def sample_labels(stack: Stack, center: Center, spacing: float, size: int, classes: int) -> np.ndarray:

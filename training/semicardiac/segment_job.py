@@ -15,11 +15,13 @@ from .compute import ComputePlan, pick_device
 from .errors import Stopped, UserError
 from .events import Device, EventLog, Progress, Result, Writing, read_events
 from .inference import Prediction
+from .intensities import contrast_fault
 from .jobs import EVENTS, MAPS, SegmentJob, full_path, named_inputs, short_path
 from .label_order import mixed_up
 from .labels import LabelSet
 from .layouts import frame_name
 from .model import load_model
+from .preprocess import as_stack, stack_fault
 from .temporaries import remove_abandoned, temporary_beside
 from .volumes import Volume, read_series, stem, write_labels, write_series
 
@@ -69,8 +71,11 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     for number, (name, path) in enumerate(inputs.items(), start=1):
         tell("checking inputs", number, name)
         series = read_sound_series(path)
-        if fault := spacing_fault(series[0]):
-            events.warn(fault[0], where=str(path), hint=fault[1])
+        if fault := stack_fault(as_stack(series[0], model.config.preprocess.plane)):
+            raise UserError(fault[0], where=path, hint=fault[1])
+        for fault in (spacing_fault(series[0]), next(filter(None, map(contrast_fault, series)), None)):
+            if fault:
+                events.warn(fault[0], where=str(path), hint=fault[1])
         for doubt in series[0].doubts:
             events.warn(doubt.what, where=str(path), hint=doubt.hint)
         outputs[name] = outputs_of(job, name, len(series))
