@@ -107,6 +107,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.connectParameters()
 
     def exit(self) -> None:
+        self.releaseViews()
         self.disconnectParameters()
 
     def cleanup(self) -> None:
@@ -242,6 +243,8 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Opens the section that comes next, and no other."""
         hasCases = self.ready and bool(self.dataSet.rows())
         following = "segment" if self.models.chosen() else "train" if hasCases else "data"
+        if self.train.unfinished:
+            following = "train"
         for name in SECTIONS:
             getattr(self.ui, f"{name}Section").collapsed = name != following
 
