@@ -18,8 +18,16 @@ from .i18n import tr as _
 from .nodes import checkKind, hardenedCopy, isTransformed
 from .problems import Problem, contentState, noCases, problemsOfAll, problemsOfRow
 from .rows import PARTS, PHASES, ROLES, Row, rowOf, summaryOf
-from .scene_cases import findSequences, findVolumes, isCine, matchSegmentations, patientAndPhase, sequenceOf
-from .segmentations import isLabelMap, resampledCopy
+from .scene_cases import (
+    findSequences,
+    findVolumes,
+    isCine,
+    matchSegmentations,
+    patientAndPhase,
+    sequenceOf,
+    unmatchedSegmentations,
+)
+from .segmentations import isLabelMap, resampledCopy, segmentNames
 from .structures import guessMapping
 from .table_store import TableStore
 
@@ -52,6 +60,13 @@ class DataSet:
             ValueError: If there is none.
         """
         return self._row(entryOf(self._table.read(), key))
+
+    def unmatchedSegmentations(self) -> list:
+        """The segmentations and label maps of the scene that belong to no row, while a volume of the table has none."""
+        rows = self.rows()
+        if not any(row.volumeNode is not None and row.segmentationNode is None for row in rows):
+            return []
+        return unmatchedSegmentations(row.segmentationNode for row in rows)
 
     def unsegmentedNodes(self) -> list:
         """The volumes and sequences of the scene in the table that no segmentation belongs to, but for ignored ones."""
@@ -295,6 +310,35 @@ class DataSet:
             _checkOneOf(name, self.labelSet().names)
         with self._table.changed() as state:
             entryOf(state, key)["mapping"] = None if mapping is None else dict(mapping)
+
+    def setMappingOfAlike(self, key: str, mapping: Mapping[str, str]) -> int:
+        """Gives the mapping of one row also to the others whose segmentation has segments of the same names.
+
+        Returns:
+            How many rows it was given to, `key` included.
+
+        Raises:
+            ValueError: As `setMapping`.
+        """
+        alike = self.alike(key)
+        names = segmentNames(self.row(key).segmentationNode)
+        structures = {names[segmentId]: structure for segmentId, structure in mapping.items()}
+        with self.atOnce():
+            for row in alike:
+                ids = segmentNames(row.segmentationNode)
+                self.setMapping(row.key, {each: structures[name] for each, name in ids.items() if name in structures})
+        return len(alike)
+
+    def alike(self, key: str) -> list[Row]:
+        """The rows whose segmentation has segments of the same names as that of a row, this one included."""
+        names = sorted(segmentNames(self.row(key).segmentationNode).values())
+        return [
+            row
+            for row in self.rows()
+            if (node := row.segmentationNode) is not None
+            and not isLabelMap(node)
+            and sorted(segmentNames(node).values()) == names
+        ]
 
     def setLabelSet(self, labelSet) -> None:
         """Says what the labels mean.

@@ -15,6 +15,7 @@ from .dataset import DataSet
 from .i18n import tr as _
 from .logic import SemiCardiacSegLogic
 from .panels.data import DataPanel
+from .panels.display import Views
 from .panels.improve import ImprovePanel
 from .panels.installation import SetupPanel
 from .panels.measure import MeasurePanel
@@ -64,6 +65,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = SemiCardiacSegLogic()
+        self.views = Views()
 
         self.setupLine = SetupPanel(self)
         self.data = DataPanel(self)
@@ -108,6 +110,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         self.releaseViews()
+        self.views.restore()
         self.disconnectParameters()
 
     def cleanup(self) -> None:

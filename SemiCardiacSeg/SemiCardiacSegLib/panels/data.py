@@ -13,9 +13,11 @@ from ..rows import ROLES
 from ..scene_cases import findSequences, findVolumes
 from ..segment import nothingHalfMade
 from ..segmentations import newSegmentation
+from ..structures import proposedMapping
 from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
+from .match_dialog import MatchDialog
 from .panel import Panel, ignoreWheel
 from .structures_dialog import StructuresDialog
 
@@ -49,6 +51,7 @@ class DataPanel(Panel):
         self.onClick(ui.removeButton, self._onRemove)
         self.onClick(ui.sampleDataButton, self._onSampleData)
         self.onClick(ui.mendButton, self._onMend)
+        self.onClick(ui.matchButton, self._onMatch, wait=False)
         self.onClick(ui.labelSetButton, self._onEditStructures)
         ui.labelSetBox.connect("activated(int)", self._onLabelSet)
         ignoreWheel(ui.labelSetBox)
@@ -80,6 +83,7 @@ class DataPanel(Panel):
         self.ui.sampleDataButton.setVisible(not rows)
         self.ui.removeButton.setVisible(bool(rows))
         self.ui.mendButton.setVisible(bool(self._mendable()))
+        self.ui.matchButton.setVisible(bool(dataSet and dataSet.unmatchedSegmentations()))
         self.ui.caseSummary.setText(dataSet.summary() if dataSet else "")
         self._fillLabelSets(dataSet)
         self._showUnreadable()
@@ -229,11 +233,11 @@ class DataPanel(Panel):
 
     def _show(self, row) -> None:
         if row.volumeNode is not None:
-            display.showVolume(row.volumeNode, row.segmentationNode)
+            self.widget.views.showVolume(row.volumeNode, row.segmentationNode)
         elif row.sequenceNode is not None:
-            display.showSequence(row.sequenceNode)
+            self.widget.views.showSequence(row.sequenceNode)
         elif row.kind == "file":
-            display.showVolume(*self._loaded(row))
+            self.widget.views.showVolume(*self._loaded(row))
         else:
             self.say(_("{name} cannot be shown: add its files to the scene first.").format(name=row.name))
 
@@ -292,12 +296,14 @@ class DataPanel(Panel):
             self._map(self._rows[unmapped])
 
     def _map(self, row) -> None:
-        def onAccept(mapping) -> None:
+        def onAccept(mapping, forAll: bool) -> None:
             with self.attempt():
-                self.dataSet.setMapping(row.key, mapping)
+                (self.dataSet.setMappingOfAlike if forAll else self.dataSet.setMapping)(row.key, mapping)
 
-        mapping, labelSet = self.dataSet.mapping(row.key), self.dataSet.labelSet()
-        self._open(MappingDialog(slicer.util.mainWindow(), row.segmentationNode, labelSet, mapping, onAccept))
+        labelSet, node = self.dataSet.labelSet(), row.segmentationNode
+        mapping = self.dataSet.mapping(row.key) or proposedMapping(node, labelSet)
+        alike = len(self.dataSet.alike(row.key))
+        self._open(MappingDialog(slicer.util.mainWindow(), node, labelSet, mapping, alike, onAccept))
 
     # ----- structures
 
@@ -338,6 +344,22 @@ class DataPanel(Panel):
             self.say(_("There is no volume in the scene. Load some, or add files or a folder."))
         else:
             self._tell(added, _("All volumes of the scene are in the table already."))
+        if unmatched := self.dataSet.unmatchedSegmentations():
+            names = ", ".join(node.GetName() for node in unmatched[:3]) + (", …" if unmatched[3:] else "")
+            text = _("Segmentations that belong to no case: {count} ({names}). Click Match… to say whose they are.")
+            self.say(text.format(count=len(unmatched), names=names), "warning")
+
+    def _onMatch(self) -> None:
+        """Asks which cases the segmentations belong to that were matched with none."""
+
+        def onAccept(chosen: dict) -> None:
+            with self.attempt(), self.dataSet.atOnce():
+                for node, key in chosen.items():
+                    self.dataSet.setSegmentation(key, node)
+
+        rows = [row for row in self.dataSet.rows() if row.volumeNode is not None and row.segmentationNode is None]
+        unmatched = self.dataSet.unmatchedSegmentations()
+        self._open(MatchDialog(slicer.util.mainWindow(), unmatched, rows, onAccept))
 
     def _onAddFiles(self) -> None:
         filters = _("Volumes") + " (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd);;" + _("All files") + " (*)"
@@ -374,7 +396,7 @@ class DataPanel(Panel):
         if self.parameters is not None:  # else the user has gone to another module, whose views these are now
             for cine in findSequences()[-1:]:
                 display.chooseBrowser(cine)
-            display.showVolume(first.volumeNode, first.segmentationNode)
+            self.widget.views.showVolume(first.volumeNode, first.segmentationNode)
             self.parameters.minutes = 2
         self.say(_("Sample data are in the table. Open the next section and click Train: two minutes are enough."))
         self.ui.trainSection.collapsed = False

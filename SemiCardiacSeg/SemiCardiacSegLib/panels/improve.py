@@ -96,11 +96,12 @@ class ImprovePanel(Panel):
     def _segmentation(self):
         """The segmentation node of the chosen case, which is then shown; loaded where it was not yet."""
         segmentation = self.logic.reviewSegmentation(self.view.job, self._chosen().key)
-        display.showVolume(display.volumeOf(segmentation), segmentation)
+        self.widget.views.showVolume(display.volumeOf(segmentation), segmentation)
         return segmentation
 
     def _onCorrect(self) -> None:
         segmentation = self._segmentation()
+        self.widget.views.keep()  # the editor is to paint on the slices as they were acquired
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(segmentation)

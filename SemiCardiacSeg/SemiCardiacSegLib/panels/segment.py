@@ -128,7 +128,7 @@ class SegmentPanel(Panel):
         if segmentation is not None:
             self.ui.show3DButton.setSegmentationNode(segmentation)
             self.ui.show3DButton.setEnabled(True)
-            display.showVolume(display.volumeOf(segmentation), segmentation, next(iter(maps), None))
+            self.widget.views.showVolume(display.volumeOf(segmentation), segmentation, next(iter(maps), None))
 
     def _onModel(self, index: int) -> None:
         """Asks for the folder or the zip of a model where the list says so."""

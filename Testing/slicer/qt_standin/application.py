@@ -122,6 +122,9 @@ class _LayoutManager:
     def sliceViewNames(self):
         return ()
 
+    def resetSliceViews(self):
+        """Would fit the field of view."""
+
     def mrmlSliceLogics(self):
         return vtk.vtkCollection()
 
@@ -134,6 +137,13 @@ def addLayers():
 
 def addLayout():
     """A layout manager, and the scene's layout node, which is returned."""
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+    for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):
+        view = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSliceNode")
+        view.UnRegister(None)
+        view.SetSingletonTag(name)
+        view.SetLayoutName(name)
+        slicer.mrmlScene.AddNode(view).SetOrientation(orientation)
     node = slicer.vtkMRMLLayoutNode()
     node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     manager = _LayoutManager()
