@@ -15,7 +15,7 @@ import slicer.util
 from . import engine
 from .entries import addEntry, addFile, addPool, entryOf, filesOf
 from .i18n import tr as _
-from .nodes import checkKind, hardenedCopy, isTransformed
+from .nodes import CASE_ATTRIBUTE, checkKind, hardenedCopy, isTransformed
 from .problems import Problem, contentState, noCases, problemsOfAll, problemsOfRow
 from .rows import PARTS, PHASES, ROLES, Row, rowOf, summaryOf
 from .scene_cases import (
@@ -51,7 +51,8 @@ class DataSet:
 
     def rows(self) -> list[Row]:
         """All rows, in the order in which they were added."""
-        return [self._row(entry) for entry in self._table.read()["rows"]]
+        accepted = self.acceptedKeys()
+        return [self._row(entry, accepted) for entry in self._table.read()["rows"]]
 
     def row(self, key: str) -> Row:
         """The row with a key.
@@ -59,7 +60,13 @@ class DataSet:
         Raises:
             ValueError: If there is none.
         """
-        return self._row(entryOf(self._table.read(), key))
+        return self._row(entryOf(self._table.read(), key), self.acceptedKeys())
+
+    def acceptedKeys(self) -> set[str]:
+        """Keys of the cases of sequences and pools that have become rows of their own: `case3/12`."""
+        entries = self._table.read()["rows"]
+        nodes = (self._table.node("volume", entry["key"]) for entry in entries if entry["kind"] == "volume")
+        return {key for node in nodes if node is not None and (key := node.GetAttribute(CASE_ATTRIBUTE))}
 
     def unmatchedSegmentations(self) -> list:
         """The segmentations and label maps of the scene that belong to no row, while a volume of the table has none."""
@@ -412,8 +419,10 @@ class DataSet:
         elif changeRole and node is None and entry["role"] in ("labeled", "validation"):
             entry["role"] = "unlabeled"
 
-    def _row(self, entry: dict) -> Row:
-        return rowOf(entry, *(self._table.node(part, entry["key"]) for part in PARTS))
+    def _row(self, entry: dict, accepted: set[str]) -> Row:
+        row = rowOf(entry, *(self._table.node(part, entry["key"]) for part in PARTS))
+        gone = sum(key.partition("/")[0] == row.key for key in accepted)
+        return replace(row, count=row.count - gone) if gone else row
 
     def _patients(self) -> Iterator[tuple[str, str]]:
         for entry in self._table.read()["rows"]:

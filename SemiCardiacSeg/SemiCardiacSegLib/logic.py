@@ -274,6 +274,19 @@ class SemiCardiacSegLogic:
         installation.require()
         return models.findModels(Path(folder))
 
+    def checkModel(self, model: Path | str) -> None:
+        """Makes sure that there is a whole model at a path: a finished training, a package or a zip of one.
+
+        Raises:
+            ValueError: If not, with the reason.
+        """
+        installation.require()
+        models.checkModel(Path(model))
+
+    def isTraining(self, folder: Path | str) -> bool:
+        """Whether a folder is that of a training, whose curves and previews can be shown."""
+        return (Path(folder) / "job.json").is_file() and (Path(folder) / "events.jsonl").is_file()
+
     def exportModel(self, model: Path | str, path: Path | str) -> Path:
         """Packs a model into one zip file to share."""
         installation.require()

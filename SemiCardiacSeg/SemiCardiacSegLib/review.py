@@ -13,14 +13,12 @@ from . import engine, segment, sequences
 from .dataset import DataSet, Row
 from .i18n import tr as _
 from .models import requireModel
-from .nodes import RESULT_ATTRIBUTE, addVolume, placeBeside, uniqueName
+from .nodes import CASE_ATTRIBUTE, RESULT_ATTRIBUTE, addVolume, placeBeside, uniqueName
 from .segmentations import getLabels, newSegmentation
 from .structures import guessMapping
 
 MARGIN_MM = 10.0
 """How far around the predicted heart the model's doubt counts: about a slice of a cine."""
-_CASE_ATTRIBUTE = "SemiCardiacSeg.Case"
-"""Attribute of volumes that were taken out of a sequence or a pool: the key of the case."""
 _REVIEW_ATTRIBUTE = "SemiCardiacSeg.Review"
 """Attribute of segmentations that were loaded for review: job folder and key of the case."""
 
@@ -70,7 +68,7 @@ def createReviewJob(
         else:
             files = [Case.model_validate(file) for file in dataSet.files(row.key)]
             inputs |= {_keyOf(row, index): file for index, file in enumerate(files)}
-    done = _acceptedKeys(dataSet)
+    done = dataSet.acceptedKeys()
     inputs = {key: each for key, each in inputs.items() if key not in done}
     if not inputs:
         raise ValueError(_("There are no unlabeled cases to look at. Add some to the table."))
@@ -93,7 +91,7 @@ def uncertainties(dataSet: DataSet, folder: Path | str) -> list[Uncertain]:
     from semicardiac.volumes import read_series
 
     rows = {row.key: row for row in dataSet.rows() if row.role == "unlabeled"}
-    accepted = _acceptedKeys(dataSet)
+    accepted = dataSet.acceptedKeys()
     found = []
     for result in segment.readResults(folder):
         row = rows.get(_rowKey(result.key or ""))
@@ -160,8 +158,8 @@ def accept(dataSet: DataSet, key: str, segmentationNode) -> Row:
     """Makes an unlabeled case a labeled one.
 
     The frame of a sequence and the file of a pool become a row of their own, with the volume that the segmentation
-    belongs to; so does a file, in place of its row. The image stays among the unlabeled ones of the sequence or the
-    pool, which does no harm, but is not listed for review again.
+    belongs to; so does a file, in place of its row. As long as that row is there, the sequence or the pool goes
+    without the case.
 
     Args:
         dataSet: The table of cases.
@@ -199,7 +197,7 @@ def accept(dataSet: DataSet, key: str, segmentationNode) -> Row:
         about = dataSet.files(row.key)[_indexOf(key)] if row.kind == "pool" else {}
         patient, phase = about.get("patient", row.patient), about.get("phase") or row.phase
         accepted = dataSet.addVolume(volumeNode, segmentationNode, role="labeled", patient=patient, phase=phase)
-        volumeNode.SetAttribute(_CASE_ATTRIBUTE, key)
+        volumeNode.SetAttribute(CASE_ATTRIBUTE, key)
         if row.kind == "file":
             dataSet.remove([row.key])
     segmentationNode.RemoveAttribute(RESULT_ATTRIBUTE)  # it is a person's work now
@@ -237,10 +235,6 @@ def _rowKey(key: str) -> str:
 
 def _indexOf(key: str) -> int:
     return int(key.partition("/")[2] or 0)
-
-
-def _acceptedKeys(dataSet: DataSet) -> set[str | None]:
-    return {row.volumeNode.GetAttribute(_CASE_ATTRIBUTE) for row in dataSet.rows() if row.volumeNode is not None}
 
 
 def _volumeOf(segmentationNode):

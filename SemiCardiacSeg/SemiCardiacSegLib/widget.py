@@ -261,8 +261,10 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._wrapped = None  # a new one writes the defaults that the node then lacks
 
     def _onStartClose(self, caller, event) -> None:
+        self.train.rememberFolder()
         self._onStartImport()
         for each in self.panels:
+            each.say("")
             each.forget()
 
     def _onNewScene(self, caller, event) -> None:

@@ -111,6 +111,7 @@ class ImprovePanel(Panel):
         chosen = self._chosen()
         self.logic.accept(chosen.key, self._segmentation())
         self._fill([each for each in self._found if each.key != chosen.key])
+        self.ui.reviewTable.clearSelection()  # a second click must not accept a case that nobody has seen
         self.say(
             _("{name} is a labeled case now. Continue the training when you have corrected enough.").format(
                 name=chosen.name
@@ -118,5 +119,7 @@ class ImprovePanel(Panel):
         )
 
     def _onContinue(self) -> None:
-        self.widget.train.start(startFrom=str(self.widget.models.chosen()))
+        model = str(self.widget.models.chosen())
+        self.ui.startFromBox.setCurrentIndex(max(0, self.ui.startFromBox.findData(model)))
+        self.widget.train.start(startFrom=model)
         self.ui.trainSection.collapsed = False

@@ -54,6 +54,8 @@ class SegmentPanel(Panel):
 
     def forget(self) -> None:
         self._fresh = []
+        if not self.view.running and not self._unloaded:
+            self.view.drop()  # its results go with the scene
         self.ui.show3DButton.setSegmentationNode(None)
         self.ui.show3DButton.setEnabled(False)
 
@@ -132,6 +134,7 @@ class SegmentPanel(Panel):
 
     def _onModel(self, index: int) -> None:
         """Asks for the folder or the zip of a model where the list says so."""
+        self.say("")  # it may have spoken of the model before
         kind = self.ui.modelBox.itemData(index)
         if kind not in (OTHER_FOLDER, OTHER_FILE):
             return
@@ -141,10 +144,9 @@ class SegmentPanel(Panel):
             else:
                 filters = _("Model packages") + " (*.zip)"
                 path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Choose a model"), "", filters)
+            self.ui.modelBox.setCurrentIndex(self.ui.modelBox.findData(str(self._model)))
             if path:
                 self.widget.models.take(Path(path))
-            else:
-                self.ui.modelBox.setCurrentIndex(self.ui.modelBox.findData(str(self._model)))
 
     def _onManage(self) -> None:
         self.ui.modelsSection.collapsed = False

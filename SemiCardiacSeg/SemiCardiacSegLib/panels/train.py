@@ -61,6 +61,10 @@ class TrainPanel(Panel):
         if last and Path(last).is_dir():
             self._follow(Job(last))
 
+    def show(self, folder: Path) -> None:
+        """Shows a training that has ended, with its curves, its pictures and its log."""
+        self._follow(Job(folder))
+
     def update(self) -> None:
         job, running = self.view.job, self.view.running
         stopping = running and job.state == "stopping"
@@ -128,6 +132,11 @@ class TrainPanel(Panel):
                 "in its time. To change that, set SLICER_BACKGROUND_THREAD_PRIORITY=0 before Slicer starts."
             ))  # fmt: skip
         qt.QTimer.singleShot(0, self._scrollToProgress)
+
+    def rememberFolder(self) -> None:
+        """Keeps the output folder for the next scene: it is the user's, and not that of the scene that closes."""
+        if self.parameters is not None and str(self.parameters.folder) not in ("", "."):
+            qt.QSettings().setValue(FOLDER, str(self.parameters.folder))
 
     def folder(self) -> Path:
         """The folder in which trainings are kept."""

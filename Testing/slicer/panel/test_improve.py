@@ -48,6 +48,8 @@ class TestImprove:
         settle()
         assert "labeled case now" in line(widget, "improveMessage")
         assert table.rowCount == 1
+        assert not table.selectionModel().selectedRows()
+        assert not widget.ui.acceptButton.enabled  # a second click must not accept the next case, which nobody has seen
         (row,) = [row for row in widget.dataSet.rows() if row.name == name]
         assert (row.role, row.segmentationNode) == ("labeled", editor.segmentation)
         scene.Clear(False)
@@ -83,4 +85,25 @@ class TestImprove:
         monkeypatch.setattr(widget.logic, "startTraining", start)
         widget.ui.continueButton.click()
         assert given["startFrom"] == str(widget.models.chosen())
+        assert widget.ui.startFromBox.currentText.startswith("training-1")
         assert line(widget, "improveMessage") == "not now"
+
+    def test_correct_keeps_the_acquired_plane_that_leaving_gives_back(self, withModel, slicerQt, scene):
+        from qt_standin.application import addLayout
+
+        addLayout()
+        widget = withModel
+        red = scene.GetSingletonNode("Red", "vtkMRMLSliceNode")
+        slicerQt.modules.segmenteditor = EditorModule(Editor())
+        slicerQt.util.selectModule = lambda name: widget.exit()
+        widget.dataSet.addVolume(makeVolume("scan", draw_heart(2)[0], MATRIX))
+        settle()
+        widget.ui.rankButton.click()
+        follow(widget, lambda: not widget.segmenting)
+        select(widget.ui.reviewTable, 0)
+        assert red.GetOrientation() == "Axial"
+        widget.ui.correctButton.click()
+        assert red.GetOrientation() == "Reformat"  # the editor paints on slices as they were acquired
+        widget.enter()
+        widget.exit()
+        assert red.GetOrientation() == "Axial"

@@ -168,6 +168,20 @@ class TestSegment:
         assert widget.models.chosen() == path
         assert "no model yet" not in line(widget, "segmentWhy")
 
+    def test_a_folder_without_a_model_is_refused_at_once_until_another_choice(self, withModel, monkeypatch, tmp_path):
+        import qt
+
+        widget, box = withModel, withModel.ui.modelBox
+        ours = widget.models.chosen()
+        monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: str(tmp_path))
+        box.setCurrentIndex(box.findText("Other folder…"))
+        box.activated.emit(box.currentIndex)
+        assert "no model here" in line(widget, "segmentMessage")
+        assert widget.models.chosen() == ours
+        assert box.findText(tmp_path.name) < 0
+        box.activated.emit(box.currentIndex)
+        assert line(widget, "segmentMessage") == ""
+
     def test_no_other_model_keeps_the_chosen_one(self, withModel, monkeypatch):
         import qt
 

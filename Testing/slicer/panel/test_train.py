@@ -455,3 +455,34 @@ def test_train_passes_the_settings_and_shows_what_is_wrong(widget, monkeypatch, 
     assert not widget.ui.minutesBox.enabled
     widget.ui.trainButton.click()
     assert given["steps"] == 40
+
+
+def test_the_output_folder_stays_when_the_scene_is_closed(widget, scene, tmp_path):
+    widget.ui.folderEdit.setCurrentPath(str(tmp_path / "mine"))
+    settle()
+    scene.Clear(False)
+    settle()
+    assert widget.ui.folderEdit.currentPath == str(tmp_path / "mine")
+
+
+class TestWords:
+    def test_every_stage_that_the_engine_names_has_words(self, monkeypatch):
+        import re
+
+        from helpers_engine_jobs import ROOT
+        from SemiCardiacSegLib.panels import words
+
+        source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "training").rglob("*.py"))
+        named = {*re.findall(r'stage="([a-z -]+)"', source), *re.findall(r'tell(?:_cases)?\("([a-z ]+)"', source)}
+        assert {"validate", "segmenting", "finding the heart better", "reading volumes"} <= named
+        assert words.stage("seed3: supervised") == "seed3: Training on the labeled cases"
+        monkeypatch.setattr(words, "_", lambda text: f"translated: {text}")
+        for name in named | set(words.TRAINING_STAGES):
+            assert words.stage(name).startswith("translated: "), name
+
+    def test_a_line_of_the_log_keeps_where_what_and_hint_apart(self):
+        from SemiCardiacSegLib.panels import words
+
+        warning = {"event": "warning", "warning": "one slice", "where": "a.nrrd", "hint": "take more"}
+        assert words.logLine(warning) == "warning: a.nrrd: One slice. Take more."
+        assert words.logLine(FAILED) == "error: /data/job: The disk is full. Make room on the disk."
