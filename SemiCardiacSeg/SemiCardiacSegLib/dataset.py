@@ -46,6 +46,7 @@ class DataSet:
         self.parameterNode = parameterNode
         self._table = TableStore(parameterNode)
         self._found: dict[str, tuple[tuple, list[Problem]]] = {}
+        self._fileRows: dict[str, tuple[dict, Row]] = {}
 
     # ----- reading
 
@@ -68,9 +69,13 @@ class DataSet:
         nodes = (self._table.node("volume", entry["key"]) for entry in entries if entry["kind"] == "volume")
         return {key for node in nodes if node is not None and (key := node.GetAttribute(CASE_ATTRIBUTE))}
 
-    def unmatchedSegmentations(self) -> list:
-        """The segmentations and label maps of the scene that belong to no row, while a volume of the table has none."""
-        rows = self.rows()
+    def unmatchedSegmentations(self, rows: Sequence[Row] | None = None) -> list:
+        """The segmentations and label maps of the scene that belong to no row, while a volume of the table has none.
+
+        Args:
+            rows: What `rows` has returned just now, to save the time.
+        """
+        rows = self.rows() if rows is None else rows
         if not any(row.volumeNode is not None and row.segmentationNode is None for row in rows):
             return []
         return unmatchedSegmentations(row.segmentationNode for row in rows)
@@ -103,10 +108,15 @@ class DataSet:
         """Name, patient, image and so on of each file of a row: fields of a `semicardiac.cases.Case`."""
         return filesOf(entryOf(self._table.read(), key))
 
-    def problems(self, row: Row) -> list[Problem]:
-        """What is wrong with a row. Labels are read again only if something has changed."""
-        mapping = self.mapping(row.key)
-        labelSet = self.labelSet()
+    def problems(self, row: Row, labelSet=None) -> list[Problem]:
+        """What is wrong with a row. Labels are read again only if something has changed.
+
+        Args:
+            row: One of `rows`.
+            labelSet: That of the table, if it is at hand.
+        """
+        mapping = self.mapping(row.key) if row.segmentationNode is not None else {}
+        labelSet = labelSet or self.labelSet()
         paths = [path is None or os.path.exists(path) for path in (row.imagePath, row.labelsPath)]
         nodes = (row.volumeNode, row.segmentationNode, row.sequenceNode)
         nodeless = replace(row, volumeNode=None, segmentationNode=None, sequenceNode=None)  # they may be deleted
@@ -116,12 +126,17 @@ class DataSet:
             self._found[row.key] = known = (state, problemsOfRow(row, mapping, labelSet))
         return list(known[1])
 
-    def allProblems(self) -> list[Problem]:
-        """What is wrong with the rows, each named, and with the cases together; errors first."""
-        rows = self.rows()
+    def allProblems(self, rows: Sequence[Row] | None = None) -> list[Problem]:
+        """What is wrong with the rows, each named, and with the cases together; errors first.
+
+        Args:
+            rows: What `rows` has returned just now, to save the time.
+        """
+        rows = self.rows() if rows is None else rows
         problems = problemsOfAll(rows, self._patients())
+        labelSet = self.labelSet()
         for row in rows:
-            problems += [replace(each, text=f"{row.name}: {each.text}") for each in self.problems(row)]
+            problems += [replace(each, text=f"{row.name}: {each.text}") for each in self.problems(row, labelSet)]
         return sorted(problems, key=lambda problem: problem.level != "error")
 
     def requireSound(self) -> None:
@@ -136,9 +151,13 @@ class DataSet:
         if errors:
             raise ValueError(errors[0])
 
-    def summary(self) -> str:
-        """How many cases there are: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`."""
-        rows = self.rows()
+    def summary(self, rows: Sequence[Row] | None = None) -> str:
+        """How many cases there are: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`.
+
+        Args:
+            rows: What `rows` has returned just now, to save the time.
+        """
+        rows = self.rows() if rows is None else rows
         return summaryOf(rows) if rows else noCases()
 
     # ----- adding and removing
@@ -420,9 +439,18 @@ class DataSet:
             entry["role"] = "unlabeled"
 
     def _row(self, entry: dict, accepted: set[str]) -> Row:
-        row = rowOf(entry, *(self._table.node(part, entry["key"]) for part in PARTS))
+        row = self._rowAsItIs(entry)
         gone = sum(key.partition("/")[0] == row.key for key in accepted)
         return replace(row, count=row.count - gone) if gone else row
+
+    def _rowAsItIs(self, entry: dict) -> Row:
+        """The row of an entry; that of files, of which there may be thousands, is made once for each state."""
+        key = entry["key"]
+        if entry["kind"] in ("volume", "sequence") or self._table.changing:
+            return rowOf(entry, *(self._table.node(part, key) for part in PARTS))
+        if self._fileRows.get(key, (None,))[0] is not entry:
+            self._fileRows[key] = (entry, rowOf(entry, None, None, None))
+        return self._fileRows[key][1]
 
     def _patients(self) -> Iterator[tuple[str, str]]:
         for entry in self._table.read()["rows"]:

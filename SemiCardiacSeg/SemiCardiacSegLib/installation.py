@@ -197,7 +197,7 @@ class Polled(ABC):
                 return self.state
             if tick is not None:
                 tick()
-            time.sleep(0.1)
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Gives the work up and ends its processes; Slicer's pip, once begun, goes on to its end."""

@@ -173,10 +173,15 @@ class SemiCardiacSegLogic:
         options = segment.Options(device, flips, confidence, entropy, thresholdMap, pseudoLabels)
         return Job.start(segment.createSegmentJob(folder, Path(model), inputs, options))
 
-    def loadResults(self, job: Job) -> list:
-        """The nodes made of a finished segmentation, segmentations first, in the order of the inputs."""
+    def loadResults(self, job: Job, tick: Callable[[], object] | None = None) -> list:
+        """The nodes made of a finished segmentation, segmentations first, in the order of the inputs.
+
+        Args:
+            job: The job.
+            tick: Called after each node and each frame, such as `slicer.app.processEvents`.
+        """
         loadTerminology()
-        return segment.loadResults(job.folder)
+        return segment.loadResults(job.folder, tick=tick)
 
     def discardResults(self, job: Job) -> None:
         """Deletes the files of a segmentation or review in a temporary folder, copies of the volumes among them.
@@ -200,7 +205,7 @@ class SemiCardiacSegLogic:
             The vtkMRMLSegmentationNode of a single volume; the list of all new nodes of several or of a sequence.
         """
         job = _finished(self.startSegmentation(model, inputs, **options), onEvent)
-        nodes = self.loadResults(job)
+        nodes = self.loadResults(job, slicer.app.processEvents)
         self.discardResults(job)
         single = not isinstance(inputs, list | tuple) and not inputs.IsA("vtkMRMLSequenceNode")
         return nodes[0] if single else nodes

@@ -16,6 +16,7 @@ from .models import requireModel
 from .nodes import CASE_ATTRIBUTE, RESULT_ATTRIBUTE, addVolume, placeBeside, uniqueName
 from .segmentations import getLabels, newSegmentation
 from .structures import guessMapping
+from .undo import nothingHalfMade
 
 MARGIN_MM = 10.0
 """How far around the predicted heart the model's doubt counts: about a slice of a cine."""
@@ -145,7 +146,7 @@ def reviewSegmentation(dataSet: DataSet, folder: Path | str, key: str):
     result = next((each for each in segment.readResults(folder) if each.key == inputKey), None)
     if result is None:
         raise ValueError(_("'{name}' is not segmented yet. Let the job finish first.").format(name=row.name))
-    with segment.nothingHalfMade():
+    with nothingHalfMade():
         if row.kind == "volume":
             node = segment.loadResults(folder, [result.name], ["segmentation"])[0]
         else:

@@ -24,6 +24,7 @@ from .panels.segment import SegmentPanel
 from .panels.train import TrainPanel
 from .parameters import Parameters
 from .problems import Problem
+from .rows import Row
 
 UI = Path(__file__).resolve().parent.parent / "Resources" / "UI" / "SemiCardiacSeg.ui"
 
@@ -42,6 +43,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     Attributes:
         ui: All widgets of the panel, by their names.
         parameters: The settings in the scene's parameter node; None while the user is in another module.
+        rows: Of the case table, as of the last update.
         problems: Of the case table, as of the last update, errors first.
         unreadable: Why the case table cannot be read, as of the last update; empty if it can.
     """
@@ -50,6 +52,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.parameters = None
+        self.rows: list[Row] = []
         self.problems: list[Problem] = []
         self.unreadable = ""
         self._wrapped = None
@@ -133,7 +136,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @property
     def segmenting(self) -> bool:
-        return self.segment.view.running or self.improve.view.running
+        return self.segment.busy or self.improve.view.running
 
     @property
     def tableError(self) -> str:
@@ -235,9 +238,10 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _lookThrough(self) -> None:
         """Takes note of what is wrong with the cases, or with the table as a whole."""
-        self.problems, self.unreadable = [], ""
+        self.rows, self.problems, self.unreadable = [], [], ""
         try:
-            self.problems = self.dataSet.allProblems() if self.ready else []
+            self.rows = self.dataSet.rows() if self.ready else []
+            self.problems = self.dataSet.allProblems(self.rows) if self.ready else []
         except ValueError as error:  # a newer version has saved the scene
             self.unreadable = str(error)
             self.problems = [Problem("error", self.unreadable)]

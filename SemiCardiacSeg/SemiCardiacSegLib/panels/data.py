@@ -11,9 +11,9 @@ from ..i18n import tr as _
 from ..nodes import addVolume, uniqueName
 from ..rows import ROLES
 from ..scene_cases import findSequences, findVolumes
-from ..segment import nothingHalfMade
 from ..segmentations import newSegmentation
 from ..structures import proposedMapping
+from ..undo import nothingHalfMade
 from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
@@ -36,6 +36,7 @@ class DataPanel(Panel):
     def setup(self) -> None:
         ui = self.ui
         self._keys: list[str] = []
+        self._filled: dict[int, tuple] = {}
         self._rows: dict = {}
         self._problems: dict[str, list] = {}
         self._menu = None
@@ -72,7 +73,7 @@ class DataPanel(Panel):
 
     def update(self) -> None:
         dataSet = self.dataSet if self.widget.ready else None
-        rows = dataSet.rows() if dataSet else []
+        rows = self.widget.rows
         self._rows = {row.key: row for row in rows}
         self._problems = {row.key: [] for row in rows}
         for problem in self.widget.problems:
@@ -83,8 +84,8 @@ class DataPanel(Panel):
         self.ui.sampleDataButton.setVisible(not rows)
         self.ui.removeButton.setVisible(bool(rows))
         self.ui.mendButton.setVisible(bool(self._mendable()))
-        self.ui.matchButton.setVisible(bool(dataSet and dataSet.unmatchedSegmentations()))
-        self.ui.caseSummary.setText(dataSet.summary() if dataSet else "")
+        self.ui.matchButton.setVisible(bool(dataSet and dataSet.unmatchedSegmentations(rows)))
+        self.ui.caseSummary.setText(dataSet.summary(rows) if dataSet else "")
         self._fillLabelSets(dataSet)
         self._showUnreadable()
         self._onSelection()
@@ -116,6 +117,7 @@ class DataPanel(Panel):
         keys = [row.key for row in rows]
         if keys != self._keys:
             self._keys = keys
+            self._filled = {}
             table.setRowCount(0)
             table.setRowCount(len(rows))
             for index, key in enumerate(keys):
@@ -123,9 +125,12 @@ class DataPanel(Panel):
                     table.setItem(index, column, qt.QTableWidgetItem())
                 table.setCellWidget(index, ROLE, self._roleBox(key))
         for index, row in enumerate(rows):
-            self._fillRow(index, row)
+            shown = (row, *self._status(row.key))
+            if self._filled.get(index) != shown:
+                self._filled[index] = shown
+                self._fillRow(index, *shown)
 
-    def _fillRow(self, index: int, row) -> None:
+    def _fillRow(self, index: int, row, level: str, why: str) -> None:
         table = self.ui.caseTable
         segmentation = _segmentationOf(row)
         name = f"{row.name} {row.phase}" if row.phase and row.phase not in row.name else row.name
@@ -136,7 +141,6 @@ class DataPanel(Panel):
             table.item(index, column).setText(text)
             table.item(index, column).setToolTip(tip if column != SEGMENTATION else segmentation)
         table.item(index, SPACING).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-        level, why = self._status(row.key)
         table.item(index, STATUS).setIcon(qt.QIcon(words.icon(level)))
         table.item(index, STATUS).setToolTip(why)
         box = table.cellWidget(index, ROLE)
@@ -172,6 +176,7 @@ class DataPanel(Panel):
 
     def _onRole(self, key: str, role: str) -> None:
         selected = self._selectedKeys()
+        self._filled.pop(self._keys.index(key), None)  # shows the role that it has, also where it cannot be changed
         with self.attempt():
             self.dataSet.setRole(selected if key in selected else [key], role)
 

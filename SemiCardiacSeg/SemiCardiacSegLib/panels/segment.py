@@ -27,20 +27,29 @@ class SegmentPanel(Panel):
         self.ui.modelBox.connect("activated(int)", self._onModel)
         ignoreWheel(self.ui.modelBox)
         self.ui.show3DButton.setEnabled(False)
-        self._unloaded = self._loadNow = False
+        self._unloaded = self._loadNow = self._loading = False
         self._fresh: list = []
         self._model: Path | None = None
+        self._sceneNumber = 0
 
     def update(self) -> None:
         self._model = self.widget.models.chosen() or self._model
         running = self.view.running
+        why = "" if running else _("The results are on their way.") if self._loading else self._whyNot()
         self.ui.segmentButton.setText(_("Stop") if running else _("Segment"))
-        self.enable(self.ui.segmentButton, "" if running else self._whyNot(), self.ui.segmentWhy)
+        self.enable(self.ui.segmentButton, why, None if self._loading else self.ui.segmentWhy)
         self.ui.inputSelector.setEnabled(not (self.parameters and self.parameters.allCases))
         self.view.show()
         self._present()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a segmentation runs, or its results are being put into the scene."""
+        return self.view.running or self._loading
+
     def poll(self) -> None:
+        if self._loading:
+            return
         was = self.view.running
         self.view.poll()
         ended = was and not self.view.running
@@ -53,6 +62,7 @@ class SegmentPanel(Panel):
                     self._load()
 
     def forget(self) -> None:
+        self._sceneNumber += 1
         self._fresh = []
         if not self.view.running and not self._unloaded:
             self.view.drop()  # its results go with the scene
@@ -100,16 +110,29 @@ class SegmentPanel(Panel):
 
     def _load(self) -> None:
         """Puts the results into the scene, if it is that of the segmentation."""
+        self._loading = True
+        self.say(_("Putting the results into the scene…"), "running")
+        self.widget.update()
         try:
-            nodes = self.logic.loadResults(self.view.job)
+            nodes = self.logic.loadResults(self.view.job, self._tick)
         except ValueError as error:
             kept = _("The results are kept until the next segmentation, and come when that scene is opened.")
             raise ValueError(f"{error}\n{kept}") from error
+        finally:
+            self._loading = False
+        self.say("")
         self._unloaded = False
         self.discard(self.view)
         self.widget.announce(_("SemiCardiacSeg: {name} is there").format(name=nodes[0].GetName()))
         self._fresh = nodes
         self._present()
+
+    def _tick(self) -> None:
+        """Lets the window live while results come into the scene; ends that if the scene is closed meanwhile."""
+        scene = self._sceneNumber
+        slicer.app.processEvents()
+        if scene != self._sceneNumber:
+            raise ValueError(_("The scene was closed."))
 
     def _present(self) -> None:
         """Shows and offers to measure what is new; while the user works in another module, the views are not ours."""

@@ -92,6 +92,29 @@ class TestSegment:
         assert overlay.GetName() == "cine SemiCardiacSeg entropy"
         assert layers.GetForegroundOpacity() == pytest.approx(0.4)
 
+    def test_the_window_lives_while_results_come_and_a_scene_that_closes_ends_it(
+        self, withModel, slicerQt, scene, monkeypatch
+    ):
+        widget, seen = withModel, []
+        cine = makeSequence([draw_heart(seed)[0] for seed in (1, 2, 3)], MATRIX)
+
+        def processEvents():
+            seen.append((widget.ui.segmentButton.enabled, widget.segmenting))
+            if len(seen) == 3:
+                scene.Clear(False)
+
+        monkeypatch.setattr(slicerQt.app, "processEvents", processEvents)
+        widget.ui.inputSelector.setCurrentNode(cine)
+        widget.ui.flipsBox.checked = False
+        settle()
+        widget.ui.segmentButton.click()
+        follow(widget, lambda: len(seen) >= 3)
+        settle()
+        assert set(seen) == {(False, True)}
+        assert "scene was closed" in line(widget, "segmentMessage")
+        assert slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+        assert not widget.segmenting
+
     def test_a_deleted_volume_is_said_and_nothing_half_made_stays(self, withModel, slicerQt, scene):
         widget = withModel
         volume, byHand = heart("scan")
@@ -130,7 +153,8 @@ class TestSegment:
         folder = widget.segment.view.job.folder
         scene.Clear(False)
         slicerQt.util.loadScene(str(tmp_path / "scene.mrb"), {})
-        follow(widget, lambda: line(widget, "segmentMessage") == "")
+        follow(widget, lambda: slicerQt.mrmlScene.GetFirstNodeByName("scan SemiCardiacSeg"))
+        assert line(widget, "segmentMessage") == ""
         assert slicerQt.util.getNode("scan SemiCardiacSeg") is widget.ui.measuredSelector.currentNode()
         assert not folder.exists()
 
