@@ -12,7 +12,7 @@ from pathlib import Path
 
 import slicer
 
-from . import engine, installation, measure, models, review, sample_data, segment, sequences
+from . import engine, installation, measure, models, report, review, sample_data, segment, sequences
 from .dataset import DataSet
 from .export import writeCases
 from .folders import newFolder
@@ -267,6 +267,25 @@ class SemiCardiacSegLogic:
         """The segmentation node of a case of a review, to look at and correct; loaded where it was not yet."""
         loadTerminology()
         return review.reviewSegmentation(self.dataSet(), job.folder, key)
+
+    def carryOver(self, job: Job, key: str) -> list[str]:
+        """Gives what was corrected in a frame of a cine to its neighbors; returns their keys."""
+        loadTerminology()
+        return review.carryOver(self.dataSet(), job.folder, key)
+
+    def writeReport(self, segmentations, path: Path | str, labelSet=None) -> report.ReportWork:
+        """Starts to write the engine's page for segmentations: poll or wait for what is returned.
+
+        Args:
+            segmentations: A list of segmentation nodes, or a sequence node of segmentations.
+            path: The page, .html; an existing file is not replaced.
+            labelSet: Which structures there are; those of the table or of the model without it.
+
+        Raises:
+            ValueError: If there is a file of this name, or a segmentation has no volume.
+        """
+        installation.require()
+        return report.ReportWork(segmentations, labelSet or self.labelSetOf(segmentations), Path(path))
 
     def accept(self, key: str, segmentation) -> Row:
         """Makes a case of the table a labeled one, with this segmentation; returns its row."""

@@ -33,6 +33,8 @@ class Uncertain:
     name: str
     uncertainty: float
     """0 to 1."""
+    isFrame: bool = False
+    """Whether it is a frame of a cine."""
 
 
 def createReviewJob(
@@ -104,7 +106,7 @@ def uncertainties(dataSet: DataSet, folder: Path | str) -> list[Uncertain]:
             key = _keyOf(row, index) if isFrame else result.key
             if key not in accepted:
                 doubt = meanEntropy(entropy.array, labels.array > 0, entropy.spacing[::-1])
-                found.append(Uncertain(key, _nameOf(result, index if isFrame else None), doubt))
+                found.append(Uncertain(key, _nameOf(result, index if isFrame else None), doubt, isFrame))
     return sorted(found, key=lambda each: -each.uncertainty)
 
 
@@ -153,6 +155,39 @@ def reviewSegmentation(dataSet: DataSet, folder: Path | str, key: str):
             node = _loadCase(row, result, key)
     node.SetAttribute(_REVIEW_ATTRIBUTE, mark)
     return node
+
+
+def carryOver(dataSet: DataSet, folder: Path | str, key: str) -> list[str]:
+    """Gives what was corrected in a frame of a cine to the frames before and after it.
+
+    Voxels that are no longer as the model segmented them become in the neighbors what they are in this frame; the
+    rest of the neighbors stays.
+
+    Returns:
+        The keys of the frames that were changed, whose segmentations are in the scene then.
+
+    Raises:
+        ValueError: If the case is no frame of a sequence, or nothing was corrected in it.
+    """
+    row = dataSet.row(_rowKey(key))
+    if row.kind != "sequence":
+        raise ValueError(_("'{name}' is no frame of a cine, so that it has no neighbors.").format(name=row.name))
+    result = next(each for each in segment.readResults(folder) if each.key == row.key)
+    labelSet, index = result.labelSet, _indexOf(key)
+    corrected, predicted = _labelsOf(reviewSegmentation(dataSet, folder, key), labelSet), _predicted(result, index)
+    changed = corrected != predicted
+    if not changed.any():
+        raise ValueError(_("Nothing was corrected in this frame yet. Correct it first."))
+    accepted, done = dataSet.acceptedKeys(), []
+    for neighbor in (index - 1, index + 1):
+        neighborKey = f"{row.key}/{neighbor}"
+        if 0 <= neighbor < row.sequenceNode.GetNumberOfDataNodes() and neighborKey not in accepted:
+            node = reviewSegmentation(dataSet, folder, neighborKey)
+            labels = _labelsOf(node, labelSet)
+            labels[changed] = corrected[changed]
+            _replaceLabels(node, labels, labelSet)
+            done.append(neighborKey)
+    return done
 
 
 def accept(dataSet: DataSet, key: str, segmentationNode) -> Row:
@@ -220,6 +255,25 @@ def _loadCase(row: Row, result: segment.SegmentedInput, key: str):
     node = newSegmentation(title, volumeNode, result.labelSet.to_training(labels.array), result.labelSet)
     node.SetAttribute(RESULT_ATTRIBUTE, "segmentation")
     return node
+
+
+def _predicted(result: segment.SegmentedInput, frame: int) -> np.ndarray:
+    """The training labels that the model has given to a frame, in the order of the volume that review shows."""
+    from semicardiac.volumes import read_series
+
+    return result.labelSet.to_training(read_series(result.files["segmentation"])[frame].array)
+
+
+def _labelsOf(segmentationNode, labelSet) -> np.ndarray:
+    return getLabels(segmentationNode, _volumeOf(segmentationNode), guessMapping(segmentationNode, labelSet), labelSet)
+
+
+def _replaceLabels(segmentationNode, labels: np.ndarray, labelSet) -> None:
+    """Gives the segments of the structures new voxels; other segments, which a person may have added, stay."""
+    volume = _volumeOf(segmentationNode)
+    for segmentId, structure in guessMapping(segmentationNode, labelSet).items():
+        mask = (labels == labelSet.names.index(structure) + 1).astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentationNode, segmentId, volume)
 
 
 def _nameOf(result: segment.SegmentedInput, frame: int | None) -> str:

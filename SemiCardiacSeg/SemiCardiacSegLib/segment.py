@@ -30,6 +30,9 @@ MANIFEST = "scene.json"
 _FORMAT = 1
 _LABELS = ("segmentation", "pseudo_labels")
 """Kinds of results that are labels; the others are maps of numbers from 0 to 1."""
+_SHOWN = {"confidence": (0.0, 0.99), "entropy": (0.02, 1.0), "threshold": (1e-6, 1.0)}
+"""Between which values a map is seen over its image: where the model is sure, as in nearly all of the background, it
+would hide the image and say nothing."""
 _MAP_COLORS = "vtkMRMLColorTableNodeFileViridis.txt"
 
 
@@ -289,10 +292,10 @@ def _load(result: SegmentedInput, kind: str, pause: Callable[[], None]):
             made = newSegmentation(name, node, arrays[0], result.labelSet)
     elif isSequence:
         made = sequences.newVolumeSequence(name, node, arrays, pause)
-        _showAsMap(sequences.shownBy(made), darkest)
+        _showAsMap(sequences.shownBy(made), kind, darkest)
     else:
         made = sequences.newVolumeBeside(name, node, arrays[0])
-        _showAsMap(made, darkest)
+        _showAsMap(made, kind, darkest)
     made.SetAttribute(RESULT_ATTRIBUTE, kind)
     return made
 
@@ -315,10 +318,16 @@ def _leastThreshold(arrays: Iterable[np.ndarray]) -> float:
     return min(math.floor(10 * least) / 10, 0.9)
 
 
-def _showAsMap(volumeNode, darkest: float) -> None:
-    """Shows numbers from `darkest` to 1."""
+def _showAsMap(volumeNode, kind: str, darkest: float) -> None:
+    """Shows numbers from `darkest` to 1 with a legend, and those that say nothing as transparent."""
     display = volumeNode.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(darkest, 1.0)
     if slicer.mrmlScene.GetNodeByID(_MAP_COLORS) is not None:
         display.SetAndObserveColorNodeID(_MAP_COLORS)
+    display.AutoThresholdOff()
+    display.SetThreshold(*_SHOWN[kind])
+    display.ApplyThresholdOn()
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volumeNode)
+    if legend is not None:
+        legend.SetTitleText(kind)

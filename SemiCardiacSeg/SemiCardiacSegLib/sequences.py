@@ -119,15 +119,16 @@ def shownBy(sequenceNode):
 
 
 def newCine(
-    name: str, frames: Sequence[np.ndarray], matrix: np.ndarray, times: Sequence[float], tick: Tick = lambda: None
-):
+    name: str, frames: Sequence[np.ndarray], matrix: np.ndarray, times: Sequence[float] | None,
+    tick: Tick = lambda: None,
+):  # fmt: skip
     """A sequence of volumes, with a browser.
 
     Args:
         name: Of the sequence and of the volume that the browser shows; numbered if there is a node of that name.
         frames: An array [slice, row, column] for each frame.
         matrix: IJK to RAS, 4x4.
-        times: Of the frames, in seconds.
+        times: Of the frames, in seconds; None where they are not known, and frames are numbered from 1.
         tick: Called after each frame.
 
     Returns:
@@ -135,9 +136,9 @@ def newCine(
     """
     volumeNode = addVolume(frames[0], matrix, uniqueName(name))
     sequence = _newSequence(volumeNode.GetName())
-    sequence.SetIndexName("time")
-    sequence.SetIndexUnit("s")
-    values = [f"{time:.4f}" for time in times]
+    sequence.SetIndexName("frame" if times is None else "time")
+    sequence.SetIndexUnit("" if times is None else "s")
+    values = [str(number) for number in range(1, len(frames) + 1)] if times is None else [f"{t:.4f}" for t in times]
     _fill(sequence, volumeNode, values, frames, slicer.util.updateVolumeFromArray, tick)
     _show(_newBrowser(sequence), volumeNode, sequence)
     return sequence

@@ -18,7 +18,7 @@ from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
 from .match_dialog import MatchDialog
-from .panel import Panel, ignoreWheel
+from .panel import Panel, ignoreWheel, lastFolder, rememberFolder
 from .structures_dialog import StructuresDialog
 
 CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
@@ -39,7 +39,6 @@ class DataPanel(Panel):
         self._filled: dict[int, tuple] = {}
         self._rows: dict = {}
         self._problems: dict[str, list] = {}
-        self._menu = None
         self._dialog = None
         self._unreadable = ""
         self._fromFiles: dict[str, tuple] = {}
@@ -133,11 +132,13 @@ class DataPanel(Panel):
     def _fillRow(self, index: int, row, level: str, why: str) -> None:
         table = self.ui.caseTable
         segmentation = _segmentationOf(row)
+        ending = _(" segmentation")  # the column's title says so already
+        shownName = segmentation.removesuffix(ending) or segmentation
         name = f"{row.name} {row.phase}" if row.phase and row.phase not in row.name else row.name
         tip = "\n".join(
             filter(None, (name, _("Patient {name}").format(name=row.patient), row.sizeText, row.spacingText))
         )
-        for column, text in ((CASE, name), (SEGMENTATION, segmentation), (SPACING, row.spacingText.split(" ")[0])):
+        for column, text in ((CASE, name), (SEGMENTATION, shownName), (SPACING, row.spacingText.split(" ")[0])):
             table.item(index, column).setText(text)
             table.item(index, column).setToolTip(tip if column != SEGMENTATION else segmentation)
         table.item(index, SPACING).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
@@ -182,7 +183,7 @@ class DataPanel(Panel):
 
     def _onCellClicked(self, index: int, column: int) -> None:
         if column == STATUS and self._problems[self._keys[index]]:
-            self._popup(self._mendActions(self._keys[index]))
+            self.popup(self.ui.caseTable, self._mendActions(self._keys[index]))
 
     def _onDoubleClick(self, index: int, column: int) -> None:
         with self.attempt():
@@ -201,25 +202,7 @@ class DataPanel(Panel):
         if row.segmentationNode is not None and row.segmentationNode.IsA("vtkMRMLSegmentationNode"):
             actions.append((_("Choose the structures…"), lambda: self._map(row)))
         remove = _("Remove from the table ({count})").format(count=len(keys))
-        self._popup([*actions, (remove, lambda: self.dataSet.remove(keys))])
-
-    def _popup(self, actions) -> None:
-        """Shows a menu of texts and what each does."""
-        if self._menu is not None:
-            self._menu.deleteLater()
-        self._menu = qt.QMenu(self.ui.caseTable)
-        for text, function in actions:
-            self.onTrigger(self._menu.addAction(text), function)
-        self._menu.popup(qt.QCursor.pos())
-
-    def onTrigger(self, action, function) -> None:
-        """Runs `function` when an action of a menu is chosen."""
-
-        def onTriggered() -> None:
-            with self.attempt():
-                function()
-
-        action.connect("triggered()", onTriggered)
+        self.popup(self.ui.caseTable, [*actions, (remove, lambda: self.dataSet.remove(keys))])
 
     def _open(self, dialog) -> None:
         """Opens a dialog over the window, which lives until it is answered."""
@@ -368,14 +351,16 @@ class DataPanel(Panel):
 
     def _onAddFiles(self) -> None:
         filters = _("Volumes") + " (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd);;" + _("All files") + " (*)"
-        self._addPaths(qt.QFileDialog.getOpenFileNames(slicer.util.mainWindow(), _("Add volumes"), "", filters))
+        window = slicer.util.mainWindow()
+        self._addPaths(qt.QFileDialog.getOpenFileNames(window, _("Add volumes"), lastFolder(), filters))
 
     def _onAddFolder(self) -> None:
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Add a data set"))
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Add a data set"), lastFolder())
         self._addPaths([folder] if folder else [])
 
     def _addPaths(self, paths) -> None:
         if paths:
+            rememberFolder(paths[0])
             self._tell(self.dataSet.addPaths(list(paths)), _("These are in the table already."))
 
     def _onAddSequence(self) -> None:
@@ -388,7 +373,8 @@ class DataPanel(Panel):
         elif len(nodes) == 1:
             self.dataSet.addSequence(nodes[0])
         else:
-            self._popup([(node.GetName(), lambda node=node: self.dataSet.addSequence(node)) for node in nodes])
+            actions = [(node.GetName(), lambda node=node: self.dataSet.addSequence(node)) for node in nodes]
+            self.popup(self.ui.caseTable, actions)
 
     def _onSampleData(self) -> None:
         self.say(_("Drawing phantom hearts…"), "running")

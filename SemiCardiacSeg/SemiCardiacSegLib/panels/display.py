@@ -71,3 +71,9 @@ def chooseBrowser(node) -> None:
     browser = sequences.browserOf(node) if node.IsA("vtkMRMLSequenceNode") else None
     if browser is not None and hasattr(slicer.modules.sequences, "showSequenceBrowser"):  # not without a GUI
         slicer.modules.sequences.showSequenceBrowser(browser)
+
+
+def center3D() -> None:
+    """Brings what the 3D views show into their middle."""
+    if slicer.app.layoutManager() is not None:
+        slicer.util.resetThreeDViews()

@@ -9,7 +9,7 @@ import slicer
 
 from ..i18n import tr as _
 from . import words
-from .panel import Panel, fileToSave, showLine
+from .panel import Panel, fileToSave, lastFolder, rememberFolder, showLine
 
 OTHER_FOLDER, OTHER_FILE = "other folder", "other file"
 """Entries of the list to segment with that ask for a model elsewhere."""
@@ -31,8 +31,8 @@ class ModelsPanel(Panel):
         self.onClick(self.ui.trainingButton, self._onShowTraining)
         table = self.ui.modelTable
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        table.setColumnWidth(1, 50)
-        table.setColumnWidth(2, 120)
+        for column in (1, 2):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("itemSelectionChanged()", self._onSelection)
 
     def update(self) -> None:
@@ -114,8 +114,9 @@ class ModelsPanel(Panel):
 
     def _onImport(self) -> None:
         filters = _("Model packages") + " (*.zip)"
-        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Import a model"), "", filters)
+        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Import a model"), lastFolder(), filters)
         if path:
+            rememberFolder(path)
             model = self.logic.importModel(path, self._folder)
             self.refresh(choose=model.path)
             self.say(_("Imported: {name}").format(name=model.name), "ready")

@@ -252,3 +252,14 @@ def test_a_message_goes_with_the_scene_that_it_speaks_of(widget, study, scene):
     scene.Clear(False)
     settle()
     assert line(widget, "dataMessage") == ""
+
+
+def test_the_column_leaves_out_what_its_title_says(widget, scene):
+    from helpers_case_table import SEGMENTATION
+
+    volume = makeVolume("patient01")
+    widget.dataSet.addVolume(volume, makeHeartSegmentation(volume, "patient01 segmentation"))
+    settle()
+    item = widget.ui.caseTable.item(0, SEGMENTATION)
+    assert item.text() == "patient01"
+    assert "patient01 segmentation" in item.toolTip()
