@@ -98,6 +98,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self._onStartImport)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
             self.addObserver(scene, event, self._onNewScene)
+        self.addObserver(scene, scene.EndImportEvent, lambda caller, event: self.train.noteSceneFolder())
         self.addObserver(scene, scene.EndImportEvent, self.segment.onSceneOpened)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onChange)

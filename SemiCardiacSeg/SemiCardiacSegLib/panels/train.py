@@ -40,6 +40,7 @@ class TrainPanel(Panel):
         self._picture: Path | None = None
         self._stage = ""
         self._startedAt = -DOUBLE_CLICK_S
+        self._sceneFolder = ""
         self._quitGuard = QuitGuard(lambda: self.view.running)
         self._quitGuard.install()
         self.onClick(self.ui.trainButton, self._onTrain)
@@ -134,9 +135,15 @@ class TrainPanel(Panel):
         qt.QTimer.singleShot(0, self._scrollToProgress)
 
     def rememberFolder(self) -> None:
-        """Keeps the output folder for the next scene: it is the user's, and not that of the scene that closes."""
-        if self.parameters is not None and str(self.parameters.folder) not in ("", "."):
-            qt.QSettings().setValue(FOLDER, str(self.parameters.folder))
+        """Keeps the output folder for the next scene, if it is the user's and did not come with the scene."""
+        folder = str(self.parameters.folder) if self.parameters is not None else ""
+        if folder not in ("", ".", self._sceneFolder):
+            qt.QSettings().setValue(FOLDER, folder)
+        self._sceneFolder = ""
+
+    def noteSceneFolder(self) -> None:
+        """Takes note of the output folder that has come with a scene, which may be another person's."""
+        self._sceneFolder = str(self.parameters.folder) if self.parameters is not None else ""
 
     def folder(self) -> Path:
         """The folder in which trainings are kept."""
