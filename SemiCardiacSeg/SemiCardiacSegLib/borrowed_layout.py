@@ -43,6 +43,15 @@ def showChart(chartNode) -> None:
     slicer.modules.plots.logic().ShowChartInLayout(chartNode)
 
 
+def fitChart(chartNode) -> None:
+    """Lets the plot views that show a chart take in all its points: they never rescale by themselves."""
+    manager = slicer.app.layoutManager()
+    for index in range(manager.plotViewCount if manager is not None else 0):
+        widget = manager.plotWidget(index)
+        if widget.mrmlPlotViewNode().GetPlotChartNodeID() == chartNode.GetID():
+            widget.plotView().fitToContent()
+
+
 def showTable(tableNode) -> None:
     """Shows a table below the four views."""
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)

@@ -15,11 +15,19 @@ import slicer.util
 from . import engine
 from .entries import addEntry, addFile, addPool, entryOf, filesOf
 from .i18n import tr as _
-from .nodes import checkKind, hardenedCopy, isTransformed
+from .nodes import CASE_ATTRIBUTE, checkKind, hardenedCopy, isTransformed
 from .problems import Problem, contentState, noCases, problemsOfAll, problemsOfRow
 from .rows import PARTS, PHASES, ROLES, Row, rowOf, summaryOf
-from .scene_cases import findSequences, findVolumes, isCine, matchSegmentations, patientAndPhase, sequenceOf
-from .segmentations import isLabelMap, resampledCopy
+from .scene_cases import (
+    findSequences,
+    findVolumes,
+    isCine,
+    matchSegmentations,
+    patientAndPhase,
+    sequenceOf,
+    unmatchedSegmentations,
+)
+from .segmentations import isLabelMap, resampledCopy, segmentNames
 from .structures import guessMapping
 from .table_store import TableStore
 
@@ -38,12 +46,14 @@ class DataSet:
         self.parameterNode = parameterNode
         self._table = TableStore(parameterNode)
         self._found: dict[str, tuple[tuple, list[Problem]]] = {}
+        self._fileRows: dict[str, tuple[dict, Row]] = {}
 
     # ----- reading
 
     def rows(self) -> list[Row]:
         """All rows, in the order in which they were added."""
-        return [self._row(entry) for entry in self._table.read()["rows"]]
+        accepted = self.acceptedKeys()
+        return [self._row(entry, accepted) for entry in self._table.read()["rows"]]
 
     def row(self, key: str) -> Row:
         """The row with a key.
@@ -51,7 +61,24 @@ class DataSet:
         Raises:
             ValueError: If there is none.
         """
-        return self._row(entryOf(self._table.read(), key))
+        return self._row(entryOf(self._table.read(), key), self.acceptedKeys())
+
+    def acceptedKeys(self) -> set[str]:
+        """Keys of the cases of sequences and pools that have become rows of their own: `case3/12`."""
+        entries = self._table.read()["rows"]
+        nodes = (self._table.node("volume", entry["key"]) for entry in entries if entry["kind"] == "volume")
+        return {key for node in nodes if node is not None and (key := node.GetAttribute(CASE_ATTRIBUTE))}
+
+    def unmatchedSegmentations(self, rows: Sequence[Row] | None = None) -> list:
+        """The segmentations and label maps of the scene that belong to no row, while a volume of the table has none.
+
+        Args:
+            rows: What `rows` has returned just now, to save the time.
+        """
+        rows = self.rows() if rows is None else rows
+        if not any(row.volumeNode is not None and row.segmentationNode is None for row in rows):
+            return []
+        return unmatchedSegmentations(row.segmentationNode for row in rows)
 
     def unsegmentedNodes(self) -> list:
         """The volumes and sequences of the scene in the table that no segmentation belongs to, but for ignored ones."""
@@ -81,10 +108,15 @@ class DataSet:
         """Name, patient, image and so on of each file of a row: fields of a `semicardiac.cases.Case`."""
         return filesOf(entryOf(self._table.read(), key))
 
-    def problems(self, row: Row) -> list[Problem]:
-        """What is wrong with a row. Labels are read again only if something has changed."""
-        mapping = self.mapping(row.key)
-        labelSet = self.labelSet()
+    def problems(self, row: Row, labelSet=None) -> list[Problem]:
+        """What is wrong with a row. Labels are read again only if something has changed.
+
+        Args:
+            row: One of `rows`.
+            labelSet: That of the table, if it is at hand.
+        """
+        mapping = self.mapping(row.key) if row.segmentationNode is not None else {}
+        labelSet = labelSet or self.labelSet()
         paths = [path is None or os.path.exists(path) for path in (row.imagePath, row.labelsPath)]
         nodes = (row.volumeNode, row.segmentationNode, row.sequenceNode)
         nodeless = replace(row, volumeNode=None, segmentationNode=None, sequenceNode=None)  # they may be deleted
@@ -94,12 +126,17 @@ class DataSet:
             self._found[row.key] = known = (state, problemsOfRow(row, mapping, labelSet))
         return list(known[1])
 
-    def allProblems(self) -> list[Problem]:
-        """What is wrong with the rows, each named, and with the cases together; errors first."""
-        rows = self.rows()
+    def allProblems(self, rows: Sequence[Row] | None = None) -> list[Problem]:
+        """What is wrong with the rows, each named, and with the cases together; errors first.
+
+        Args:
+            rows: What `rows` has returned just now, to save the time.
+        """
+        rows = self.rows() if rows is None else rows
         problems = problemsOfAll(rows, self._patients())
+        labelSet = self.labelSet()
         for row in rows:
-            problems += [replace(each, text=f"{row.name}: {each.text}") for each in self.problems(row)]
+            problems += [replace(each, text=f"{row.name}: {each.text}") for each in self.problems(row, labelSet)]
         return sorted(problems, key=lambda problem: problem.level != "error")
 
     def requireSound(self) -> None:
@@ -114,9 +151,13 @@ class DataSet:
         if errors:
             raise ValueError(errors[0])
 
-    def summary(self) -> str:
-        """How many cases there are: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`."""
-        rows = self.rows()
+    def summary(self, rows: Sequence[Row] | None = None) -> str:
+        """How many cases there are: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`.
+
+        Args:
+            rows: What `rows` has returned just now, to save the time.
+        """
+        rows = self.rows() if rows is None else rows
         return summaryOf(rows) if rows else noCases()
 
     # ----- adding and removing
@@ -296,6 +337,35 @@ class DataSet:
         with self._table.changed() as state:
             entryOf(state, key)["mapping"] = None if mapping is None else dict(mapping)
 
+    def setMappingOfAlike(self, key: str, mapping: Mapping[str, str]) -> int:
+        """Gives the mapping of one row also to the others whose segmentation has segments of the same names.
+
+        Returns:
+            How many rows it was given to, `key` included.
+
+        Raises:
+            ValueError: As `setMapping`.
+        """
+        alike = self.alike(key)
+        names = segmentNames(self.row(key).segmentationNode)
+        structures = {names[segmentId]: structure for segmentId, structure in mapping.items()}
+        with self.atOnce():
+            for row in alike:
+                ids = segmentNames(row.segmentationNode)
+                self.setMapping(row.key, {each: structures[name] for each, name in ids.items() if name in structures})
+        return len(alike)
+
+    def alike(self, key: str) -> list[Row]:
+        """The rows whose segmentation has segments of the same names as that of a row, this one included."""
+        names = sorted(segmentNames(self.row(key).segmentationNode).values())
+        return [
+            row
+            for row in self.rows()
+            if (node := row.segmentationNode) is not None
+            and not isLabelMap(node)
+            and sorted(segmentNames(node).values()) == names
+        ]
+
     def setLabelSet(self, labelSet) -> None:
         """Says what the labels mean.
 
@@ -368,8 +438,19 @@ class DataSet:
         elif changeRole and node is None and entry["role"] in ("labeled", "validation"):
             entry["role"] = "unlabeled"
 
-    def _row(self, entry: dict) -> Row:
-        return rowOf(entry, *(self._table.node(part, entry["key"]) for part in PARTS))
+    def _row(self, entry: dict, accepted: set[str]) -> Row:
+        row = self._rowAsItIs(entry)
+        gone = sum(key.partition("/")[0] == row.key for key in accepted)
+        return replace(row, count=row.count - gone) if gone else row
+
+    def _rowAsItIs(self, entry: dict) -> Row:
+        """The row of an entry; that of files, of which there may be thousands, is made once for each state."""
+        key = entry["key"]
+        if entry["kind"] in ("volume", "sequence") or self._table.changing:
+            return rowOf(entry, *(self._table.node(part, key) for part in PARTS))
+        if self._fileRows.get(key, (None,))[0] is not entry:
+            self._fileRows[key] = (entry, rowOf(entry, None, None, None))
+        return self._fileRows[key][1]
 
     def _patients(self) -> Iterator[tuple[str, str]]:
         for entry in self._table.read()["rows"]:

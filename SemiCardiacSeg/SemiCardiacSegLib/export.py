@@ -71,6 +71,7 @@ class _Writer:
     def __init__(self, dataSet: DataSet, folder: Path) -> None:
         self._dataSet = dataSet
         self._labelSet = dataSet.labelSet()
+        self._accepted = dataSet.acceptedKeys()
         self._folder = folder
         self._written: list[Path] = []
         self._safeName = SafeNames()
@@ -88,11 +89,15 @@ class _Writer:
                 labels = self._writeLabels(name, row)
             yield Case(name=name, image=image, labels=labels, **about)
         elif row.kind == "sequence":
-            for index in range(row.count):
+            for index in range(row.sequenceNode.GetNumberOfDataNodes()):
+                if f"{row.key}/{index}" in self._accepted:
+                    continue
                 name = self._safeName(f"{row.name}_frame{index + 1:02d}")
                 yield Case(name=name, image=self._writeVolume(name, row.sequenceNode.GetNthDataNode(index)), **about)
         else:
-            for file in self._dataSet.files(row.key):
+            for index, file in enumerate(self._dataSet.files(row.key)):
+                if f"{row.key}/{index}" in self._accepted:
+                    continue
                 yield Case.model_validate({**about, **file, "name": self._safeName(file["name"])})
 
     def undo(self) -> None:

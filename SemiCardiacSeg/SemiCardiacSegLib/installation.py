@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import platform
 import shutil
 import subprocess
@@ -180,6 +181,9 @@ class Polled(ABC):
                 self.state = "done" if self.state == "running" else self.state
             except (ValueError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
                 self.state, self.text = "failed", str(error)
+            except Exception as error:  # the next poll would find the work ended, and take it for done
+                logging.exception("SemiCardiacSeg")
+                self.state, self.text = "failed", f"{type(error).__name__}: {error}"
         lines, self._lines = self._lines, []
         return lines
 
@@ -193,7 +197,7 @@ class Polled(ABC):
                 return self.state
             if tick is not None:
                 tick()
-            time.sleep(0.1)
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Gives the work up and ends its processes; Slicer's pip, once begun, goes on to its end."""
@@ -287,7 +291,7 @@ class Installer(Polled):
         if not found.ready:
             raise ValueError(found.text)
         self.restartNeeded = bool(_replacedInUse(before))
-        self.text = _("Start Slicer anew to use what was installed") if self.restartNeeded else found.text
+        self.text = _("Start Slicer anew to use what was installed") if self.restartNeeded else ""
 
     def _installTorch(self, requirement: Requirement, constraints: Path) -> Generator[None, None, None]:
         """As `PyTorchUtilsLogic.installTorch` does it, which would freeze the window and import PyTorch here."""

@@ -150,7 +150,7 @@ class Job:
 
         Args:
             onEvent: Called with each event.
-            tick: Called ten times a second, for example `slicer.app.processEvents`.
+            tick: Called every 20 ms, for example `slicer.app.processEvents`.
 
         Returns:
             The state: one of `ENDED`, or `waiting` for a job that nobody started.
@@ -163,7 +163,7 @@ class Job:
                 return self.state
             if tick is not None:
                 tick()
-            time.sleep(0.1)
+            time.sleep(0.02)  # so that a window whose events `tick` handles stays smooth
 
     def _newRun(self) -> None:
         """Forgets what was known of an earlier run."""

@@ -62,6 +62,20 @@ def readLayers(segmentationNode, grid: Grid | None = None) -> list[Layer]:
     return [layer for layer in layers if layer.array.any()]  # where nothing lies does not matter
 
 
+def segmentVolumesMl(segmentationNode) -> dict[str, float]:
+    """The volume of each segment in ml, by segment ID.
+
+    Raises:
+        ValueError: As `readLayers`.
+    """
+    volumes = dict.fromkeys(segmentNames(segmentationNode), 0.0)
+    for layer in readLayers(segmentationNode):
+        voxelMl = abs(float(np.linalg.det(layer.matrix[:3, :3]))) / 1000
+        for segmentId, value in layer.values.items():
+            volumes[segmentId] = np.count_nonzero(layer.array == value) * voxelMl
+    return volumes
+
+
 def _converted(segmentationNode, grid: Grid | None):
     """A copy of the segmentation inside a node, with labelmaps."""
     segmentation = slicer.vtkSegmentation()

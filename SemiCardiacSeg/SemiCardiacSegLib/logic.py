@@ -12,7 +12,7 @@ from pathlib import Path
 
 import slicer
 
-from . import engine, installation, measure, models, review, sample_data, segment, sequences
+from . import engine, installation, measure, models, report, review, sample_data, segment, sequences
 from .dataset import DataSet
 from .export import writeCases
 from .folders import newFolder
@@ -173,10 +173,15 @@ class SemiCardiacSegLogic:
         options = segment.Options(device, flips, confidence, entropy, thresholdMap, pseudoLabels)
         return Job.start(segment.createSegmentJob(folder, Path(model), inputs, options))
 
-    def loadResults(self, job: Job) -> list:
-        """The nodes made of a finished segmentation, segmentations first, in the order of the inputs."""
+    def loadResults(self, job: Job, tick: Callable[[], object] | None = None) -> list:
+        """The nodes made of a finished segmentation, segmentations first, in the order of the inputs.
+
+        Args:
+            job: The job.
+            tick: Called after each node and each frame, such as `slicer.app.processEvents`.
+        """
         loadTerminology()
-        return segment.loadResults(job.folder)
+        return segment.loadResults(job.folder, tick=tick)
 
     def discardResults(self, job: Job) -> None:
         """Deletes the files of a segmentation or review in a temporary folder, copies of the volumes among them.
@@ -200,7 +205,7 @@ class SemiCardiacSegLogic:
             The vtkMRMLSegmentationNode of a single volume; the list of all new nodes of several or of a sequence.
         """
         job = _finished(self.startSegmentation(model, inputs, **options), onEvent)
-        nodes = self.loadResults(job)
+        nodes = self.loadResults(job, slicer.app.processEvents)
         self.discardResults(job)
         single = not isinstance(inputs, list | tuple) and not inputs.IsA("vtkMRMLSequenceNode")
         return nodes[0] if single else nodes
@@ -263,6 +268,25 @@ class SemiCardiacSegLogic:
         loadTerminology()
         return review.reviewSegmentation(self.dataSet(), job.folder, key)
 
+    def carryOver(self, job: Job, key: str) -> list[str]:
+        """Gives what was corrected in a frame of a cine to its neighbors; returns their keys."""
+        loadTerminology()
+        return review.carryOver(self.dataSet(), job.folder, key)
+
+    def writeReport(self, segmentations, path: Path | str, labelSet=None) -> report.ReportWork:
+        """Starts to write the engine's page for segmentations: poll or wait for what is returned.
+
+        Args:
+            segmentations: A list of segmentation nodes, or a sequence node of segmentations.
+            path: The page, .html; an existing file is not replaced.
+            labelSet: Which structures there are; those of the table or of the model without it.
+
+        Raises:
+            ValueError: If there is a file of this name, or a segmentation has no volume.
+        """
+        installation.require()
+        return report.ReportWork(segmentations, labelSet or self.labelSetOf(segmentations), Path(path))
+
     def accept(self, key: str, segmentation) -> Row:
         """Makes a case of the table a labeled one, with this segmentation; returns its row."""
         return review.accept(self.dataSet(), key, segmentation)
@@ -273,6 +297,19 @@ class SemiCardiacSegLogic:
         """Finished trainings and model packages in a folder, the newest first."""
         installation.require()
         return models.findModels(Path(folder))
+
+    def checkModel(self, model: Path | str) -> None:
+        """Makes sure that there is a whole model at a path: a finished training, a package or a zip of one.
+
+        Raises:
+            ValueError: If not, with the reason.
+        """
+        installation.require()
+        models.checkModel(Path(model))
+
+    def isTraining(self, folder: Path | str) -> bool:
+        """Whether a folder is that of a training, whose curves and previews can be shown."""
+        return (Path(folder) / "job.json").is_file() and (Path(folder) / "events.jsonl").is_file()
 
     def exportModel(self, model: Path | str, path: Path | str) -> Path:
         """Packs a model into one zip file to share."""

@@ -71,17 +71,28 @@ def describeModel(path: Path | str) -> Model:
     )
 
 
+def checkModel(path: Path) -> Package:
+    """The package at a path: that of a finished job, a package folder or a zip.
+
+    Raises:
+        ValueError: If there is none, or it is damaged or from a newer version.
+    """
+    engine.addToPath()
+    from semicardiac.package import open_package
+
+    package = open_package(path)
+    package.verify()
+    _ = package.labels
+    return package
+
+
 def requireModel(path: Path | str, labelSet: LabelSet) -> None:
     """Makes sure that a model can be used for the structures of a label set.
 
     Raises:
         ValueError: If there is no model at the path, it is damaged, or it is for other structures.
     """
-    engine.addToPath()
-    from semicardiac.package import open_package
-
-    package = open_package(Path(path))
-    package.verify()
+    package = checkModel(Path(path))
     if package.labels.names != labelSet.names:
         message = _("The model segments {known}, and the table is about {wanted}. Choose another model.")
         raise ValueError(message.format(known=", ".join(package.labels.names), wanted=", ".join(labelSet.names)))

@@ -19,6 +19,9 @@ from .i18n import tr as _
 RESULT_ATTRIBUTE = "SemiCardiacSeg.Result"
 """Attribute of the nodes that hold what a model made, so that they are never taken for a person's work."""
 
+CASE_ATTRIBUTE = "SemiCardiacSeg.Case"
+"""Attribute of volumes that were taken out of a sequence or a pool: the key of the case."""
+
 _SAME_VOXEL = 0.02
 """Voxels coincide if they are no farther apart than this share of a voxel; the engine takes the same."""
 

@@ -13,14 +13,13 @@ from . import engine, segment, sequences
 from .dataset import DataSet, Row
 from .i18n import tr as _
 from .models import requireModel
-from .nodes import RESULT_ATTRIBUTE, addVolume, placeBeside, uniqueName
+from .nodes import CASE_ATTRIBUTE, RESULT_ATTRIBUTE, addVolume, placeBeside, uniqueName
 from .segmentations import getLabels, newSegmentation
 from .structures import guessMapping
+from .undo import nothingHalfMade
 
 MARGIN_MM = 10.0
 """How far around the predicted heart the model's doubt counts: about a slice of a cine."""
-_CASE_ATTRIBUTE = "SemiCardiacSeg.Case"
-"""Attribute of volumes that were taken out of a sequence or a pool: the key of the case."""
 _REVIEW_ATTRIBUTE = "SemiCardiacSeg.Review"
 """Attribute of segmentations that were loaded for review: job folder and key of the case."""
 
@@ -34,6 +33,8 @@ class Uncertain:
     name: str
     uncertainty: float
     """0 to 1."""
+    isFrame: bool = False
+    """Whether it is a frame of a cine."""
 
 
 def createReviewJob(
@@ -70,7 +71,7 @@ def createReviewJob(
         else:
             files = [Case.model_validate(file) for file in dataSet.files(row.key)]
             inputs |= {_keyOf(row, index): file for index, file in enumerate(files)}
-    done = _acceptedKeys(dataSet)
+    done = dataSet.acceptedKeys()
     inputs = {key: each for key, each in inputs.items() if key not in done}
     if not inputs:
         raise ValueError(_("There are no unlabeled cases to look at. Add some to the table."))
@@ -93,7 +94,7 @@ def uncertainties(dataSet: DataSet, folder: Path | str) -> list[Uncertain]:
     from semicardiac.volumes import read_series
 
     rows = {row.key: row for row in dataSet.rows() if row.role == "unlabeled"}
-    accepted = _acceptedKeys(dataSet)
+    accepted = dataSet.acceptedKeys()
     found = []
     for result in segment.readResults(folder):
         row = rows.get(_rowKey(result.key or ""))
@@ -105,7 +106,7 @@ def uncertainties(dataSet: DataSet, folder: Path | str) -> list[Uncertain]:
             key = _keyOf(row, index) if isFrame else result.key
             if key not in accepted:
                 doubt = meanEntropy(entropy.array, labels.array > 0, entropy.spacing[::-1])
-                found.append(Uncertain(key, _nameOf(result, index if isFrame else None), doubt))
+                found.append(Uncertain(key, _nameOf(result, index if isFrame else None), doubt, isFrame))
     return sorted(found, key=lambda each: -each.uncertainty)
 
 
@@ -147,7 +148,7 @@ def reviewSegmentation(dataSet: DataSet, folder: Path | str, key: str):
     result = next((each for each in segment.readResults(folder) if each.key == inputKey), None)
     if result is None:
         raise ValueError(_("'{name}' is not segmented yet. Let the job finish first.").format(name=row.name))
-    with segment.nothingHalfMade():
+    with nothingHalfMade():
         if row.kind == "volume":
             node = segment.loadResults(folder, [result.name], ["segmentation"])[0]
         else:
@@ -156,12 +157,45 @@ def reviewSegmentation(dataSet: DataSet, folder: Path | str, key: str):
     return node
 
 
+def carryOver(dataSet: DataSet, folder: Path | str, key: str) -> list[str]:
+    """Gives what was corrected in a frame of a cine to the frames before and after it.
+
+    Voxels that are no longer as the model segmented them become in the neighbors what they are in this frame; the
+    rest of the neighbors stays.
+
+    Returns:
+        The keys of the frames that were changed, whose segmentations are in the scene then.
+
+    Raises:
+        ValueError: If the case is no frame of a sequence, or nothing was corrected in it.
+    """
+    row = dataSet.row(_rowKey(key))
+    if row.kind != "sequence":
+        raise ValueError(_("'{name}' is no frame of a cine, so that it has no neighbors.").format(name=row.name))
+    result = next(each for each in segment.readResults(folder) if each.key == row.key)
+    labelSet, index = result.labelSet, _indexOf(key)
+    corrected, predicted = _labelsOf(reviewSegmentation(dataSet, folder, key), labelSet), _predicted(result, index)
+    changed = corrected != predicted
+    if not changed.any():
+        raise ValueError(_("Nothing was corrected in this frame yet. Correct it first."))
+    accepted, done = dataSet.acceptedKeys(), []
+    for neighbor in (index - 1, index + 1):
+        neighborKey = f"{row.key}/{neighbor}"
+        if 0 <= neighbor < row.sequenceNode.GetNumberOfDataNodes() and neighborKey not in accepted:
+            node = reviewSegmentation(dataSet, folder, neighborKey)
+            labels = _labelsOf(node, labelSet)
+            labels[changed] = corrected[changed]
+            _replaceLabels(node, labels, labelSet)
+            done.append(neighborKey)
+    return done
+
+
 def accept(dataSet: DataSet, key: str, segmentationNode) -> Row:
     """Makes an unlabeled case a labeled one.
 
     The frame of a sequence and the file of a pool become a row of their own, with the volume that the segmentation
-    belongs to; so does a file, in place of its row. The image stays among the unlabeled ones of the sequence or the
-    pool, which does no harm, but is not listed for review again.
+    belongs to; so does a file, in place of its row. As long as that row is there, the sequence or the pool goes
+    without the case.
 
     Args:
         dataSet: The table of cases.
@@ -199,7 +233,7 @@ def accept(dataSet: DataSet, key: str, segmentationNode) -> Row:
         about = dataSet.files(row.key)[_indexOf(key)] if row.kind == "pool" else {}
         patient, phase = about.get("patient", row.patient), about.get("phase") or row.phase
         accepted = dataSet.addVolume(volumeNode, segmentationNode, role="labeled", patient=patient, phase=phase)
-        volumeNode.SetAttribute(_CASE_ATTRIBUTE, key)
+        volumeNode.SetAttribute(CASE_ATTRIBUTE, key)
         if row.kind == "file":
             dataSet.remove([row.key])
     segmentationNode.RemoveAttribute(RESULT_ATTRIBUTE)  # it is a person's work now
@@ -223,6 +257,25 @@ def _loadCase(row: Row, result: segment.SegmentedInput, key: str):
     return node
 
 
+def _predicted(result: segment.SegmentedInput, frame: int) -> np.ndarray:
+    """The training labels that the model has given to a frame, in the order of the volume that review shows."""
+    from semicardiac.volumes import read_series
+
+    return result.labelSet.to_training(read_series(result.files["segmentation"])[frame].array)
+
+
+def _labelsOf(segmentationNode, labelSet) -> np.ndarray:
+    return getLabels(segmentationNode, _volumeOf(segmentationNode), guessMapping(segmentationNode, labelSet), labelSet)
+
+
+def _replaceLabels(segmentationNode, labels: np.ndarray, labelSet) -> None:
+    """Gives the segments of the structures new voxels; other segments, which a person may have added, stay."""
+    volume = _volumeOf(segmentationNode)
+    for segmentId, structure in guessMapping(segmentationNode, labelSet).items():
+        mask = (labels == labelSet.names.index(structure) + 1).astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentationNode, segmentId, volume)
+
+
 def _nameOf(result: segment.SegmentedInput, frame: int | None) -> str:
     return result.title if frame is None else _("{name} frame {number}").format(name=result.title, number=frame + 1)
 
@@ -237,10 +290,6 @@ def _rowKey(key: str) -> str:
 
 def _indexOf(key: str) -> int:
     return int(key.partition("/")[2] or 0)
-
-
-def _acceptedKeys(dataSet: DataSet) -> set[str | None]:
-    return {row.volumeNode.GetAttribute(_CASE_ATTRIBUTE) for row in dataSet.rows() if row.volumeNode is not None}
 
 
 def _volumeOf(segmentationNode):

@@ -40,7 +40,7 @@ class Row:
     """A file, or the folder of a pool."""
     labelsPath: Path | None = None
     count: int = 1
-    """How many cases these are."""
+    """How many cases these are, without those that became rows of their own."""
     sizeText: str = ""
     """Columns × rows × slices."""
     spacingText: str = ""
@@ -81,6 +81,8 @@ def rowOf(entry: dict, volumeNode, segmentationNode, sequenceNode) -> Row:
 def summaryOf(rows: Sequence[Row]) -> str:
     """How many cases rows hold: `7 labeled (4 patients), 1,264 unlabeled, 2 validation`."""
     counts = Counter()
+    gone = [row for row in rows if row.kind in ("volume", "sequence") and not (row.volumeNode or row.sequenceNode)]
+    rows = [row for row in rows if row not in gone]
     for row in rows:
         counts[row.role] += row.count
     patients = len({row.patient for row in rows if row.role == "labeled"})
@@ -92,4 +94,6 @@ def summaryOf(rows: Sequence[Row]) -> str:
         texts.append(_("{count:,} validation").format(count=counts["validation"]))
     if counts["ignore"]:
         texts.append(_("{count:,} ignored").format(count=counts["ignore"]))
+    if gone:
+        texts.append(_("{count:,} deleted from the scene").format(count=len(gone)))
     return ", ".join(texts)

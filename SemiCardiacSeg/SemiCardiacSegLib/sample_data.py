@@ -16,8 +16,8 @@ from . import engine, installation, sequences
 from .dataset import DataSet, Row
 from .i18n import tr as _
 from .nodes import addVolume, shItem, uniqueName
-from .segment import nothingHalfMade
 from .segmentations import newSegmentation
+from .undo import nothingHalfMade
 
 CATEGORY = "SemiCardiacSeg"
 """Of the module Sample Data."""
@@ -47,7 +47,7 @@ def drawStudy(folder: Path | str | None = None, tick: Callable[[], object] | Non
 
     Args:
         folder: Where to; one among Slicer's temporary files without it.
-        tick: Called ten times a second meanwhile.
+        tick: Called every 20 ms meanwhile.
 
     Returns:
         The folder: in the layout of ACDC, with a case list of the unlabeled cases besides.
@@ -87,7 +87,7 @@ def addStudyToScene(folder: Path | str | None = None, tick: Callable[[], object]
     subject hierarchy.
 
     Args:
-        folder: As for `drawStudy`, and so is `tick`.
+        folder: As for `drawStudy`, and so is `tick`, which is also called after each node.
 
     Raises:
         ValueError, RuntimeError: As `drawStudy`; the scene stays as it was.
@@ -100,7 +100,7 @@ def addStudyToScene(folder: Path | str | None = None, tick: Callable[[], object]
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     samples: list[Sample] = []
     folders: dict[str, int] = {}
-    with nothingHalfMade():
+    with nothingHalfMade(tick) as pause:
         for case in read_case_list(folder / _CASES):
             if case.role == "unlabeled":
                 continue
@@ -111,9 +111,11 @@ def addStudyToScene(folder: Path | str | None = None, tick: Callable[[], object]
                 folders[case.patient] = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), case.patient)
             hierarchy.SetItemParent(shItem(volumeNode), folders[case.patient])
             segmentationNode = None
+            pause()
             if case.labels is not None:
                 title = _("{name} segmentation").format(name=name)
                 segmentationNode = newSegmentation(title, volumeNode, load_labels(case, labelSet).array, labelSet)
+                pause()
             samples.append(Sample(volumeNode, segmentationNode, case.patient, case.role, case.phase))
     return samples
 
@@ -122,7 +124,7 @@ def addCineToScene(folder: Path | str | None = None, tick: Callable[[], object] 
     """Adds one heart cycle to the scene, as a sequence in a browser; returns the vtkMRMLSequenceNode.
 
     Args:
-        folder: As for `drawStudy`, and so is `tick`.
+        folder: As for `drawStudy`, and so is `tick`, which is also called after each frame.
 
     Raises:
         ValueError, RuntimeError: As `drawStudy`; the scene stays as it was.
@@ -132,8 +134,8 @@ def addCineToScene(folder: Path | str | None = None, tick: Callable[[], object] 
 
     frames = read_series(folder / _CINE)
     arrays, times = [frame.array for frame in frames], [frame.time_s for frame in frames]
-    with nothingHalfMade():
-        return sequences.newCine(_("phantom cine"), arrays, frames[0].ijk_to_ras, times)
+    with nothingHalfMade(tick) as pause:
+        return sequences.newCine(_("phantom cine"), arrays, frames[0].ijk_to_ras, times, pause)
 
 
 def fillDataSet(dataSet: DataSet, folder: Path | str | None = None) -> list[Row]:
@@ -152,17 +154,19 @@ def fillDataSet(dataSet: DataSet, folder: Path | str | None = None) -> list[Row]
     Raises:
         ValueError, RuntimeError: As `drawStudy`; scene and table stay as they were.
     """
-    folder = drawStudy(folder, slicer.app.processEvents)
-    with nothingHalfMade(), dataSet.atOnce():
-        samples = addStudyToScene(folder)
-        addCineToScene(folder)
-        dataSet.setLabelSet("acdc")
-        rows = [
-            dataSet.addVolume(each.volumeNode, each.segmentationNode, each.role, each.patient, each.phase)
-            for each in samples
-            if each.segmentationNode is not None
-        ]
-        return rows + dataSet.addPaths([folder / _POOL])
+    tick = slicer.app.processEvents
+    folder = drawStudy(folder, tick)
+    with nothingHalfMade(tick) as pause:
+        samples = addStudyToScene(folder, pause)
+        addCineToScene(folder, pause)
+        with dataSet.atOnce():
+            dataSet.setLabelSet("acdc")
+            rows = [
+                dataSet.addVolume(each.volumeNode, each.segmentationNode, each.role, each.patient, each.phase)
+                for each in samples
+                if each.segmentationNode is not None
+            ]
+            return rows + dataSet.addPaths([folder / _POOL])
 
 
 def registerSampleData(thumbnails: Path | None = None) -> None:
@@ -212,7 +216,7 @@ def _draw(folder: Path, tick: Callable[[], object] | None) -> None:
             while process.poll() is None:
                 if tick is not None:
                     tick()
-                time.sleep(0.1)
+                time.sleep(0.02)
         finally:
             engine.killTree(process)
         if process.returncode:

@@ -11,9 +11,13 @@ import slicer.util
 
 from . import engine
 from .nodes import RESULT_ATTRIBUTE, checkKind
+from .segmentations import labelsDifference, placeDifference
 from .sequences import shownBy
 from .structures import guessMapping
 
+_FILE_ENDING = re.compile(r"\.(seg\.nrrd|nii\.gz|nii|nrrd|nhdr|mha|mhd)$", re.IGNORECASE)
+_LABEL_ENDING = re.compile(r"[_-](gt|labels?|seg|segmentation|mask)([_-]?\d+)?$", re.IGNORECASE)
+"""What the name of a segmentation has more than that of its volume; Slicer adds a number where a name is taken."""
 _PATIENT_FOLDER = re.compile(r"(patient|subject|subj|sub|case|pat)[\s_-]*\d+", re.IGNORECASE)
 
 
@@ -77,8 +81,9 @@ def sequenceOf(node):
 def matchSegmentations(volumes: Iterable, labelSet, taken: Iterable = ()) -> dict:
     """Which segmentation or label map of the scene belongs to which volume; each to one.
 
-    First come those that were drawn on a volume; then the only segmentation in a subject-hierarchy folder with a single
-    volume; then equal names, but for endings such as _gt or _seg.
+    First come those that were drawn on a volume; then the only segmentation below a volume in the subject hierarchy,
+    or in a folder with a single volume; then equal names, but for endings such as _gt, _seg or .nii.gz; at last the
+    only segmentation on the grid of a single volume.
 
     Args:
         volumes: Volume nodes.
@@ -97,10 +102,21 @@ def matchSegmentations(volumes: Iterable, labelSet, taken: Iterable = ()) -> dic
         if drawnOn:
             matches[volume] = max(drawnOn, key=lambda node: len(guessMapping(node, labelSet)))
     loose = [node for node in segmentations if _reference(node) is None]
-    for keyOf in (_folderItem, _nameWithoutEnding):
+    for keyOf in (_volumeItem, _folderItem, _nameWithoutEnding):
         free = [node for node in loose if node not in set(matches.values())]
         matches = _pairs(volumes, free, keyOf) | matches
-    return matches
+    free = [node for node in loose if node not in set(matches.values())]
+    return _onSameGrid([volume for volume in volumes if volume not in matches], free) | matches
+
+
+def unmatchedSegmentations(taken: Iterable) -> list:
+    """The segmentations and label maps of the scene, without results of ours, that belong to no case.
+
+    Args:
+        taken: Those that belong to one.
+    """
+    taken = set(taken)
+    return [node for node in _findSegmentations() if node not in taken]
 
 
 def folderOf(node) -> str:
@@ -139,6 +155,29 @@ def _pairs(volumes: list, segmentations: list, keyOf: Callable) -> dict:
     return matches
 
 
+def _onSameGrid(volumes: list, segmentations: list) -> dict:
+    """Volumes and segmentations of which each lies on the grid of no other."""
+    fitting = {node: [volume for volume in volumes if _fits(node, volume)] for node in segmentations}
+    single = {node: found[0] for node, found in fitting.items() if len(found) == 1}
+    claimed = list(single.values())
+    return {volume: node for node, volume in single.items() if claimed.count(volume) == 1}
+
+
+def _fits(node, volume) -> bool:
+    return placeDifference(node, volume) is None and labelsDifference(node, volume) is None
+
+
+def _volumeItem(node) -> int:
+    """The item of a volume; of a segmentation the item above its own, if that is a volume's."""
+    item = _item(node)
+    if not item or not (node.IsA("vtkMRMLSegmentationNode") or node.IsA("vtkMRMLLabelMapVolumeNode")):
+        return item
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    above = hierarchy.GetItemParent(item)
+    node = hierarchy.GetItemDataNode(above)
+    return above if node is not None and node.IsA("vtkMRMLScalarVolumeNode") else 0
+
+
 def _folderItem(node) -> int:
     """The folder of a node; 0 at the top of the scene, which is nobody's."""
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
@@ -154,10 +193,15 @@ def _item(node) -> int:
 
 
 def _nameWithoutEnding(node) -> str:
+    """What is left of a name without the endings of files and of labels, of which it may have several."""
     engine.addToPath()
-    from semicardiac.layouts import IMAGE_ENDING, LABEL_ENDING
+    from semicardiac.layouts import IMAGE_ENDING
 
-    return IMAGE_ENDING.sub("", LABEL_ENDING.sub("", _underscored(node.GetName()))).casefold()
+    name, before = _underscored(node.GetName()), ""
+    while name != before:
+        before = name
+        name = _LABEL_ENDING.sub("", _FILE_ENDING.sub("", name))
+    return IMAGE_ENDING.sub("", name).casefold()
 
 
 def _dicomPatient(node) -> str:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import slicer
-import vtk
 
 from . import engine, sequences
 from .export import SafeNames
@@ -25,12 +23,16 @@ from .folders import newFolder
 from .i18n import tr as _
 from .nodes import RESULT_ATTRIBUTE, Grid, arrayAndMatrix, checkKind, gridDifference, gridOf
 from .segmentations import newSegmentation
+from .undo import nothingHalfMade
 
 MANIFEST = "scene.json"
 """File of the job folder that tells which node each input came from."""
 _FORMAT = 1
 _LABELS = ("segmentation", "pseudo_labels")
 """Kinds of results that are labels; the others are maps of numbers from 0 to 1."""
+_SHOWN = {"confidence": (0.0, 0.99), "entropy": (0.02, 1.0), "threshold": (1e-6, 1.0)}
+"""Between which values a map is seen over its image: where the model is sure, as in nearly all of the background, it
+would hide the image and say nothing."""
 _MAP_COLORS = "vtkMRMLColorTableNodeFileViridis.txt"
 
 
@@ -114,13 +116,19 @@ def discard(folder: Path | str) -> None:
             logging.warning(_("These files of a segmentation could not be deleted: {error}").format(error=error))
 
 
-def loadResults(folder: Path | str, names: Sequence[str] | None = None, kinds: Sequence[str] | None = None) -> list:
+def loadResults(
+    folder: Path | str,
+    names: Sequence[str] | None = None,
+    kinds: Sequence[str] | None = None,
+    tick: Callable[[], object] | None = None,
+) -> list:
     """Puts the results of a segment job into the scene.
 
     Args:
         folder: The job folder.
         names: Of the inputs, see `SegmentedInput`; all that are segmented and came from the scene without it.
         kinds: Of results, besides; all that there are without it.
+        tick: Called after each node and each frame; what it raises ends the work.
 
     Returns:
         The new nodes: the segmentations in the order of the inputs (of a sequence, a sequence), then the maps and
@@ -133,12 +141,17 @@ def loadResults(folder: Path | str, names: Sequence[str] | None = None, kinds: S
     chosen = [each for each in results if (each.nodeId is not None if names is None else each.name in names)]
     if not chosen:
         raise ValueError(_("Nothing is segmented in {folder} yet. Let the job finish first.").format(folder=folder))
-    for result in chosen:
-        _requireUnchanged(result)
-    with nothingHalfMade():
-        segmentations = [_load(result, "segmentation") for result in chosen]
-        wanted = [(each, kind) for each in chosen for kind in each.files if kinds is None or kind in kinds]
-        return segmentations + [_load(each, kind) for each, kind in wanted if kind != "segmentation"]
+    wanted = [(each, kind) for each in chosen for kind in each.files if kinds is None or kind in kinds]
+    wanted = [(each, "segmentation") for each in chosen] + [pair for pair in wanted if pair[1] != "segmentation"]
+    with nothingHalfMade(tick) as pause:
+        for result in chosen:
+            _requireUnchanged(result)
+            pause()
+        nodes = []
+        for result, kind in wanted:
+            nodes.append(_load(result, kind, pause))
+            pause()
+        return nodes
 
 
 class SegmentedInput(NamedTuple):
@@ -200,35 +213,6 @@ def readResults(folder: Path | str) -> list[SegmentedInput]:
         for entry, image in zip(manifest["inputs"], images, strict=True)
         if "segmentation" in files.get(entry["name"], {})
     ]
-
-
-@contextmanager
-def nothingHalfMade() -> Iterator[None]:
-    """If what happens in it fails, the nodes that it has added are taken out of the scene again."""
-    scene = slicer.mrmlScene
-    hierarchy = scene.GetSubjectHierarchyNode()
-    before = {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
-    itemsBefore = set(_hierarchyItems(hierarchy))
-    try:
-        yield
-    except BaseException:
-        nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
-        for node in reversed(nodes):
-            if node.GetID() not in before and scene.IsNodePresent(node):  # some go with others
-                if item := hierarchy.GetItemByDataNode(node):  # in Slicer, a plugin that uses Qt would see to it
-                    hierarchy.RemoveItem(item, False)
-                scene.RemoveNode(node)
-        for item in _hierarchyItems(hierarchy):
-            if item not in itemsBefore:
-                hierarchy.RemoveItem(item, False, False)  # a folder; what lay in it before is not lost with it
-        raise
-
-
-def _hierarchyItems(hierarchy) -> list[int]:
-    """All items of the subject hierarchy."""
-    items = vtk.vtkIdList()
-    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
-    return [items.GetId(index) for index in range(items.GetNumberOfIds())]
 
 
 def _check(each) -> None:
@@ -294,8 +278,8 @@ def _requireUnchanged(result: SegmentedInput) -> None:
         raise ValueError(message.format(name=result.node.GetName()))
 
 
-def _load(result: SegmentedInput, kind: str):
-    """The new node with the labels or the map of an input."""
+def _load(result: SegmentedInput, kind: str, pause: Callable[[], None]):
+    """The new node with the labels or the map of an input; `pause` is called after each frame."""
     node = result.node
     isSequence = node.IsA("vtkMRMLSequenceNode")
     arrays = result.read(kind, gridOf(node.GetNthDataNode(0) if isSequence else node))
@@ -303,15 +287,15 @@ def _load(result: SegmentedInput, kind: str):
     darkest = _leastThreshold(arrays) if kind == "threshold" else 0.0
     if kind in _LABELS:
         if isSequence:
-            made = sequences.newSegmentationSequence(name, node, arrays, result.labelSet)
+            made = sequences.newSegmentationSequence(name, node, arrays, result.labelSet, pause)
         else:
             made = newSegmentation(name, node, arrays[0], result.labelSet)
     elif isSequence:
-        made = sequences.newVolumeSequence(name, node, arrays)
-        _showAsMap(sequences.shownBy(made), darkest)
+        made = sequences.newVolumeSequence(name, node, arrays, pause)
+        _showAsMap(sequences.shownBy(made), kind, darkest)
     else:
         made = sequences.newVolumeBeside(name, node, arrays[0])
-        _showAsMap(made, darkest)
+        _showAsMap(made, kind, darkest)
     made.SetAttribute(RESULT_ATTRIBUTE, kind)
     return made
 
@@ -334,10 +318,16 @@ def _leastThreshold(arrays: Iterable[np.ndarray]) -> float:
     return min(math.floor(10 * least) / 10, 0.9)
 
 
-def _showAsMap(volumeNode, darkest: float) -> None:
-    """Shows numbers from `darkest` to 1."""
+def _showAsMap(volumeNode, kind: str, darkest: float) -> None:
+    """Shows numbers from `darkest` to 1 with a legend, and those that say nothing as transparent."""
     display = volumeNode.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(darkest, 1.0)
     if slicer.mrmlScene.GetNodeByID(_MAP_COLORS) is not None:
         display.SetAndObserveColorNodeID(_MAP_COLORS)
+    display.AutoThresholdOff()
+    display.SetThreshold(*_SHOWN[kind])
+    display.ApplyThresholdOn()
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volumeNode)
+    if legend is not None:
+        legend.SetTitleText(kind)

@@ -28,6 +28,10 @@ from .segmentations import newSegmentation, setLabels
 
 _PHASE_ATTRIBUTES = {"ED": "SemiCardiacSeg.ED", "ES": "SemiCardiacSeg.ES"}
 """Attributes of a sequence node. Those of the nodes that a browser shows for it would be lost with the next frame."""
+Tick = Callable[[], object]
+SetFrame = Callable[[object, np.ndarray], object]
+"""Gives a node the voxels of a frame."""
+
 _SECONDS = {"s": 1.0, "ms": 1e-3}
 
 
@@ -114,46 +118,50 @@ def shownBy(sequenceNode):
     return browser.GetProxyNode(sequenceNode) if browser is not None else None
 
 
-def newCine(name: str, frames: Sequence[np.ndarray], matrix: np.ndarray, times: Sequence[float]):
+def newCine(
+    name: str, frames: Sequence[np.ndarray], matrix: np.ndarray, times: Sequence[float] | None,
+    tick: Tick = lambda: None,
+):  # fmt: skip
     """A sequence of volumes, with a browser.
 
     Args:
         name: Of the sequence and of the volume that the browser shows; numbered if there is a node of that name.
         frames: An array [slice, row, column] for each frame.
         matrix: IJK to RAS, 4x4.
-        times: Of the frames, in seconds.
+        times: Of the frames, in seconds; None where they are not known, and frames are numbered from 1.
+        tick: Called after each frame.
 
     Returns:
         The vtkMRMLSequenceNode.
     """
     volumeNode = addVolume(frames[0], matrix, uniqueName(name))
     sequence = _newSequence(volumeNode.GetName())
-    sequence.SetIndexName("time")
-    sequence.SetIndexUnit("s")
-    for frame, time in zip(frames, times, strict=True):
-        slicer.util.updateVolumeFromArray(volumeNode, frame)
-        sequence.SetDataNodeAtValue(volumeNode, f"{time:.4f}")
+    sequence.SetIndexName("frame" if times is None else "time")
+    sequence.SetIndexUnit("" if times is None else "s")
+    values = [str(number) for number in range(1, len(frames) + 1)] if times is None else [f"{t:.4f}" for t in times]
+    _fill(sequence, volumeNode, values, frames, slicer.util.updateVolumeFromArray, tick)
     _show(_newBrowser(sequence), volumeNode, sequence)
     return sequence
 
 
-def newVolumeSequence(name: str, cine, frames: Sequence[np.ndarray]):
+def newVolumeSequence(name: str, cine, frames: Sequence[np.ndarray], tick: Tick = lambda: None):
     """A sequence of volumes on the grid of a cine, which a browser shows along with it.
 
     Args:
         name: Of the sequence and of the volume that the browser shows; numbered if there is a node of that name.
         cine: A sequence of volumes; it gets a browser if it has none.
         frames: An array [slice, row, column] for each of its frames.
+        tick: Called after each frame.
 
     Returns:
         The vtkMRMLSequenceNode.
     """
     shownNode = _shown(cine)
     volumeNode = newVolumeBeside(name, shownNode, frames[0])
-    return _newBeside(cine, volumeNode, frames, slicer.util.updateVolumeFromArray)
+    return _newBeside(cine, volumeNode, frames, slicer.util.updateVolumeFromArray, tick)
 
 
-def newSegmentationSequence(name: str, cine, frames: Sequence[np.ndarray], labelSet):
+def newSegmentationSequence(name: str, cine, frames: Sequence[np.ndarray], labelSet, tick: Tick = lambda: None):
     """A sequence of segmentations, which a browser shows along with a cine; what is edited in a frame stays in it.
 
     Args:
@@ -161,6 +169,7 @@ def newSegmentationSequence(name: str, cine, frames: Sequence[np.ndarray], label
         cine: A sequence of volumes; it gets a browser if it has none.
         frames: Training labels [slice, row, column] for each of its frames.
         labelSet: Names, colors and codes of the labels.
+        tick: Called after each frame.
 
     Returns:
         The vtkMRMLSequenceNode.
@@ -168,7 +177,7 @@ def newSegmentationSequence(name: str, cine, frames: Sequence[np.ndarray], label
     shownNode = _shown(cine)
     segmentationNode = newSegmentation(name, shownNode, frames[0], labelSet)
     sequence = _newBeside(
-        cine, segmentationNode, frames, lambda node, frame: setLabels(node, frame, shownNode, labelSet)
+        cine, segmentationNode, frames, lambda node, frame: setLabels(node, frame, shownNode, labelSet), tick
     )
     browserOf(cine).SetSaveChanges(sequence, True)
     return sequence
@@ -188,18 +197,30 @@ def newVolumeBeside(name: str, volumeNode, array: np.ndarray):
     return node
 
 
-def _newBeside(cine, node, frames: Sequence[np.ndarray], setFrame: Callable[[object, np.ndarray], object]):
+def _newBeside(cine, node, frames: Sequence[np.ndarray], setFrame: SetFrame, tick: Tick):
     """A sequence of what `setFrame` makes of a node, in the browser of a cine."""
     sequence = _newSequence(node.GetName())
     sequence.SetIndexName(cine.GetIndexName())
     sequence.SetIndexUnit(cine.GetIndexUnit())
     sequence.SetIndexType(cine.GetIndexType())
     sequence.SetNumericIndexValueTolerance(cine.GetNumericIndexValueTolerance())
-    for index, frame in enumerate(frames):
-        setFrame(node, frame)
-        sequence.SetDataNodeAtValue(node, cine.GetNthIndexValue(index))
+    values = [cine.GetNthIndexValue(index) for index in range(len(frames))]
+    _fill(sequence, node, values, frames, setFrame, tick)
     _show(browserOf(cine), node, sequence)
     return sequence
+
+
+def _fill(
+    sequence, node, values: Sequence[str], frames: Sequence[np.ndarray], setFrame: SetFrame, tick: Tick
+) -> None:
+    """Adds frames to a sequence by way of a copy of `node` outside of the scene, which no view follows."""
+    scratch = slicer.mrmlScene.CreateNodeByClass(node.GetClassName())
+    scratch.UnRegister(None)
+    scratch.Copy(node)
+    for frame, value in zip(frames, values, strict=True):
+        setFrame(scratch, frame)
+        sequence.SetDataNodeAtValue(scratch, value)
+        tick()
 
 
 def _shown(cine):

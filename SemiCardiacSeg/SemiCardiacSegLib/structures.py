@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import vtk
@@ -34,6 +35,9 @@ _ALIASES = {
 _GROUPS = {code: frozenset(map(_plain, aliases.split(","))) for code, aliases in _ALIASES.items()}
 """Names in use for what these SNOMED CT codes mean."""
 
+_NO_NAME = re.compile(r"((segment|label)[ _-]?)?\d+", re.IGNORECASE)
+"""What Slicer calls segments to which nobody gave a name."""
+
 _CODE_OF_ROLE = {"lv": "87878005", "myo": "74281007", "rv": "53085002"}
 _ANY_TISSUE = "SCT^85756007"
 """The code of segments and structures to which nobody gave one."""
@@ -63,6 +67,23 @@ def guessMapping(segmentationNode, labelSet) -> dict[str, str]:
         best = [segmentId for segmentId, amount in evidence.items() if amount == max(evidence.values())]
         if len(best) == 1:
             mapping[best[0]] = structure
+    return mapping
+
+
+def proposedMapping(segmentationNode, labelSet) -> dict[str, str]:
+    """What to propose to the user: `guessMapping`, and for segments without a real name what their label value says.
+
+    Slicer names the segments of a label map `1`, `2`, ... or `Segment_1`, ...; their values are those of the file.
+
+    Returns:
+        Names of structures by segment ID.
+    """
+    mapping = guessMapping(segmentationNode, labelSet)
+    byValue = {value: structure.name for structure in labelSet.structures for value in structure.source_values}
+    for segmentId, name in segmentNames(segmentationNode).items():
+        structure = byValue.get(segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue())
+        if _NO_NAME.fullmatch(name.strip()) and structure is not None and structure not in mapping.values():
+            mapping[segmentId] = structure
     return mapping
 
 

@@ -15,6 +15,7 @@ from .dataset import DataSet
 from .i18n import tr as _
 from .logic import SemiCardiacSegLogic
 from .panels.data import DataPanel
+from .panels.display import Views
 from .panels.improve import ImprovePanel
 from .panels.installation import SetupPanel
 from .panels.measure import MeasurePanel
@@ -23,6 +24,7 @@ from .panels.segment import SegmentPanel
 from .panels.train import TrainPanel
 from .parameters import Parameters
 from .problems import Problem
+from .rows import Row
 
 UI = Path(__file__).resolve().parent.parent / "Resources" / "UI" / "SemiCardiacSeg.ui"
 
@@ -41,6 +43,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     Attributes:
         ui: All widgets of the panel, by their names.
         parameters: The settings in the scene's parameter node; None while the user is in another module.
+        rows: Of the case table, as of the last update.
         problems: Of the case table, as of the last update, errors first.
         unreadable: Why the case table cannot be read, as of the last update; empty if it can.
     """
@@ -49,6 +52,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.parameters = None
+        self.rows: list[Row] = []
         self.problems: list[Problem] = []
         self.unreadable = ""
         self._wrapped = None
@@ -64,6 +68,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = SemiCardiacSegLogic()
+        self.views = Views()
 
         self.setupLine = SetupPanel(self)
         self.data = DataPanel(self)
@@ -93,6 +98,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self._onStartImport)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
             self.addObserver(scene, event, self._onNewScene)
+        self.addObserver(scene, scene.EndImportEvent, lambda caller, event: self.train.noteSceneFolder())
         self.addObserver(scene, scene.EndImportEvent, self.segment.onSceneOpened)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onChange)
@@ -107,6 +113,8 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.connectParameters()
 
     def exit(self) -> None:
+        self.releaseViews()
+        self.views.restore()
         self.disconnectParameters()
 
     def cleanup(self) -> None:
@@ -129,7 +137,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @property
     def segmenting(self) -> bool:
-        return self.segment.view.running or self.improve.view.running
+        return self.segment.busy or self.improve.view.running
 
     @property
     def tableError(self) -> str:
@@ -231,9 +239,10 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _lookThrough(self) -> None:
         """Takes note of what is wrong with the cases, or with the table as a whole."""
-        self.problems, self.unreadable = [], ""
+        self.rows, self.problems, self.unreadable = [], [], ""
         try:
-            self.problems = self.dataSet.allProblems() if self.ready else []
+            self.rows = self.dataSet.rows() if self.ready else []
+            self.problems = self.dataSet.allProblems(self.rows) if self.ready else []
         except ValueError as error:  # a newer version has saved the scene
             self.unreadable = str(error)
             self.problems = [Problem("error", self.unreadable)]
@@ -242,6 +251,8 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Opens the section that comes next, and no other."""
         hasCases = self.ready and bool(self.dataSet.rows())
         following = "segment" if self.models.chosen() else "train" if hasCases else "data"
+        if self.train.unfinished:
+            following = "train"
         for name in SECTIONS:
             getattr(self.ui, f"{name}Section").collapsed = name != following
 
@@ -255,8 +266,10 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._wrapped = None  # a new one writes the defaults that the node then lacks
 
     def _onStartClose(self, caller, event) -> None:
+        self.train.rememberFolder()
         self._onStartImport()
         for each in self.panels:
+            each.say("")
             each.forget()
 
     def _onNewScene(self, caller, event) -> None:

@@ -99,6 +99,7 @@ def boot():
     applicationLogic.SetMRMLScene(scene)
     applicationLogic.SetTemporaryPath(temporaryPath)
     applicationLogic.GetColorLogic().SetMRMLScene(scene)
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     applicationLogic.GetColorLogic().AddDefaultColorNodes()
 
     # Scenes are read from .mrb files through a cache, even where nothing is remote.

@@ -52,6 +52,9 @@ class Editor:
     def setSourceVolumeNode(self, node):
         self.volume = node
 
+    def setActiveEffectByName(self, name):
+        self.effect = name
+
 
 class EditorModule:
     def __init__(self, editor):

@@ -189,6 +189,9 @@ class TestAccept:
         row = review.accept(dataSet, key, review.reviewSegmentation(dataSet, folder, key))
         assert (row.name, row.kind, row.role, row.patient) == ("cine frame 2", "volume", "labeled", "anna")
         assert dataSet.row(sequence.key).role == "unlabeled"
+        assert dataSet.summary() == "1 labeled (1 patient), 2 unlabeled"
+        cases = writeCases(dataSet, tmp_path / "training")
+        assert [case.name for case in cases] == ["cine_frame01", "cine_frame03", "cine_frame_2"]  # no image twice
         assert {each.key for each in review.uncertainties(dataSet, folder)} == {
             f"{sequence.key}/0", f"{sequence.key}/2"
         }  # fmt: skip
@@ -210,6 +213,11 @@ class TestAccept:
         key = next(e.key for e in review.uncertainties(dataSet, folder) if e.name == "patient013_frame01")
         row = review.accept(dataSet, key, review.reviewSegmentation(dataSet, folder, key))
         assert (row.patient, row.role) == ("patient013", "labeled")
+        assert dataSet.summary() == "1 labeled (1 patient), 20 unlabeled"
+        cases = writeCases(dataSet, tmp_path / "training")
+        assert sorted(case.patient for case in cases) == [f"patient{number:03d}" for number in range(21)]
+        dataSet.remove([row.key])  # then it is one of the pool again
+        assert dataSet.summary() == "0 labeled, 21 unlabeled"
         np.testing.assert_allclose(slicer.util.arrayFromVolume(row.volumeNode), draw_heart(13)[0])
 
     def test_the_corrected_labels_are_what_is_trained_on(self, dataSet, model, tmp_path):

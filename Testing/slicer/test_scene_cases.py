@@ -35,9 +35,9 @@ def addReferenced(volume, name: str, masks=None):
     return node
 
 
-def addLoose(name: str):
+def addLoose(name: str, seed: int = 0):
     """A segmentation that tells of no volume, as one that was read from a file."""
-    node = makeHeartSegmentation(makeVolume("gone"), name)
+    node = makeHeartSegmentation(makeVolume("gone", seed=seed), name)
     node.RemoveNodeReferenceIDs(node.GetReferenceImageGeometryReferenceRole())
     slicer.mrmlScene.RemoveNode(slicer.util.getNode("gone"))
     return node
@@ -126,15 +126,49 @@ class TestAddScene:
 
     def test_top_of_the_scene_is_no_folder(self):
         makeVolume("volume")
-        addLoose("somewhere")
+        addLoose("somewhere", seed=1)
         assert addedFromScene() == {"volume": None}
 
-    @pytest.mark.parametrize("name", ["patient001 ED", "patient001_ED_gt", "patient001_ED-label", "Patient001_ED_seg"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "patient001 ED", "patient001_ED_gt", "patient001_ED-label", "Patient001_ED_seg", "patient001_ED_gt.nii.gz",
+            "patient001_ED_gt-segmentation", "patient001_ED_gt_1", "patient001_ED_gt seg", "patient001_ED.seg.nrrd",
+            "patient001_ED segmentation 2", "patient001_ED_gt.nii.gz-segmentation_1",
+        ],
+    )  # fmt: skip
     def test_by_name(self, name):
         makeVolume("patient001_ED")
         makeVolume("patient001_ES")
         addLoose(name)
         assert addedFromScene() == {"patient001_ED": name, "patient001_ES": None}
+
+    def test_numbers_of_volumes_are_not_those_of_labels(self):
+        for number in (1, 2):
+            makeVolume(f"scan_{number}")
+            addLoose(f"scan_{number}_gt.nii.gz")
+        assert addedFromScene() == {"scan_1": "scan_1_gt.nii.gz", "scan_2": "scan_2_gt.nii.gz"}
+
+    def test_below_its_volume_in_the_subject_hierarchy(self, scene):
+        first, _second, node = makeVolume("first"), makeVolume("second"), addLoose("somewhere")
+        scene.GetSubjectHierarchyNode().SetItemParent(shItem(node), shItem(first))
+        assert addedFromScene() == {"first": "somewhere", "second": None}
+
+    def test_on_the_grid_of_a_single_volume(self):
+        for seed in (1, 2):
+            makeVolume(f"volume {seed}", seed=seed)
+            addLoose(f"drawn elsewhere {seed + 10}", seed)
+        assert addedFromScene() == {"volume 1": "drawn elsewhere 11", "volume 2": "drawn elsewhere 12"}
+
+    def test_two_on_one_grid_tell_nothing_and_are_counted(self):
+        makeVolume("volume")
+        nodes = [addLoose("somewhere"), addLoose("elsewhere")]
+        dataSet = makeDataSet()
+        (row,) = dataSet.addScene()
+        assert row.segmentationNode is None
+        assert dataSet.unmatchedSegmentations() == nodes
+        dataSet.setSegmentation(row.key, nodes[1])
+        assert dataSet.unmatchedSegmentations() == []  # no case lacks one
 
     def test_label_map(self):
         makeVolume("patient001_ED")

@@ -231,6 +231,15 @@ class TestLoad:
             display = node.GetDisplayNode()
             assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((lowest, 1.0))
 
+    def test_maps_let_the_image_through_where_the_model_is_sure_and_have_a_legend(self, model):
+        volume = heartVolume()
+        nodes = loadResults(segmented(model, volume, Options(flips=False, confidence=True, entropy=True)))
+        for node, (low, high) in zip(nodes[1:], ((0.0, 0.99), (0.02, 1.0)), strict=True):
+            display = node.GetDisplayNode()
+            assert display.GetApplyThreshold()
+            assert (display.GetLowerThreshold(), display.GetUpperThreshold()) == pytest.approx((low, high))
+            assert slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) is not None
+
     def test_results_lie_under_the_transform_of_the_volume(self, model):
         volume = heartVolume()
         transform = makeTransform()

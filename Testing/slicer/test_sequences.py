@@ -57,6 +57,14 @@ def shownLabels(segmentationNode, volumeNode) -> np.ndarray:
     return labels
 
 
+def test_each_frame_is_a_step_of_its_own():
+    ticks = []
+    cine = sequences.newCine("cine", images()[:4], MATRIX, [0.0, 0.1, 0.2, 0.3], lambda: ticks.append("image"))
+    sequences.newSegmentationSequence("found", cine, labelsOfFrames()[:4], ACDC, lambda: ticks.append("labels"))
+    sequences.newVolumeSequence("map", cine, [frame / 500 for frame in images()[:4]], lambda: ticks.append("map"))
+    assert ticks == ["image"] * 4 + ["labels"] * 4 + ["map"] * 4
+
+
 class TestReading:
     def test_the_frames_of_an_oblique_cine(self):
         frames = images()

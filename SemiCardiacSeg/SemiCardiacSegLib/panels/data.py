@@ -11,12 +11,14 @@ from ..i18n import tr as _
 from ..nodes import addVolume, uniqueName
 from ..rows import ROLES
 from ..scene_cases import findSequences, findVolumes
-from ..segment import nothingHalfMade
 from ..segmentations import newSegmentation
+from ..structures import proposedMapping
+from ..undo import nothingHalfMade
 from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
-from .panel import Panel, ignoreWheel
+from .match_dialog import MatchDialog
+from .panel import Panel, ignoreWheel, lastFolder, rememberFolder
 from .structures_dialog import StructuresDialog
 
 CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
@@ -34,9 +36,9 @@ class DataPanel(Panel):
     def setup(self) -> None:
         ui = self.ui
         self._keys: list[str] = []
+        self._filled: dict[int, tuple] = {}
         self._rows: dict = {}
         self._problems: dict[str, list] = {}
-        self._menu = None
         self._dialog = None
         self._unreadable = ""
         self._fromFiles: dict[str, tuple] = {}
@@ -49,6 +51,7 @@ class DataPanel(Panel):
         self.onClick(ui.removeButton, self._onRemove)
         self.onClick(ui.sampleDataButton, self._onSampleData)
         self.onClick(ui.mendButton, self._onMend)
+        self.onClick(ui.matchButton, self._onMatch, wait=False)
         self.onClick(ui.labelSetButton, self._onEditStructures)
         ui.labelSetBox.connect("activated(int)", self._onLabelSet)
         ignoreWheel(ui.labelSetBox)
@@ -69,7 +72,7 @@ class DataPanel(Panel):
 
     def update(self) -> None:
         dataSet = self.dataSet if self.widget.ready else None
-        rows = dataSet.rows() if dataSet else []
+        rows = self.widget.rows
         self._rows = {row.key: row for row in rows}
         self._problems = {row.key: [] for row in rows}
         for problem in self.widget.problems:
@@ -80,7 +83,8 @@ class DataPanel(Panel):
         self.ui.sampleDataButton.setVisible(not rows)
         self.ui.removeButton.setVisible(bool(rows))
         self.ui.mendButton.setVisible(bool(self._mendable()))
-        self.ui.caseSummary.setText(dataSet.summary() if dataSet else "")
+        self.ui.matchButton.setVisible(bool(dataSet and dataSet.unmatchedSegmentations(rows)))
+        self.ui.caseSummary.setText(dataSet.summary(rows) if dataSet else "")
         self._fillLabelSets(dataSet)
         self._showUnreadable()
         self._onSelection()
@@ -112,6 +116,7 @@ class DataPanel(Panel):
         keys = [row.key for row in rows]
         if keys != self._keys:
             self._keys = keys
+            self._filled = {}
             table.setRowCount(0)
             table.setRowCount(len(rows))
             for index, key in enumerate(keys):
@@ -119,20 +124,24 @@ class DataPanel(Panel):
                     table.setItem(index, column, qt.QTableWidgetItem())
                 table.setCellWidget(index, ROLE, self._roleBox(key))
         for index, row in enumerate(rows):
-            self._fillRow(index, row)
+            shown = (row, *self._status(row.key))
+            if self._filled.get(index) != shown:
+                self._filled[index] = shown
+                self._fillRow(index, *shown)
 
-    def _fillRow(self, index: int, row) -> None:
+    def _fillRow(self, index: int, row, level: str, why: str) -> None:
         table = self.ui.caseTable
         segmentation = _segmentationOf(row)
+        ending = _(" segmentation")  # the column's title says so already
+        shownName = segmentation.removesuffix(ending) or segmentation
         name = f"{row.name} {row.phase}" if row.phase and row.phase not in row.name else row.name
         tip = "\n".join(
             filter(None, (name, _("Patient {name}").format(name=row.patient), row.sizeText, row.spacingText))
         )
-        for column, text in ((CASE, name), (SEGMENTATION, segmentation), (SPACING, row.spacingText.split(" ")[0])):
+        for column, text in ((CASE, name), (SEGMENTATION, shownName), (SPACING, row.spacingText.split(" ")[0])):
             table.item(index, column).setText(text)
             table.item(index, column).setToolTip(tip if column != SEGMENTATION else segmentation)
         table.item(index, SPACING).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-        level, why = self._status(row.key)
         table.item(index, STATUS).setIcon(qt.QIcon(words.icon(level)))
         table.item(index, STATUS).setToolTip(why)
         box = table.cellWidget(index, ROLE)
@@ -168,12 +177,13 @@ class DataPanel(Panel):
 
     def _onRole(self, key: str, role: str) -> None:
         selected = self._selectedKeys()
+        self._filled.pop(self._keys.index(key), None)  # shows the role that it has, also where it cannot be changed
         with self.attempt():
             self.dataSet.setRole(selected if key in selected else [key], role)
 
     def _onCellClicked(self, index: int, column: int) -> None:
         if column == STATUS and self._problems[self._keys[index]]:
-            self._popup(self._mendActions(self._keys[index]))
+            self.popup(self.ui.caseTable, self._mendActions(self._keys[index]))
 
     def _onDoubleClick(self, index: int, column: int) -> None:
         with self.attempt():
@@ -192,25 +202,7 @@ class DataPanel(Panel):
         if row.segmentationNode is not None and row.segmentationNode.IsA("vtkMRMLSegmentationNode"):
             actions.append((_("Choose the structures…"), lambda: self._map(row)))
         remove = _("Remove from the table ({count})").format(count=len(keys))
-        self._popup([*actions, (remove, lambda: self.dataSet.remove(keys))])
-
-    def _popup(self, actions) -> None:
-        """Shows a menu of texts and what each does."""
-        if self._menu is not None:
-            self._menu.deleteLater()
-        self._menu = qt.QMenu(self.ui.caseTable)
-        for text, function in actions:
-            self.onTrigger(self._menu.addAction(text), function)
-        self._menu.popup(qt.QCursor.pos())
-
-    def onTrigger(self, action, function) -> None:
-        """Runs `function` when an action of a menu is chosen."""
-
-        def onTriggered() -> None:
-            with self.attempt():
-                function()
-
-        action.connect("triggered()", onTriggered)
+        self.popup(self.ui.caseTable, [*actions, (remove, lambda: self.dataSet.remove(keys))])
 
     def _open(self, dialog) -> None:
         """Opens a dialog over the window, which lives until it is answered."""
@@ -229,11 +221,11 @@ class DataPanel(Panel):
 
     def _show(self, row) -> None:
         if row.volumeNode is not None:
-            display.showVolume(row.volumeNode, row.segmentationNode)
+            self.widget.views.showVolume(row.volumeNode, row.segmentationNode)
         elif row.sequenceNode is not None:
-            display.showSequence(row.sequenceNode)
+            self.widget.views.showSequence(row.sequenceNode)
         elif row.kind == "file":
-            display.showVolume(*self._loaded(row))
+            self.widget.views.showVolume(*self._loaded(row))
         else:
             self.say(_("{name} cannot be shown: add its files to the scene first.").format(name=row.name))
 
@@ -292,12 +284,14 @@ class DataPanel(Panel):
             self._map(self._rows[unmapped])
 
     def _map(self, row) -> None:
-        def onAccept(mapping) -> None:
+        def onAccept(mapping, forAll: bool) -> None:
             with self.attempt():
-                self.dataSet.setMapping(row.key, mapping)
+                (self.dataSet.setMappingOfAlike if forAll else self.dataSet.setMapping)(row.key, mapping)
 
-        mapping, labelSet = self.dataSet.mapping(row.key), self.dataSet.labelSet()
-        self._open(MappingDialog(slicer.util.mainWindow(), row.segmentationNode, labelSet, mapping, onAccept))
+        labelSet, node = self.dataSet.labelSet(), row.segmentationNode
+        mapping = self.dataSet.mapping(row.key) or proposedMapping(node, labelSet)
+        alike = len(self.dataSet.alike(row.key))
+        self._open(MappingDialog(slicer.util.mainWindow(), node, labelSet, mapping, alike, onAccept))
 
     # ----- structures
 
@@ -338,17 +332,35 @@ class DataPanel(Panel):
             self.say(_("There is no volume in the scene. Load some, or add files or a folder."))
         else:
             self._tell(added, _("All volumes of the scene are in the table already."))
+        if unmatched := self.dataSet.unmatchedSegmentations():
+            names = ", ".join(node.GetName() for node in unmatched[:3]) + (", …" if unmatched[3:] else "")
+            text = _("Segmentations that belong to no case: {count} ({names}). Click Match… to say whose they are.")
+            self.say(text.format(count=len(unmatched), names=names), "warning")
+
+    def _onMatch(self) -> None:
+        """Asks which cases the segmentations belong to that were matched with none."""
+
+        def onAccept(chosen: dict) -> None:
+            with self.attempt(), self.dataSet.atOnce():
+                for node, key in chosen.items():
+                    self.dataSet.setSegmentation(key, node)
+
+        rows = [row for row in self.dataSet.rows() if row.volumeNode is not None and row.segmentationNode is None]
+        unmatched = self.dataSet.unmatchedSegmentations()
+        self._open(MatchDialog(slicer.util.mainWindow(), unmatched, rows, onAccept))
 
     def _onAddFiles(self) -> None:
         filters = _("Volumes") + " (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd);;" + _("All files") + " (*)"
-        self._addPaths(qt.QFileDialog.getOpenFileNames(slicer.util.mainWindow(), _("Add volumes"), "", filters))
+        window = slicer.util.mainWindow()
+        self._addPaths(qt.QFileDialog.getOpenFileNames(window, _("Add volumes"), lastFolder(), filters))
 
     def _onAddFolder(self) -> None:
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Add a data set"))
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Add a data set"), lastFolder())
         self._addPaths([folder] if folder else [])
 
     def _addPaths(self, paths) -> None:
         if paths:
+            rememberFolder(paths[0])
             self._tell(self.dataSet.addPaths(list(paths)), _("These are in the table already."))
 
     def _onAddSequence(self) -> None:
@@ -361,7 +373,8 @@ class DataPanel(Panel):
         elif len(nodes) == 1:
             self.dataSet.addSequence(nodes[0])
         else:
-            self._popup([(node.GetName(), lambda node=node: self.dataSet.addSequence(node)) for node in nodes])
+            actions = [(node.GetName(), lambda node=node: self.dataSet.addSequence(node)) for node in nodes]
+            self.popup(self.ui.caseTable, actions)
 
     def _onSampleData(self) -> None:
         self.say(_("Drawing phantom hearts…"), "running")
@@ -374,7 +387,7 @@ class DataPanel(Panel):
         if self.parameters is not None:  # else the user has gone to another module, whose views these are now
             for cine in findSequences()[-1:]:
                 display.chooseBrowser(cine)
-            display.showVolume(first.volumeNode, first.segmentationNode)
+            self.widget.views.showVolume(first.volumeNode, first.segmentationNode)
             self.parameters.minutes = 2
         self.say(_("Sample data are in the table. Open the next section and click Train: two minutes are enough."))
         self.ui.trainSection.collapsed = False

@@ -1,35 +1,59 @@
-"""What the slice views show."""
+"""What the views show."""
 
 from __future__ import annotations
 
 import slicer
 
 from .. import sequences
+from ..acquired_plane import AcquiredPlane
 from ..segmentations import isLabelMap
 
 MAP_OPACITY = 0.4
 """Of a map over the image, so that both are seen."""
 
 
-def showVolume(volumeNode, labelsNode=None, mapNode=None) -> None:
-    """Shows a volume in the slice views; does nothing without views.
+class Views:
+    """The slice views while the user is in this module; `restore` gives them back."""
 
-    Args:
-        volumeNode: What to show.
-        labelsNode: The segmentation or label map to show with it, and no other.
-        mapNode: A volume of numbers to lay over it.
-    """
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        if node.GetDisplayNode() is not None:
-            node.GetDisplayNode().SetVisibility(node is labelsNode)
-    if slicer.app.layoutManager() is not None and volumeNode is not None:
-        slicer.util.setSliceViewerLayers(
-            background=volumeNode,
-            label=labelsNode if labelsNode is not None and isLabelMap(labelsNode) else None,
-            foreground=mapNode,
-            foregroundOpacity=None if mapNode is None else MAP_OPACITY,
-            fit=True,
-        )
+    def __init__(self) -> None:
+        self._plane = AcquiredPlane()
+        self._kept = False
+
+    def showVolume(self, volumeNode, labelsNode=None, mapNode=None) -> None:
+        """Shows a volume in the plane of its slices; does nothing without views.
+
+        Args:
+            volumeNode: What to show.
+            labelsNode: The segmentation or label map to show with it, and no other.
+            mapNode: A volume of numbers to lay over it.
+        """
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            if node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(node is labelsNode)
+        if slicer.app.layoutManager() is not None and volumeNode is not None:
+            slicer.util.setSliceViewerLayers(
+                background=volumeNode,
+                label=labelsNode if labelsNode is not None and isLabelMap(labelsNode) else None,
+                foreground=mapNode,
+                foregroundOpacity=None if mapNode is None else MAP_OPACITY,
+            )
+            self._plane.show(volumeNode)
+
+    def showSequence(self, sequenceNode) -> None:
+        """Shows the current frame of a sequence, and lets the toolbar step through it."""
+        chooseBrowser(sequenceNode)
+        if (volumeNode := shownNode(sequenceNode)) is not None:
+            self.showVolume(volumeNode)
+
+    def keep(self) -> None:
+        """Leaves the views as they are at the next `restore`: the user goes on with them in another module."""
+        self._kept = True
+
+    def restore(self) -> None:
+        """Gives the user's orientation of the views back."""
+        if not self._kept:
+            self._plane.restore()
+        self._kept = False
 
 
 def volumeOf(segmentationNode):
@@ -49,8 +73,7 @@ def chooseBrowser(node) -> None:
         slicer.modules.sequences.showSequenceBrowser(browser)
 
 
-def showSequence(sequenceNode) -> None:
-    """Shows the current frame of a sequence, and lets the toolbar step through it."""
-    chooseBrowser(sequenceNode)
-    if (volumeNode := shownNode(sequenceNode)) is not None:
-        showVolume(volumeNode)
+def center3D() -> None:
+    """Brings what the 3D views show into their middle."""
+    if slicer.app.layoutManager() is not None:
+        slicer.util.resetThreeDViews()

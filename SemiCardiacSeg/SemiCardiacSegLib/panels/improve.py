@@ -10,6 +10,9 @@ from . import display, words
 from .job_view import JobView
 from .panel import Panel
 
+PREVIOUS, NEXT = "Alt+Up", "Alt+Down"
+"""Keys for the case before and the next one."""
+
 
 class ImprovePanel(Panel):
     """Lists the unlabeled cases by uncertainty, and takes corrected ones into the labeled set."""
@@ -21,7 +24,13 @@ class ImprovePanel(Panel):
         self._found: list = []
         self.onClick(self.ui.rankButton, self._onRank)
         self.onClick(self.ui.correctButton, self._onCorrect)
+        self.onClick(self.ui.smoothButton, lambda: self._onCorrect("Smoothing"))
+        self.onClick(self.ui.islandsButton, lambda: self._onCorrect("Islands"))
+        self.onClick(self.ui.carryButton, self._onCarry)
+        self.onClick(self.ui.previousButton, lambda: self._step(-1))
+        self.onClick(self.ui.nextButton, lambda: self._step(1))
         self.onClick(self.ui.acceptButton, self._onAccept)
+        self._shortcuts = [self._shortcut(PREVIOUS, self.ui.previousButton), self._shortcut(NEXT, self.ui.nextButton)]
         self.onClick(self.ui.continueButton, self._onContinue)
         table = self.ui.reviewTable
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -40,11 +49,18 @@ class ImprovePanel(Panel):
         self.ui.rankButton.setText(_("Stop") if busy else _("Find uncertain cases"))
         self.enable(self.ui.rankButton, "" if busy else why, self.ui.improveWhy)
         none = "" if chosen else _("Select a case of the list.")
-        self.enable(self.ui.correctButton, none)
-        self.enable(self.ui.acceptButton, none)
+        correcting = (self.ui.correctButton, self.ui.smoothButton, self.ui.islandsButton, self.ui.acceptButton)
+        for button in correcting:
+            self.enable(button, none)
+        isFrame = chosen is not None and chosen.isFrame
+        self.enable(self.ui.carryButton, none or ("" if isFrame else _("This is no frame of a cine.")))
+        rows = len(self._found)
+        at = self._index()
+        self.enable(self.ui.previousButton, "" if at > 0 else _("There is no case before this one."))
+        self.enable(self.ui.nextButton, "" if at + 1 < rows else _("There is no case after this one."))
         self.enable(self.ui.continueButton, why or self.widget.tableError)
         self.ui.reviewTable.setVisible(bool(self._found))
-        for button in (self.ui.correctButton, self.ui.acceptButton):
+        for button in (*correcting, self.ui.carryButton, self.ui.previousButton, self.ui.nextButton):
             button.setVisible(bool(self._found))
         self.view.show()
 
@@ -57,12 +73,14 @@ class ImprovePanel(Panel):
                     self._fill(self.logic.uncertainties(self.view.job))
 
     def forget(self) -> None:
-        self.cleanup()
+        self.discard(self.view)
         self.view.drop()
         self._fill([])
 
     def cleanup(self) -> None:
         self.discard(self.view)
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
 
     def _fill(self, found: list) -> None:
         self._found = list(found)
@@ -96,20 +114,52 @@ class ImprovePanel(Panel):
     def _segmentation(self):
         """The segmentation node of the chosen case, which is then shown; loaded where it was not yet."""
         segmentation = self.logic.reviewSegmentation(self.view.job, self._chosen().key)
-        display.showVolume(display.volumeOf(segmentation), segmentation)
+        self.widget.views.showVolume(display.volumeOf(segmentation), segmentation)
         return segmentation
 
-    def _onCorrect(self) -> None:
+    def _index(self) -> int:
+        """The selected row; -1 without one."""
+        rows = self.ui.reviewTable.selectionModel().selectedRows()
+        return rows[0].row() if rows else -1
+
+    def _shortcut(self, keys: str, button):
+        """Keys that press a button, also while the user is in Segment Editor."""
+        shortcut = qt.QShortcut(slicer.util.mainWindow() or self.ui.improveSection)
+        shortcut.setKey(qt.QKeySequence(keys))
+        shortcut.connect("activated()", button.click)
+        return shortcut
+
+    def _step(self, by: int) -> None:
+        """Selects and shows the next case or the one before; in Segment Editor, that is then edited."""
+        self.ui.reviewTable.selectRow(self._index() + by)
         segmentation = self._segmentation()
+        if slicer.util.selectedModule() == "SegmentEditor":
+            self._edit(segmentation)
+
+    def _onCarry(self) -> None:
+        keys = self.logic.carryOver(self.view.job, self._chosen().key)
+        names = ", ".join(each.name for each in self._found if each.key in keys)
+        self.say(_("The correction was carried to: {names}. Look at them before you accept them.").format(names=names))
+
+    def _onCorrect(self, effect: str = "") -> None:
+        segmentation = self._segmentation()
+        self.widget.views.keep()  # the editor is to paint on the slices as they were acquired
         slicer.util.selectModule("SegmentEditor")
+        self._edit(segmentation, effect)
+
+    def _edit(self, segmentation, effect: str = "") -> None:
+        """Has Segment Editor edit a segmentation, with an effect if one is named."""
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(segmentation)
         editor.setSourceVolumeNode(display.volumeOf(segmentation))
+        if effect:
+            editor.setActiveEffectByName(effect)
 
     def _onAccept(self) -> None:
         chosen = self._chosen()
         self.logic.accept(chosen.key, self._segmentation())
         self._fill([each for each in self._found if each.key != chosen.key])
+        self.ui.reviewTable.clearSelection()  # a second click must not accept a case that nobody has seen
         self.say(
             _("{name} is a labeled case now. Continue the training when you have corrected enough.").format(
                 name=chosen.name
@@ -117,5 +167,7 @@ class ImprovePanel(Panel):
         )
 
     def _onContinue(self) -> None:
-        self.widget.train.start(startFrom=str(self.widget.models.chosen()))
+        model = str(self.widget.models.chosen())
+        self.ui.startFromBox.setCurrentIndex(max(0, self.ui.startFromBox.findData(model)))
+        self.widget.train.start(startFrom=model)
         self.ui.trainSection.collapsed = False

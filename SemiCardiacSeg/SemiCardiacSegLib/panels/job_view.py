@@ -109,5 +109,7 @@ class JobView:
                 return _("Stopped; nothing is lost. It can be resumed.")
             return _("Stopped. Started again, it begins from the first case.")
         if state == "done":
-            return _("Finished in {time}").format(time=words.duration(self._took or 0))
+            steps = (self.job.end or {}).get("summary", {}).get("steps")
+            text = _("Finished in {time}, after {steps} steps") if steps else _("Finished in {time}")
+            return text.format(time=words.duration(self._took or 0), steps=words.number(steps))
         return words.failure(self.job.failure or {"what": _("The job ended without a word")})

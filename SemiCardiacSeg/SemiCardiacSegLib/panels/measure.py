@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
+import qt
 import slicer
 
 from .. import sequences
@@ -38,6 +39,8 @@ class MeasurePanel(Panel):
         self.onClick(self.ui.esButton, lambda: self._onPhase(1))
         self.onClick(self.ui.csvButton, self._onSave, wait=False)
         self.onClick(self.ui.compareButton, self._onCompare)
+        self.onClick(self.ui.reportButton, self._onReport, wait=False)
+        self._report = None
         showLine(self.ui.numbersText, "")
 
     def update(self) -> None:
@@ -52,6 +55,8 @@ class MeasurePanel(Panel):
         self.enable(self.ui.measureButton, why, self.ui.measureWhy)
         self.enable(self.ui.curveButton, why or ("" if sequence else _("A curve needs the segmentations of a cine.")))
         self.enable(self.ui.tableButton, why)
+        writing = _("The report is being written.") if self._report is not None else ""
+        self.enable(self.ui.reportButton, why or writing)
         shown = sequence and sequences.browserOf(measured) is not None
         noFrame = _("Choose the segmentations of a cine, whose frames a sequence browser shows.")
         for button in (self.ui.edButton, self.ui.esButton):
@@ -66,11 +71,27 @@ class MeasurePanel(Panel):
         self.enable(self.ui.compareButton, why)
         showLine(self.ui.compareWhy, why if measured is not None else "", "unknown")
 
+    def poll(self) -> None:
+        if self._report is None:
+            return
+        self._report.poll()
+        if self._report.state == "running":
+            return
+        work, self._report = self._report, None
+        if work.state == "done":
+            self.say(_("The report is in {path}").format(path=work.text), "ready")
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(work.text))
+        else:
+            self.say(work.text, "error")
+        self.widget.update()
+
     def forget(self) -> None:
         self._clear()
 
     def cleanup(self) -> None:
         self._takeUp()
+        if self._report is not None:
+            self._report.stop()
 
     def _clear(self) -> None:
         """Forgets what was measured; its nodes stay in the scene."""
@@ -183,6 +204,12 @@ class MeasurePanel(Panel):
                 beside = Path(path).with_name(f"{Path(path).stem}-clinical.csv")
                 saved.append(self.logic.saveTable(clinical, beside))
             self.say(_("Saved: {path}").format(path=", ".join(map(str, saved))), "ready")
+
+    def _onReport(self) -> None:
+        path = fileToSave(_("Write a report"), self.parameters.measured.GetName(), _("Pages"), ".html")
+        if path:
+            self._report = self.logic.writeReport(self._inputs(), path)
+            self.say(_("Writing the report…"), "running")
 
     def _clinical(self):
         """The table of the clinical numbers, if the volumes that were shown last gave some; else None."""

@@ -9,7 +9,7 @@ import slicer
 
 from ..i18n import tr as _
 from . import words
-from .panel import Panel, fileToSave, showLine
+from .panel import Panel, fileToSave, lastFolder, rememberFolder, showLine
 
 OTHER_FOLDER, OTHER_FILE = "other folder", "other file"
 """Entries of the list to segment with that ask for a model elsewhere."""
@@ -28,10 +28,11 @@ class ModelsPanel(Panel):
         self.onClick(self.ui.importButton, self._onImport, wait=False)
         self.onClick(self.ui.exportButton, self._onExport, wait=False)
         self.onClick(self.ui.deleteButton, self._onDelete, wait=False)
+        self.onClick(self.ui.trainingButton, self._onShowTraining)
         table = self.ui.modelTable
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        table.setColumnWidth(1, 50)
-        table.setColumnWidth(2, 120)
+        for column in (1, 2):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("itemSelectionChanged()", self._onSelection)
 
     def update(self) -> None:
@@ -72,7 +73,12 @@ class ModelsPanel(Panel):
         return Path(path) if path and path not in (OTHER_FOLDER, OTHER_FILE) else None
 
     def take(self, path: Path) -> None:
-        """Chooses a model that lies elsewhere, for as long as Slicer runs."""
+        """Chooses a model that lies elsewhere, for as long as Slicer runs.
+
+        Raises:
+            ValueError: If there is no model, or a damaged one.
+        """
+        self.logic.checkModel(path)
         if path not in self._elsewhere:
             self._elsewhere.append(path)
         self.refresh(choose=path)
@@ -92,13 +98,25 @@ class ModelsPanel(Panel):
         why = "" if model else _("Select a model of the list.")
         self.enable(self.ui.exportButton, why or model.problem)
         self.enable(self.ui.deleteButton, why or self.whyKept())
+        self.enable(self.ui.trainingButton, why or self._whyNoTraining(model))
         showLine(self.ui.modelDetails, _details(model) if model else "", "error" if model and model.problem else "")
         self.ui.modelTable.setVisible(bool(self._models))
 
+    def _whyNoTraining(self, model) -> str:
+        """Why the curves and previews of a model's training cannot be shown."""
+        if not self.logic.isTraining(model.path):
+            return _("This model came without its training.")
+        return _("A training runs; look at another one when it has ended.") if self.widget.training else ""
+
+    def _onShowTraining(self) -> None:
+        self.widget.train.show(self._selected().path)
+        self.ui.trainSection.collapsed = False
+
     def _onImport(self) -> None:
         filters = _("Model packages") + " (*.zip)"
-        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Import a model"), "", filters)
+        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Import a model"), lastFolder(), filters)
         if path:
+            rememberFolder(path)
             model = self.logic.importModel(path, self._folder)
             self.refresh(choose=model.path)
             self.say(_("Imported: {name}").format(name=model.name), "ready")

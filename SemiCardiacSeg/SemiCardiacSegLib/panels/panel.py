@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from pathlib import Path
 
 import ctk
 import qt
@@ -31,6 +32,7 @@ class Panel:
         self.ui = widget.ui
         self.logic = widget.logic
         self._tips: dict[str, str] = {}
+        self._menu = None
 
     @property
     def parameters(self):
@@ -89,6 +91,24 @@ class Panel:
                 qt.QApplication.restoreOverrideCursor()
         self.widget.update()
 
+    def popup(self, parent, actions) -> None:
+        """Shows a menu of texts and what each does."""
+        if self._menu is not None:
+            self._menu.deleteLater()
+        self._menu = qt.QMenu(parent)
+        for text, function in actions:
+            self._onTrigger(self._menu.addAction(text), function)
+        self._menu.popup(qt.QCursor.pos())
+
+    def _onTrigger(self, action, function) -> None:
+        """Runs `function` when an action of a menu is chosen."""
+
+        def onTriggered() -> None:
+            with self.attempt():
+                function()
+
+        action.connect("triggered()", onTriggered)
+
     def discard(self, view) -> None:
         """Deletes the files of a view's job if they are temporary: copies of patients' images are among them."""
         if (job := view.release()) is not None:
@@ -103,17 +123,33 @@ class Panel:
             showLine(line, why, "unknown")
 
 
+FOLDER_SETTING = "SemiCardiacSeg/lastFolder"
+"""The user's setting with the folder of the last file that was opened or saved."""
+
+
+def lastFolder() -> str:
+    """Where dialogs for files begin; an empty text before the first."""
+    return slicer.util.settingsValue(FOLDER_SETTING, "")
+
+
+def rememberFolder(path: str) -> None:
+    """Has the next dialog begin where a file or folder was chosen."""
+    qt.QSettings().setValue(FOLDER_SETTING, str(Path(path).parent))
+
+
 def fileToSave(title: str, name: str, kind: str, suffix: str) -> str:
     """Asks for a file to write, whose name then ends as it should; an empty text if the user wants none.
 
     The dialog does not offer to replace a file: none is ever overwritten, as whoever writes it then says.
     """
-    dialog = qt.QFileDialog(slicer.util.mainWindow(), title, "", f"{kind} (*{suffix})")
+    dialog = qt.QFileDialog(slicer.util.mainWindow(), title, lastFolder(), f"{kind} (*{suffix})")
     dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
     dialog.setOption(qt.QFileDialog.DontConfirmOverwrite, True)
     dialog.selectFile(f"{name}{suffix}")
     path = dialog.selectedFiles()[0] if dialog.exec_() else ""
     dialog.deleteLater()
+    if path:
+        rememberFolder(path)
     return path if not path or path.lower().endswith(suffix) else f"{path}{suffix}"
 
 

@@ -7,11 +7,16 @@ from pathlib import Path
 import qt
 import slicer
 
+from .. import cine
 from ..i18n import tr as _
+from ..scene_cases import sequenceOf
 from . import display
 from .job_view import JobView
 from .models import OTHER_FILE, OTHER_FOLDER
-from .panel import Panel, ignoreWheel
+from .panel import Panel, ignoreWheel, lastFolder, rememberFolder
+
+ALL_FRAMES = 0
+"""Index in the list of what of a cine is segmented; the other one is the frame that the views show."""
 
 
 class SegmentPanel(Panel):
@@ -27,20 +32,35 @@ class SegmentPanel(Panel):
         self.ui.modelBox.connect("activated(int)", self._onModel)
         ignoreWheel(self.ui.modelBox)
         self.ui.show3DButton.setEnabled(False)
-        self._unloaded = self._loadNow = False
+        self.ui.show3DButton.connect("toggled(bool)", lambda on: on and qt.QTimer.singleShot(0, display.center3D))
+        self.onClick(self.ui.openCineButton, self._onOpenCine, wait=False)
+        for frames in (_("all frames"), _("this frame")):
+            self.ui.framesBox.addItem(frames)
+        self._unloaded = self._loadNow = self._loading = False
         self._fresh: list = []
         self._model: Path | None = None
+        self._sceneNumber = 0
 
     def update(self) -> None:
         self._model = self.widget.models.chosen() or self._model
         running = self.view.running
+        why = "" if running else _("The results are on their way.") if self._loading else self._whyNot()
         self.ui.segmentButton.setText(_("Stop") if running else _("Segment"))
-        self.enable(self.ui.segmentButton, "" if running else self._whyNot(), self.ui.segmentWhy)
-        self.ui.inputSelector.setEnabled(not (self.parameters and self.parameters.allCases))
+        self.enable(self.ui.segmentButton, why, None if self._loading else self.ui.segmentWhy)
+        allCases = bool(self.parameters and self.parameters.allCases)
+        self.ui.inputSelector.setEnabled(not allCases)
+        self.ui.framesBox.setVisible(not allCases and self._cine() is not None)
         self.view.show()
         self._present()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a segmentation runs, or its results are being put into the scene."""
+        return self.view.running or self._loading
+
     def poll(self) -> None:
+        if self._loading:
+            return
         was = self.view.running
         self.view.poll()
         ended = was and not self.view.running
@@ -53,7 +73,10 @@ class SegmentPanel(Panel):
                     self._load()
 
     def forget(self) -> None:
+        self._sceneNumber += 1
         self._fresh = []
+        if not self.view.running and not self._unloaded:
+            self.view.drop()  # its results go with the scene
         self.ui.show3DButton.setSegmentationNode(None)
         self.ui.show3DButton.setEnabled(False)
 
@@ -77,6 +100,46 @@ class SegmentPanel(Panel):
             return _("Choose a volume or a sequence.")
         return ""
 
+    def _cine(self):
+        """The sequence that is chosen as input, or of which a frame is; None for a volume of its own."""
+        node = self.parameters.inputNode if self.parameters else None
+        return node if node is None or node.IsA("vtkMRMLSequenceNode") else sequenceOf(node)
+
+    def _input(self):
+        """What is to be segmented: of a cine all frames, or the one that the views show."""
+        node, sequence = self.parameters.inputNode, self._cine()
+        if sequence is None:
+            return node
+        return sequence if self.ui.framesBox.currentIndex == ALL_FRAMES else display.shownNode(sequence) or sequence
+
+    def _onOpenCine(self) -> None:
+        """Offers the ways in which a cine comes that Slicer does not load as a sequence."""
+        actions = [(_("4D file…"), self._openCineFile), (_("DICOM folder…"), self._openCineFolder)]
+        for node in cine.volumesWithFrames():
+            text = _("{name} ({count} frames)").format(name=node.GetName(), count=cine.framesOf(node))
+            actions.append((text, lambda node=node: self._takeCine(cine.ofComponents(node))))
+        self.popup(self.ui.openCineButton, actions)
+
+    def _openCineFile(self) -> None:
+        filters = _("Time series") + " (*.nii *.nii.gz *.nrrd *.mha *.seq.nrrd);;" + _("All files") + " (*)"
+        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Open a cine"), lastFolder(), filters)
+        self._readCine(path)
+
+    def _openCineFolder(self) -> None:
+        title = _("Open the folder of a DICOM series")
+        self._readCine(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, lastFolder()))
+
+    def _readCine(self, path: str) -> None:
+        if path:
+            rememberFolder(path)
+            self._takeCine(cine.fromFile(path, slicer.app.processEvents))
+
+    def _takeCine(self, sequence) -> None:
+        """Makes a new cine the input, and shows it."""
+        self.parameters.inputNode = sequence
+        self.ui.framesBox.setCurrentIndex(ALL_FRAMES)
+        self.widget.views.showSequence(sequence)
+
     def _onSegment(self) -> None:
         if self.view.running:
             self.view.stop()
@@ -84,7 +147,7 @@ class SegmentPanel(Panel):
         parameters = self.parameters
         job = self.logic.startSegmentation(
             self.widget.models.chosen(),
-            self.dataSet.unsegmentedNodes() if parameters.allCases else parameters.inputNode,
+            self.dataSet.unsegmentedNodes() if parameters.allCases else self._input(),
             device=parameters.device.value,
             flips=parameters.flips,
             confidence=parameters.confidence,
@@ -98,16 +161,29 @@ class SegmentPanel(Panel):
 
     def _load(self) -> None:
         """Puts the results into the scene, if it is that of the segmentation."""
+        self._loading = True
+        self.say(_("Putting the results into the scene…"), "running")
+        self.widget.update()
         try:
-            nodes = self.logic.loadResults(self.view.job)
+            nodes = self.logic.loadResults(self.view.job, self._tick)
         except ValueError as error:
             kept = _("The results are kept until the next segmentation, and come when that scene is opened.")
             raise ValueError(f"{error}\n{kept}") from error
+        finally:
+            self._loading = False
+        self.say("")
         self._unloaded = False
         self.discard(self.view)
         self.widget.announce(_("SemiCardiacSeg: {name} is there").format(name=nodes[0].GetName()))
         self._fresh = nodes
         self._present()
+
+    def _tick(self) -> None:
+        """Lets the window live while results come into the scene; ends that if the scene is closed meanwhile."""
+        scene = self._sceneNumber
+        slicer.app.processEvents()
+        if scene != self._sceneNumber:
+            raise ValueError(_("The scene was closed."))
 
     def _present(self) -> None:
         """Shows and offers to measure what is new; while the user works in another module, the views are not ours."""
@@ -128,23 +204,24 @@ class SegmentPanel(Panel):
         if segmentation is not None:
             self.ui.show3DButton.setSegmentationNode(segmentation)
             self.ui.show3DButton.setEnabled(True)
-            display.showVolume(display.volumeOf(segmentation), segmentation, next(iter(maps), None))
+            self.widget.views.showVolume(display.volumeOf(segmentation), segmentation, next(iter(maps), None))
 
     def _onModel(self, index: int) -> None:
         """Asks for the folder or the zip of a model where the list says so."""
+        self.say("")  # it may have spoken of the model before
         kind = self.ui.modelBox.itemData(index)
         if kind not in (OTHER_FOLDER, OTHER_FILE):
             return
         with self.attempt(wait=False):
+            place = slicer.util.mainWindow(), _("Choose a model"), lastFolder()
             if kind == OTHER_FOLDER:
-                path = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose a model"))
+                path = qt.QFileDialog.getExistingDirectory(*place)
             else:
-                filters = _("Model packages") + " (*.zip)"
-                path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Choose a model"), "", filters)
+                path = qt.QFileDialog.getOpenFileName(*place, _("Model packages") + " (*.zip)")
+            self.ui.modelBox.setCurrentIndex(self.ui.modelBox.findData(str(self._model)))
             if path:
+                rememberFolder(path)
                 self.widget.models.take(Path(path))
-            else:
-                self.ui.modelBox.setCurrentIndex(self.ui.modelBox.findData(str(self._model)))
 
     def _onManage(self) -> None:
         self.ui.modelsSection.collapsed = False

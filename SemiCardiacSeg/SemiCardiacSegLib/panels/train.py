@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import qt
 import slicer
 
-from ..borrowed_layout import BorrowedLayout, showChart
+from ..borrowed_layout import BorrowedLayout, fitChart, showChart
 from ..i18n import tr as _
 from ..job import Job
 from ..plots import TrainingCurves
 from . import words
 from .job_view import JobView
 from .panel import Panel, ignoreWheel, showLine
+from .quit_guard import QuitGuard
 
 LAST = "SemiCardiacSeg/lastTraining"
 """The user's setting with the folder of the last training, which is found again after Slicer was closed."""
 FOLDER = "SemiCardiacSeg/folder"
 """The user's setting with the folder in which trainings are kept."""
+DOUBLE_CLICK_S = 1.0
+"""A click on *Stop* sooner after *Train* than this is the second one of a double click."""
+LOW_PRIORITY = 10
+"""From this niceness on, a process waits for nearly every other one."""
 
 
 class TrainPanel(Panel):
@@ -33,6 +39,10 @@ class TrainPanel(Panel):
         self._layout = BorrowedLayout(showChart)
         self._picture: Path | None = None
         self._stage = ""
+        self._startedAt = -DOUBLE_CLICK_S
+        self._sceneFolder = ""
+        self._quitGuard = QuitGuard(lambda: self.view.running)
+        self._quitGuard.install()
         self.onClick(self.ui.trainButton, self._onTrain)
         self.onClick(self.ui.resumeButton, self._onResume)
         self.onClick(self.ui.discardButton, self._onDiscard, wait=False)
@@ -42,7 +52,7 @@ class TrainPanel(Panel):
         self.ui.curvesBox.connect("currentIndexChanged(int)", lambda: self._onCurves(self.ui.curvesButton.checked))
         self.ui.previewButton.connect("toggled(bool)", self._showPicture)
         self.ui.logButton.connect("toggled(bool)", self.ui.logText.setVisible)
-        for widget in (self.ui.logText, self.ui.previewImage, self.ui.curvesBox):
+        for widget in (self.ui.logText, self.ui.previewImage, self.ui.curvesBox, self.ui.curvesWhy):
             widget.setVisible(False)
         showLine(self.ui.trainDice, "")
 
@@ -52,21 +62,31 @@ class TrainPanel(Panel):
         if last and Path(last).is_dir():
             self._follow(Job(last))
 
+    def show(self, folder: Path) -> None:
+        """Shows a training that has ended, with its curves, its pictures and its log."""
+        self._follow(Job(folder))
+
     def update(self) -> None:
         job, running = self.view.job, self.view.running
         stopping = running and job.state == "stopping"
         self.ui.trainButton.setText(_("Stopping…") if stopping else _("Stop") if running else _("Train"))
         why = _("The checkpoint is being saved.") if stopping else "" if running else self._whyNot()
         self.enable(self.ui.trainButton, why, self.ui.trainWhy)
-        ended = job is not None and not running
-        self.ui.resumeButton.setVisible(ended and job.state not in ("done", "waiting"))
-        self.ui.discardButton.setVisible(ended)
+        self.ui.resumeButton.setVisible(self.unfinished)
+        showLine(self.ui.lastRunText, self._unfinishedText() if self.unfinished else "", "stopped")
+        self.ui.discardButton.setVisible(job is not None and not running)
         self.enable(self.ui.discardButton, self.widget.models.whyKept())
         for widget in (self.ui.folderEdit, self.ui.minutesBox, self.ui.presetBox, self.ui.advancedBox):
             widget.setEnabled(not running)
         self.ui.minutesBox.setEnabled(not running and not (self.parameters and self.parameters.steps))
         self.ui.previewButton.setEnabled(self._picture is not None)
         self.view.show()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last training was stopped, was interrupted or failed, so that it can be resumed."""
+        job = self.view.job
+        return job is not None and not self.view.running and job.state not in ("done", "waiting")
 
     def poll(self) -> None:
         was = self.view.running
@@ -83,6 +103,7 @@ class TrainPanel(Panel):
     def cleanup(self) -> None:
         self.ui.curvesButton.setChecked(False)
         self.curves.remove()
+        self._quitGuard.remove()
 
     def start(self, startFrom: str = "") -> None:
         """Starts a training with the settings of the panel.
@@ -105,6 +126,24 @@ class TrainPanel(Panel):
         self._follow(job)
         qt.QSettings().setValue(LAST, str(folder))
         qt.QSettings().setValue(FOLDER, str(folder.parent))
+        self._startedAt = time.monotonic()
+        if _isLowPriority():
+            self.say(_(
+                "Slicer runs this training with the lowest priority: if other programs are busy, it takes fewer steps "
+                "in its time. To change that, set SLICER_BACKGROUND_THREAD_PRIORITY=0 before Slicer starts."
+            ))  # fmt: skip
+        qt.QTimer.singleShot(0, self._scrollToProgress)
+
+    def rememberFolder(self) -> None:
+        """Keeps the output folder for the next scene, if it is the user's and did not come with the scene."""
+        folder = str(self.parameters.folder) if self.parameters is not None else ""
+        if folder not in ("", ".", self._sceneFolder):
+            qt.QSettings().setValue(FOLDER, folder)
+        self._sceneFolder = ""
+
+    def noteSceneFolder(self) -> None:
+        """Takes note of the output folder that has come with a scene, which may be another person's."""
+        self._sceneFolder = str(self.parameters.folder) if self.parameters is not None else ""
 
     def folder(self) -> Path:
         """The folder in which trainings are kept."""
@@ -123,9 +162,23 @@ class TrainPanel(Panel):
             return _("A segmentation runs; train when it has ended.")
         return self.widget.tableError
 
+    def _unfinishedText(self) -> str:
+        """What the first line of the section says of a training that can be resumed."""
+        progress = self.view.job.progress
+        texts = {
+            "stopped": _("The last training was stopped{place}. What it has learned is saved."),
+            "interrupted": _("The last training was interrupted{place}. What it had learned is saved."),
+        }
+        text = texts.get(self.view.job.state, _("The last training failed{place}. See below what to do first."))
+        if not progress or progress["stage"] not in words.TRAINING_STAGES:
+            return text.format(place="")
+        step, total = (words.number(progress[key]) for key in ("step", "total"))
+        return text.format(place=" " + _("at step {step} of {total}").format(step=step, total=total))
+
     def _onTrain(self) -> None:
         if self.view.running:
-            self.view.stop()
+            if time.monotonic() - self._startedAt >= DOUBLE_CLICK_S:
+                self.view.stop()
         else:
             self.start(self.ui.startFromBox.itemData(self.ui.startFromBox.currentIndex) or "")
 
@@ -162,6 +215,8 @@ class TrainPanel(Panel):
     def _take(self, events: list[dict]) -> None:
         """Shows what events tell."""
         self.curves.update(events)
+        if events and self.ui.curvesButton.checked:
+            self._showCurves()
         for event in events:
             self._log(event)
             if event["event"] == "preview":
@@ -191,9 +246,29 @@ class TrainPanel(Panel):
         self.ui.curvesBox.setVisible(on)
         if on:
             self.widget.releaseViews(but=self.ui.curvesButton)
-            self._layout.show(self._charts()[self.ui.curvesBox.currentIndex].chartNode)
+            self._showCurves()
         else:
             self._layout.restore()
+            showLine(self.ui.curvesWhy, "")
+
+    def _showCurves(self) -> None:
+        """Shows the chosen chart with all its points; not before there is a line to draw."""
+        curves = self._charts()[self.ui.curvesBox.currentIndex]
+        drawable = len(curves.rows) > 1
+        showLine(self.ui.curvesWhy, "" if drawable else _("These curves appear with their second point."), "unknown")
+        if drawable:
+            self._layout.show(curves.chartNode)
+            fitChart(curves.chartNode)
+        else:
+            self._layout.restore()
+
+    def _scrollToProgress(self) -> None:
+        """Brings the progress into view, where the panel is longer than the window."""
+        area = self.ui.trainStatus.parentWidget()
+        while area is not None and not hasattr(area, "ensureWidgetVisible"):
+            area = area.parentWidget()
+        if area is not None:
+            area.ensureWidgetVisible(self.ui.trainStatus)
 
     def _onEnd(self) -> None:
         state = self.view.job.state
@@ -212,3 +287,8 @@ class TrainPanel(Panel):
         output = self.view.job.folder / "engine-output.txt"
         if output.is_file():
             self.ui.logText.appendPlainText(output.read_text(encoding="utf-8", errors="replace")[-20_000:])
+
+
+def _isLowPriority() -> bool:
+    """Whether the processes that this one starts wait for all others, as those of Slicer on Linux do."""
+    return hasattr(os, "getpriority") and os.getpriority(os.PRIO_PROCESS, 0) >= LOW_PRIORITY

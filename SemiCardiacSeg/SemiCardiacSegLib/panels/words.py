@@ -46,15 +46,19 @@ def stage(name: str) -> str:
     """What the engine is doing, for a reader who does not know its stages."""
     stages = {
         "checking inputs": _("Checking inputs"),
+        "reading volumes": _("Reading volumes"),
         "preparing slices": _("Building the slice bank"),
         "finding the heart": _("Learning to find the heart"),
         "finding the heart better": _("Learning to find the heart better"),
         "supervised": _("Training on the labeled cases"),
         "semi-supervised": _("Training on labeled and unlabeled cases"),
         "validate": _("Validating"),
-        "segment": _("Segmenting"),
+        "evaluate": _("Measuring"),
+        "segmenting": _("Segmenting"),
     }
-    return stages.get(name) or name[:1].upper() + name[1:]
+    seed, _colon, own = name.rpartition(": ")  # of a training with several seeds: "seed3: supervised"
+    text = stages.get(own) or own[:1].upper() + own[1:]
+    return f"{seed}: {text}" if seed else text
 
 
 def role(name: str) -> str:
@@ -101,10 +105,19 @@ def dice(event: dict) -> str:
 
 
 def failure(told: dict) -> str:
-    """What went wrong, where, and what to do: one or two sentences."""
-    sentences = [told[key] for key in ("what", "hint") if told.get(key)]
-    lines = [sentence[:1].upper() + sentence[1:].rstrip(".") + "." for sentence in sentences]
+    """What went wrong, where, and what to do, each in a line of its own."""
+    lines = [_sentence(told[key]) for key in ("what", "hint") if told.get(key)]
     return "\n".join([*lines, told["where"]] if told.get("where") else lines)
+
+
+def _inOneLine(what: str, where: str, hint: str) -> str:
+    """The same in one line of the log."""
+    text = " ".join(map(_sentence, filter(None, (what, hint))))
+    return f"{where}: {text}" if where else text
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def logLine(event: dict) -> str | None:
@@ -118,10 +131,11 @@ def logLine(event: dict) -> str | None:
         return dice(event)
     if kind == "warning":
         return _("warning: {text}").format(
-            text=" ".join(filter(None, (event.get("where"), event["warning"], event.get("hint"))))
+            text=_inOneLine(event["warning"], event.get("where", ""), event.get("hint", ""))
         )
     if kind == "error":
-        return _("error: {text}").format(text=" ".join(failure(event).split("\n")))
+        text = _inOneLine(event["what"], event.get("where", ""), event.get("hint", ""))
+        return _("error: {text}").format(text=text)
     if kind == "result":
         return _("{kind}: {path}").format(**event)
     if kind == "stopped":

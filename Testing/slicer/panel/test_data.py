@@ -62,6 +62,7 @@ def test_a_deleted_volume_leaves_its_row_with_the_reason(widget, study, scene):
     settle()
     assert "deleted" in why(widget, 0)
     assert "deleted" in line(widget, "trainWhy")
+    assert line(widget, "caseSummary") == "1 labeled (1 patient), 2 unlabeled, 1 deleted from the scene"
     assert not widget.ui.trainButton.enabled
     widget.ui.trainSection.collapsed = False
     photograph(widget, "problem")
@@ -243,3 +244,22 @@ def test_the_wheel_over_a_row_changes_no_role(widget):
     plain.addItems(["a", "b"])
     turnWheel(plain)
     assert plain.currentIndex == 1  # so that the test would see it
+
+
+def test_a_message_goes_with_the_scene_that_it_speaks_of(widget, study, scene):
+    widget.ui.addSceneButton.click()
+    assert "in the table already" in line(widget, "dataMessage")
+    scene.Clear(False)
+    settle()
+    assert line(widget, "dataMessage") == ""
+
+
+def test_the_column_leaves_out_what_its_title_says(widget, scene):
+    from helpers_case_table import SEGMENTATION
+
+    volume = makeVolume("patient01")
+    widget.dataSet.addVolume(volume, makeHeartSegmentation(volume, "patient01 segmentation"))
+    settle()
+    item = widget.ui.caseTable.item(0, SEGMENTATION)
+    assert item.text() == "patient01"
+    assert "patient01 segmentation" in item.toolTip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers_case_table import CASE, menu, roles, texts, why
-from helpers_panel import line, settle
+from helpers_panel import line, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
@@ -31,6 +31,94 @@ def test_segments_of_unknown_names_are_mapped_in_a_dialog(widget, scene):
     settle()
     assert widget.dataSet.mapping(row.key) == {"S0": "RV cavity", "S1": "LV myocardium", "S2": "LV cavity"}
     assert why(widget, 0) == "Nothing is wrong with this case."
+
+
+def addUnnamed(widget, name: str, seed: int = 0):
+    """A case whose labels Slicer has read from a label file: its segments have numbers for names."""
+    volume = makeVolume(name, seed=seed)
+    labels = heartLabels()
+    node = makeSegmentation(volume, {f"Segment_{value}": labels == value for value in (1, 2, 3)}, f"{name}_gt.nii.gz")
+    for index in range(3):
+        node.GetSegmentation().GetNthSegment(index).SetLabelValue(index + 1)
+    return widget.dataSet.addVolume(volume, node)
+
+
+def asLabelValues(node) -> None:
+    """Makes the voxels of each segment hold its label value, as in a file."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    for index in range(3):
+        image = node.GetSegmentation().GetNthSegment(index).GetRepresentation("Binary labelmap")
+        vtk_to_numpy(image.GetPointData().GetScalars())[:] *= index + 1
+
+
+ACDC = {"S0": "RV cavity", "S1": "LV myocardium", "S2": "LV cavity"}
+
+
+def test_unnamed_segments_are_proposed_by_their_values_and_answered_once_for_all_cases(widget):
+    rows = [addUnnamed(widget, f"patient{number:02}", number) for number in range(3)]
+    for row in rows:
+        asLabelValues(row.segmentationNode)
+    settle()
+    assert "is mapped to a structure" in why(widget, 0)
+    widget.ui.mendButton.click()
+    dialog = widget.data._dialog
+    assert dialog.mapping() == ACDC
+    assert "all 3 cases" in dialog.allBox.text
+    dialog.accept()
+    settle()
+    assert all(widget.dataSet.mapping(row.key) == ACDC for row in rows)
+    assert why(widget, 2) == "Nothing is wrong with this case."
+
+
+def test_the_answer_can_be_for_one_case(widget):
+    first, second = (addUnnamed(widget, f"patient{number:02}", number) for number in range(2))
+    for row in (first, second):
+        asLabelValues(row.segmentationNode)
+    settle()
+    widget.ui.mendButton.click()
+    widget.data._dialog.allBox.checked = False
+    widget.data._dialog.accept()
+    assert widget.dataSet.mapping(first.key) == ACDC
+    assert widget.dataSet.mapping(second.key) == {}
+
+
+def test_each_segment_shows_its_volume(widget, slicerQt):
+    row = addUnnamed(widget, "patient01")
+    asLabelValues(row.segmentationNode)
+    settle()
+    widget.ui.mendButton.click()
+    shown = [label.text for label in widget.data._dialog.dialog.findChildren(slicerQt.qt.QLabel)]
+    voxelMl = 1.25 * 1.5 * 8 / 1000
+    for value in (1, 2, 3):
+        assert f"{(heartLabels() == value).sum() * voxelMl:.1f} ml" in shown
+
+
+def test_segmentations_that_fit_no_case_are_counted_and_can_be_given_one(widget, scene):
+    makeVolume("patient01")
+    nodes = [makeHeartSegmentation(makeVolume("gone"), name) for name in ("drawn", "also drawn")]
+    for node in nodes:
+        node.RemoveNodeReferenceIDs(node.GetReferenceImageGeometryReferenceRole())
+    for volume in _named(scene, "gone"):
+        scene.RemoveNode(volume)
+    widget.ui.addSceneButton.click()
+    settle()
+    assert "belong to no case: 2 (drawn, also drawn)" in line(widget, "dataMessage")
+    assert shown(widget, "matchButton")
+    widget.ui.matchButton.click()
+    (key,) = [row.key for row in widget.dataSet.rows()]
+    box = widget.data._dialog._boxes[nodes[1]]
+    box.setCurrentIndex(box.findData(key))
+    widget.data._dialog.accept()
+    settle()
+    assert widget.dataSet.row(key).segmentationNode is nodes[1]
+    assert roles(widget) == ["labeled"]
+    assert not shown(widget, "matchButton")
+
+
+def _named(scene, name: str) -> list:
+    found = scene.GetNodesByName(name)
+    return [found.GetItemAsObject(index) for index in range(found.GetNumberOfItems())]
 
 
 def openDetails(widget, row: int):

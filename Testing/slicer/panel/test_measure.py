@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 from helpers import ACDC, draw_heart
-from helpers_panel import answerSaveDialog, line, photograph, settle
+from helpers_panel import answerSaveDialog, follow, line, photograph, settle
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
@@ -225,3 +225,49 @@ class TestMeasure:
         widget.ui.measuredSelector.setCurrentNode(None)
         settle()
         assert not widget.ui.edButton.enabled
+
+
+class TestReport:
+    def test_the_engines_page_is_written_and_opened(self, widget, monkeypatch, tmp_path):
+        import qt
+
+        _volume, segmentation = heart("scan")
+        opened = []
+        monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+        widget.ui.measuredSelector.setCurrentNode(segmentation)
+        settle()
+        answerSaveDialog(monkeypatch, tmp_path / "my report")
+        widget.ui.reportButton.click()
+        assert line(widget, "measureMessage") == "Writing the report…"
+        follow(widget, lambda: widget.measure._report is None)
+        assert "The report is in" in line(widget, "measureMessage")
+        page = tmp_path / "my report.html"
+        assert opened == [str(page)]
+        text = page.read_text(encoding="utf-8")
+        assert "<title>my report" in text
+        assert "scan" in text
+        assert text.count("<img") >= 1
+        assert [path.name for path in tmp_path.iterdir() if path.suffix == ".nrrd"] == []
+
+    def test_a_page_that_is_there_is_not_replaced(self, widget, monkeypatch, tmp_path):
+        _volume, segmentation = heart("scan")
+        widget.ui.measuredSelector.setCurrentNode(segmentation)
+        settle()
+        page = tmp_path / "report.html"
+        page.write_text("mine", encoding="utf-8")
+        answerSaveDialog(monkeypatch, page)
+        widget.ui.reportButton.click()
+        assert "already" in line(widget, "measureMessage")
+        assert page.read_text(encoding="utf-8") == "mine"
+
+    def test_a_cine_is_drawn_over_its_cycle(self, scene, tmp_path):
+        from SemiCardiacSegLib.report import ReportWork
+        from SemiCardiacSegLib.sequences import newCine, newSegmentationSequence
+
+        images, hearts = zip(*(draw_heart(seed) for seed in (1, 2, 3)), strict=True)
+        cine = newCine("cine", images, MATRIX, [0.0, 0.1, 0.2])
+        found = newSegmentationSequence("found", cine, hearts, ACDC)
+        work = ReportWork(found, ACDC, tmp_path / "cine.html")
+        assert work.wait() == "done", work.text
+        text = (tmp_path / "cine.html").read_text(encoding="utf-8")
+        assert "Volumes in ml over seconds" in text

@@ -50,6 +50,26 @@ class TestModels:
         assert table.rowCount == 1
         assert not (widget.train.folder() / "shared").exists()
 
+    def test_the_training_of_a_model_is_shown_with_its_curves(self, withModel):
+        widget = withModel
+        assert not widget.ui.trainingButton.enabled
+        select(widget.ui.modelTable, 0)
+        assert "without its training" in widget.ui.trainingButton.toolTip
+        folder = widget.train.folder() / "training-1"
+        steps = [{"event": "progress", "stage": "supervised", "step": step, "total": 40, "loss_supervised": 1 / step}
+                 for step in (20, 40)]  # fmt: skip
+        started = {"event": "started", "kind": "train", "version": "1", "pid": 1}
+        events = [started, *steps, {"event": "done", "seconds": 9}]
+        lines = "".join(json.dumps({"time": 1.0, **event}) + "\n" for event in events)
+        (folder / "events.jsonl").write_text(lines, encoding="ascii")
+        (folder / "job.json").write_text("{}", encoding="ascii")
+        widget.update()
+        widget.ui.trainingButton.click()
+        assert line(widget, "modelsMessage") == ""
+        assert not widget.ui.trainSection.collapsed
+        assert line(widget, "trainState") == "Finished in 9 s"
+        assert len(widget.train.curves.losses.rows) == 2
+
     def test_a_damaged_package_is_said_and_cannot_be_chosen(self, withModel, slicerQt, monkeypatch, tmp_path):
         import qt
 

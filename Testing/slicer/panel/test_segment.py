@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from helpers import draw_heart
-from helpers_panel import follow, line, photograph, settle
+from helpers_case_table import menu
+from helpers_panel import follow, line, photograph, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
@@ -92,6 +94,29 @@ class TestSegment:
         assert overlay.GetName() == "cine SemiCardiacSeg entropy"
         assert layers.GetForegroundOpacity() == pytest.approx(0.4)
 
+    def test_the_window_lives_while_results_come_and_a_scene_that_closes_ends_it(
+        self, withModel, slicerQt, scene, monkeypatch
+    ):
+        widget, seen = withModel, []
+        cine = makeSequence([draw_heart(seed)[0] for seed in (1, 2, 3)], MATRIX)
+
+        def processEvents():
+            seen.append((widget.ui.segmentButton.enabled, widget.segmenting))
+            if len(seen) == 3:
+                scene.Clear(False)
+
+        monkeypatch.setattr(slicerQt.app, "processEvents", processEvents)
+        widget.ui.inputSelector.setCurrentNode(cine)
+        widget.ui.flipsBox.checked = False
+        settle()
+        widget.ui.segmentButton.click()
+        follow(widget, lambda: len(seen) >= 3)
+        settle()
+        assert set(seen) == {(False, True)}
+        assert "scene was closed" in line(widget, "segmentMessage")
+        assert slicerQt.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+        assert not widget.segmenting
+
     def test_a_deleted_volume_is_said_and_nothing_half_made_stays(self, withModel, slicerQt, scene):
         widget = withModel
         volume, byHand = heart("scan")
@@ -130,7 +155,8 @@ class TestSegment:
         folder = widget.segment.view.job.folder
         scene.Clear(False)
         slicerQt.util.loadScene(str(tmp_path / "scene.mrb"), {})
-        follow(widget, lambda: line(widget, "segmentMessage") == "")
+        follow(widget, lambda: slicerQt.mrmlScene.GetFirstNodeByName("scan SemiCardiacSeg"))
+        assert line(widget, "segmentMessage") == ""
         assert slicerQt.util.getNode("scan SemiCardiacSeg") is widget.ui.measuredSelector.currentNode()
         assert not folder.exists()
 
@@ -168,6 +194,20 @@ class TestSegment:
         assert widget.models.chosen() == path
         assert "no model yet" not in line(widget, "segmentWhy")
 
+    def test_a_folder_without_a_model_is_refused_at_once_until_another_choice(self, withModel, monkeypatch, tmp_path):
+        import qt
+
+        widget, box = withModel, withModel.ui.modelBox
+        ours = widget.models.chosen()
+        monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: str(tmp_path))
+        box.setCurrentIndex(box.findText("Other folder…"))
+        box.activated.emit(box.currentIndex)
+        assert "no model here" in line(widget, "segmentMessage")
+        assert widget.models.chosen() == ours
+        assert box.findText(tmp_path.name) < 0
+        box.activated.emit(box.currentIndex)
+        assert line(widget, "segmentMessage") == ""
+
     def test_no_other_model_keeps_the_chosen_one(self, withModel, monkeypatch):
         import qt
 
@@ -181,3 +221,95 @@ class TestSegment:
     def test_manage_opens_the_models(self, widget):
         widget.ui.manageButton.click()
         assert not widget.ui.modelsSection.collapsed
+
+
+class TestCineInput:
+    def test_a_frame_of_a_cine_or_all_of_them(self, withModel, slicerQt):
+        widget = withModel
+        cine = makeSequence([draw_heart(seed)[0] for seed in (1, 2)], MATRIX)
+        slicerQt.modules.sequences.logic()
+        frame = shownFrame(cine)
+        settle()
+        assert not shown(widget, "framesBox")
+        for node in (cine, frame):
+            widget.ui.inputSelector.setCurrentNode(node)
+            settle()
+            assert shown(widget, "framesBox")
+            widget.ui.framesBox.setCurrentIndex(0)
+            assert widget.segment._input() is cine
+            widget.ui.framesBox.setCurrentIndex(1)
+            assert widget.segment._input() is frame
+        other = makeVolume("scan")
+        widget.ui.inputSelector.setCurrentNode(other)
+        settle()
+        assert not shown(widget, "framesBox")
+        assert widget.segment._input() is other
+
+    def test_a_4d_file_is_opened_as_a_cine(self, withModel, monkeypatch, tmp_path, slicerQt):
+        import qt
+        from semicardiac.volumes import Volume, write_series
+
+        widget = withModel
+        frames = [draw_heart(seed)[0].astype("float32") for seed in (1, 2, 3)]
+        path = tmp_path / "patient007_4d.nii.gz"
+        write_series(path, [Volume(frame, MATRIX, 0.04 * index) for index, frame in enumerate(frames)])
+        monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *arguments: str(path))
+        widget.ui.openCineButton.click()
+        menu(widget.segment)["4D file…"].trigger()
+        assert line(widget, "segmentMessage") == ""
+        cine = widget.ui.inputSelector.currentNode()
+        assert (cine.GetName(), cine.GetNumberOfDataNodes()) == ("patient007_4d", 3)
+        assert slicerQt.util.arrayFromVolume(cine.GetNthDataNode(2)) == pytest.approx(frames[2])
+        assert float(cine.GetNthIndexValue(1)) == pytest.approx(0.04, abs=1e-4)
+        monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda window, title, place, filters: place and "")
+        assert slicerQt.util.settingsValue("SemiCardiacSeg/lastFolder", "") == str(tmp_path)
+
+    def test_a_single_volume_is_no_cine(self, withModel, monkeypatch, tmp_path):
+        import qt
+        from semicardiac.volumes import Volume, write_volume
+
+        write_volume(tmp_path / "one.nrrd", Volume(draw_heart(1)[0], MATRIX))
+        monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: str(tmp_path / "one.nrrd"))
+        withModel.ui.openCineButton.click()
+        menu(withModel.segment)["DICOM folder…"].trigger()
+        assert "single volume and no cine" in line(withModel, "segmentMessage")
+
+    def test_a_volume_with_a_frame_in_each_component_becomes_a_cine(self, withModel, slicerQt):
+        widget = withModel
+        frames = np.stack([draw_heart(seed)[0] for seed in range(6)], axis=-1)
+        node = slicerQt.util.addVolumeFromArray(frames, MATRIX, "multi", "vtkMRMLVectorVolumeNode")
+        node.SetAttribute("MultiVolume.FrameLabels", "10,50,90,130,170,210")
+        node.SetAttribute("MultiVolume.FrameIdentifyingDICOMTagUnits", "ms")
+        slicerQt.util.addVolumeFromArray(frames[..., :3], MATRIX, "rgb", "vtkMRMLVectorVolumeNode")
+        widget.ui.openCineButton.click()
+        assert [text for text in menu(widget.segment) if "frames" in text] == ["multi (6 frames)"]
+        menu(widget.segment)["multi (6 frames)"].trigger()
+        cine = widget.ui.inputSelector.currentNode()
+        assert cine.GetNumberOfDataNodes() == 6
+        assert slicerQt.util.arrayFromVolume(cine.GetNthDataNode(4)) == pytest.approx(frames[..., 4])
+        assert float(cine.GetNthIndexValue(5)) == pytest.approx(0.2)
+
+
+def shownFrame(cine):
+    """The volume that shows a frame of a cine, by a browser that is made here."""
+    import slicer
+
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.AddSynchronizedSequenceNode(cine)
+    slicer.modules.sequences.logic().UpdateAllProxyNodes()
+    return browser.GetProxyNode(cine)
+
+
+def test_the_3d_view_is_centered_when_surfaces_are_shown(withModel, slicerQt, monkeypatch):
+    from qt_standin.application import addLayout
+
+    addLayout()
+    centered = []
+    monkeypatch.setattr(slicerQt.util, "resetThreeDViews", lambda: centered.append(True))
+    _volume, segmentation = heart("scan")
+    withModel.ui.show3DButton.setSegmentationNode(segmentation)
+    withModel.ui.show3DButton.setChecked(True)
+    settle()
+    withModel.ui.show3DButton.setChecked(False)
+    settle()
+    assert centered == [True]

@@ -22,9 +22,9 @@ def incomplete(slicerQt, monkeypatch):
                 yield
             if self.wanted == "fail":
                 raise ValueError("There is no network. Connect the computer, and set up again.")
+            if self.wanted == "surprise":
+                raise KeyError(self.wanted)
             monkeypatch.setattr(installation, "status", lambda: installation.Status(True, [], "2.13", "PyTorch 2.13"))
-            self.text = "Installed: torch"
-
     missing = installation.Status(False, ["torch>=2.5"], None, "Not installed: torch>=2.5")
     monkeypatch.setattr(installation, "status", lambda: missing)
     monkeypatch.setattr(installation, "install", Installation)
@@ -59,6 +59,7 @@ def test_installing_shows_what_happens_and_ends_ready(incomplete, makeWidget):
     follow(widget, lambda: line(widget, "setupText").startswith("Ready"))
     assert all(getattr(widget.ui, f"{name}Section").enabled for name in SECTIONS)
     assert not shown(widget, "setupButton")
+    assert line(widget, "setupMessage") == ""  # the line above says what is there
 
 
 def test_a_failed_installation_says_what_to_do(incomplete, makeWidget):
@@ -68,6 +69,15 @@ def test_a_failed_installation_says_what_to_do(incomplete, makeWidget):
     follow(widget, lambda: "no network" in line(widget, "setupMessage"))
     assert widget.ui.setupButton.text == "Set up…"
     assert widget.ui.setupButton.enabled
+
+
+def test_an_unexpected_error_while_it_installs_is_a_failure_that_is_told(incomplete, makeWidget):
+    widget = makeWidget()
+    incomplete.wanted = "surprise"
+    widget.ui.setupButton.click()
+    follow(widget, lambda: widget.setupLine.work is None)
+    assert line(widget, "setupMessage") == "KeyError: 'surprise'"
+    assert line(widget, "setupText").startswith("Not installed")
 
 
 def test_cancel_gives_the_installation_up(incomplete, makeWidget):

@@ -242,11 +242,17 @@ def test_curves_grow_and_the_users_layout_comes_back(training, makeWidget, slice
     training.tell(STARTED, progress(100))
     widget = makeWidget()
     widget.ui.curvesButton.setChecked(True)
+    assert layout.GetViewArrangement() == before  # no empty view: a single point is no line
+    assert "second point" in line(widget, "curvesWhy")
+    training.tell(progress(200))
+    follow(widget, lambda: len(widget.train.curves.losses.rows) == 2)
     assert layout.GetViewArrangement() != before
-    training.tell(progress(200), progress(300))
+    assert line(widget, "curvesWhy") == ""
+    training.tell(progress(300))
     follow(widget, lambda: len(widget.train.curves.losses.rows) == 3)
     tables = [node for node in slicerQt.util.getNodesByClass("vtkMRMLTableNode") if node.GetNumberOfRows() == 3]
     assert len(tables) == 1
+    assert slicerQt.app.layoutManager().plotWidget(0).plotView().range == (100, 300)
     widget.ui.curvesBox.setCurrentIndex(2)
     assert [node.GetTitle() for node in slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode")] == [
         "Losses", "Thresholds and pass rates",
@@ -263,6 +269,133 @@ def test_curves_grow_and_the_users_layout_comes_back(training, makeWidget, slice
     widget.cleanup()
     assert slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode") == []
     assert layout.GetViewArrangement() == before
+
+
+def test_leaving_the_module_gives_the_layout_back(training, makeWidget):
+    from qt_standin.application import addLayout
+
+    layout = addLayout()
+    before = layout.GetViewArrangement()
+    training.tell(STARTED, progress(100), progress(200), STOPPED)
+    widget = makeWidget()
+    widget.ui.curvesButton.setChecked(True)
+    assert layout.GetViewArrangement() != before
+    widget.exit()
+    assert layout.GetViewArrangement() == before
+
+
+def test_previews_do_not_widen_the_panel(training, makeWidget):
+    training.begin()
+    training.tell(STARTED, progress(), training.preview())
+    widget = makeWidget()
+    widget.ui.trainSection.collapsed = False
+    widget.parent.resize(400, 900)
+    widget.parent.show()
+    before = widget.parent.minimumSizeHint().width()
+    widget.ui.previewButton.setChecked(True)
+    for number in range(3):
+        event = training.preview(f"step{number:06d}.png")
+        training.tell(event)
+        follow(widget, lambda event=event: str(widget.train._picture).endswith(event["path"]))
+        settle()
+        assert widget.parent.minimumSizeHint().width() == before
+        assert widget.ui.previewImage.pixmap.width() <= widget.parent.width
+
+
+@pytest.mark.parametrize(
+    ("last", "text"),
+    [
+        ([STOPPED], "The last training was stopped at step 3,720 of 6,000."),
+        ([], "The last training was interrupted at step 3,720 of 6,000."),
+        ([FAILED], "The last training failed at step 3,720 of 6,000."),
+    ],
+)
+def test_a_training_that_is_not_done_opens_its_section_and_says_so_first(training, makeWidget, last, text):
+    from helpers_engine_jobs import modelPackage
+
+    modelPackage(training.folder.parent / "model")
+    training.tell(STARTED, progress(), *last)
+    widget = makeWidget()
+    assert not widget.ui.trainSection.collapsed
+    assert widget.ui.segmentSection.collapsed
+    assert line(widget, "lastRunText").startswith(text)
+    assert shown(widget, "resumeButton")
+
+
+def test_a_finished_training_leaves_that_line_out_and_tells_its_steps(training, makeWidget):
+    training.tell(STARTED, progress(), DONE | {"summary": {"steps": 12345}})
+    widget = makeWidget()
+    assert not shown(widget, "lastRunText")
+    assert line(widget, "trainState") == "Finished in 10 min, after 12,345 steps"
+
+
+def test_closing_slicer_while_it_trains_asks_first(training, makeWidget, monkeypatch, slicerQt):
+    training.begin()
+    training.tell(STARTED, progress())
+    widget = makeWidget()
+    window, asked = slicerQt.util.mainWindow(), []
+    window.show()
+    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: bool(asked.append(text)))
+    assert not window.close()
+    assert "continues it" in asked[0]
+    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: True)
+    assert window.close()
+    training.end(STOPPED)
+    follow(widget, lambda: not widget.training)
+    window.show()
+    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: pytest.fail("nothing runs"))
+    assert window.close()
+
+
+class TestStarting:
+    """What a click on *Train* does, with an engine that the test plays."""
+
+    @pytest.fixture
+    def started(self, widget, monkeypatch, training):
+        from SemiCardiacSegLib.job import Job
+
+        volume = makeVolume("patient01")
+        widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
+        settle()
+        widget.train.view.drop()
+        training.begin()
+        training.tell(STARTED, progress(0))
+        monkeypatch.setattr(widget.logic, "startTraining", lambda folder, **options: Job(training.folder))
+        return widget
+
+    def test_the_second_click_of_a_double_click_does_not_stop_it(self, started, training, monkeypatch):
+        from SemiCardiacSegLib.panels import train
+
+        started.ui.trainButton.click()
+        started.ui.trainButton.click()
+        assert not (training.folder / "STOP").exists()
+        monkeypatch.setattr(train, "DOUBLE_CLICK_S", 0.0)
+        started.ui.trainButton.click()
+        assert (training.folder / "STOP").exists()
+
+    def test_the_progress_comes_into_view(self, started, slicerQt):
+        area = slicerQt.qt.QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(started.parent)
+        started.ui.trainSection.collapsed = False
+        started.ui.dataSection.collapsed = False
+        area.resize(440, 300)
+        area.show()
+        settle()
+        area.verticalScrollBar().setValue(0)
+        started.ui.trainButton.click()
+        settle()
+        bar, view = started.ui.trainProgress, area.viewport()
+        top = bar.mapTo(view, bar.rect.topLeft()).y()
+        assert 0 <= top < view.height
+        area.takeWidget()
+
+    @pytest.mark.parametrize(("niceness", "told"), [(19, True), (0, False)])
+    def test_a_low_priority_is_told_with_its_cure(self, started, monkeypatch, niceness, told):
+        monkeypatch.setattr("os.getpriority", lambda which, who: niceness, raising=False)
+        monkeypatch.setattr("os.PRIO_PROCESS", 0, raising=False)
+        started.ui.trainButton.click()
+        assert ("SLICER_BACKGROUND_THREAD_PRIORITY=0" in line(started, "trainMessage")) == told
 
 
 def test_the_training_survives_a_closed_scene(training, makeWidget, scene):
@@ -322,3 +455,34 @@ def test_train_passes_the_settings_and_shows_what_is_wrong(widget, monkeypatch, 
     assert not widget.ui.minutesBox.enabled
     widget.ui.trainButton.click()
     assert given["steps"] == 40
+
+
+def test_the_output_folder_stays_when_the_scene_is_closed(widget, scene, tmp_path):
+    widget.ui.folderEdit.setCurrentPath(str(tmp_path / "mine"))
+    settle()
+    scene.Clear(False)
+    settle()
+    assert widget.ui.folderEdit.currentPath == str(tmp_path / "mine")
+
+
+class TestWords:
+    def test_every_stage_that_the_engine_names_has_words(self, monkeypatch):
+        import re
+
+        from helpers_engine_jobs import ROOT
+        from SemiCardiacSegLib.panels import words
+
+        source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "training").rglob("*.py"))
+        named = {*re.findall(r'stage="([a-z -]+)"', source), *re.findall(r'tell(?:_cases)?\("([a-z ]+)"', source)}
+        assert {"validate", "segmenting", "finding the heart better", "reading volumes"} <= named
+        assert words.stage("seed3: supervised") == "seed3: Training on the labeled cases"
+        monkeypatch.setattr(words, "_", lambda text: f"translated: {text}")
+        for name in named | set(words.TRAINING_STAGES):
+            assert words.stage(name).startswith("translated: "), name
+
+    def test_a_line_of_the_log_keeps_where_what_and_hint_apart(self):
+        from SemiCardiacSegLib.panels import words
+
+        warning = {"event": "warning", "warning": "one slice", "where": "a.nrrd", "hint": "take more"}
+        assert words.logLine(warning) == "warning: a.nrrd: One slice. Take more."
+        assert words.logLine(FAILED) == "error: /data/job: The disk is full. Make room on the disk."

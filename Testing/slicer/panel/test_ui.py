@@ -136,11 +136,11 @@ def test_selectors_offer_the_classes_of_their_parameters(slicerQt):
             assert [entry.text for entry in listed] == classes
 
 
-def test_the_panel_loads_and_fits_400_pixels(slicerQt):
+def test_the_panel_loads_and_fits_400_pixels_with_a_scroll_bar_and_wider_fonts(slicerQt):
     root = slicerQt.util.loadUI(str(UI))
     ui = slicerQt.util.childWidgetVariables(root)
     for name in WIDGETS:
         assert hasattr(ui, name)
         if WIDGETS[name].get("class").startswith("ctkCollapsible"):
             getattr(ui, name).collapsed = False
-    assert root.minimumSizeHint().width() <= 400
+    assert root.minimumSizeHint().width() <= 340  # the application's own look took 60 more

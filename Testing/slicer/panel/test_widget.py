@@ -132,8 +132,14 @@ def test_the_clock_goes_on_after_exit_and_stops_at_the_end(widget):
 
 
 def test_the_folder_of_a_scene_is_not_taken_for_the_users(widget, scene, tmp_path):
+    import slicer
+
     assert widget.ui.folderEdit.currentPath == str(tmp_path / "trainings")
     widget.ui.folderEdit.setCurrentPath(str(tmp_path / "a colleague's"))
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
+    widget.ui.folderEdit.setCurrentPath(str(tmp_path / "trainings"))
+    scene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"), {})
     assert widget.train.folder() == tmp_path / "a colleague's"
     scene.Clear(False)
     assert widget.ui.folderEdit.currentPath == str(tmp_path / "trainings")
@@ -164,7 +170,7 @@ def test_a_scene_of_a_newer_version_is_said_and_the_next_scene_is_shown_again(wi
 
 def test_an_update_that_fails_does_not_keep_the_next_one_from_happening(widget, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(widget.dataSet, "allProblems", lambda: 1 / 0)
+        patch.setattr(widget.dataSet, "allProblems", lambda rows: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             widget.update()
     widget.dataSet.addVolume(makeVolume("patient01"))

@@ -69,14 +69,61 @@ def picture(widget, path, width: int = 400, height: int | None = None) -> None:
     widget.grab().save(str(path))
 
 
+class PlotView:
+    """What a plot view would draw: the range of its horizontal axis.
+
+    As in the application, it takes in the points of a chart when it is given that chart, and never again by itself.
+    """
+
+    def __init__(self, node) -> None:
+        self.node, self.range, self._chartId = node, None, None
+        node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._onModified())
+
+    def _onModified(self) -> None:
+        if self.node.GetPlotChartNodeID() != self._chartId:
+            self._chartId = self.node.GetPlotChartNodeID()
+            self.fitToContent()
+
+    def fitToContent(self) -> None:
+        chart = slicer.mrmlScene.GetNodeByID(self._chartId) if self._chartId else None
+        self.range = None
+        if chart is not None:
+            series = chart.GetNthPlotSeriesNode(0)
+            steps = slicer.util.arrayFromTableColumn(series.GetTableNode(), series.GetXColumnName())
+            assert len(steps) > 1, "Attempted to paint a line with <2 points"  # the application prints it
+            self.range = (float(steps.min()), float(steps.max()))
+
+
+class _PlotWidget:
+    def __init__(self) -> None:
+        self._view = PlotView(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode"))
+
+    def plotView(self) -> PlotView:
+        return self._view
+
+    def mrmlPlotViewNode(self):
+        return self._view.node
+
+
 class _LayoutManager:
-    """Answers where a view is asked for: there are none."""
+    """Answers where a view is asked for: there is a plot view."""
+
+    plotViewCount = 1
+
+    def __init__(self) -> None:
+        self._plot = _PlotWidget()
+
+    def plotWidget(self, index: int) -> _PlotWidget:
+        return self._plot
 
     def setLayout(self, arrangement: int) -> None:
         slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode").SetViewArrangement(arrangement)
 
     def sliceViewNames(self):
         return ()
+
+    def resetSliceViews(self):
+        """Would fit the field of view."""
 
     def mrmlSliceLogics(self):
         return vtk.vtkCollection()
@@ -89,7 +136,14 @@ def addLayers():
 
 
 def addLayout():
-    """A layout manager without views, and the scene's layout node, which is returned."""
+    """A layout manager, and the scene's layout node, which is returned."""
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+    for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):
+        view = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSliceNode")
+        view.UnRegister(None)
+        view.SetSingletonTag(name)
+        view.SetLayoutName(name)
+        slicer.mrmlScene.AddNode(view).SetOrientation(orientation)
     node = slicer.vtkMRMLLayoutNode()
     node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     manager = _LayoutManager()

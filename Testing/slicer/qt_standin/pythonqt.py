@@ -24,7 +24,11 @@ slotErrors: list[str] = []
 loading = False
 """While a .ui file is loaded, PySide6 sets the children of a form as its attributes."""
 
-_VIRTUAL = {"sizeHint", "minimumSizeHint"}  # Qt calls these: they stay methods
+_METHODS = {
+    "sizeHint", "minimumSizeHint",  # Qt calls these
+    "singleShot",  # of QTimer: also a static method, which PythonQt prefers
+}  # fmt: skip
+"""Names of properties that stay methods."""
 
 
 def _propertyAttribute(name: str) -> property:
@@ -125,7 +129,7 @@ def imitate() -> None:
             meta = qtClass.staticMetaObject
             for index in range(meta.propertyOffset(), meta.propertyCount()):
                 name = meta.property(index).name()
-                if name not in _VIRTUAL:
+                if name not in _METHODS:
                     setattr(qtClass, name, _propertyAttribute(name))
             qtClass.__setattr__ = _setAttribute
     QtCore.QObject.name = _propertyAttribute("objectName")
