@@ -25,7 +25,7 @@ $(BIN)/python:
 
 .venv/.demo: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Setting up .venv (once, some minutes: PyTorch is large) ..."
-	$(PIP_INSTALL) '.[report]'
+	$(PIP_INSTALL) .
 	@touch $@
 
 .venv/.test: $(BIN)/python pyproject.toml constraints.txt

@@ -208,7 +208,7 @@ def compare(segmentation, reference, volume, labelSet):
 def saveTable(tableNode, path: Path) -> Path:
     """Writes a table as CSV: whole or not at all, and never over a file that is there.
 
-    Values are written in full; an undefined one is left empty, and no text is a formula (see `semicardiac.tables`).
+    Numbers have six digits; an undefined one is left empty, and no text is a formula (see `semicardiac.tables`).
 
     Raises:
         ValueError: If there is a file of this name, or the place is not writable.
@@ -223,7 +223,7 @@ def saveTable(tableNode, path: Path) -> Path:
     table = tableNode.GetTable()
     columns = [table.GetColumn(index) for index in range(table.GetNumberOfColumns())]
     rows = ([column.GetValue(row) for column in columns] for row in range(table.GetNumberOfRows()))
-    write_text(path, format_csv([column.GetName() for column in columns], rows))
+    write_text(path, format_csv([column.GetName() for column in columns], rows, digits=6))
     return path
 
 

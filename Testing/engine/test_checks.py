@@ -432,7 +432,7 @@ class TestEnvironment:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         with pytest.raises(UserError, match="CUDA") as caught:
             check_environment("cuda")
-        assert "--device cpu" in caught.value.hint
+        assert "device cpu" in caught.value.hint
 
     def test_a_device_that_nobody_knows(self):
         with pytest.raises(UserError, match="gpu"):

@@ -175,7 +175,7 @@ def _check_table(path: Path, label_set: LabelSet) -> list[Finding]:
                 elif len(meanings) > 1:
                     wrong.append(text)
     findings = []
-    hint = f"Name the labels of the data set (--labels {path}), or another label set that fits"
+    hint = f"Take the labels of the data set, {path}, or another label set that fits"
     if wrong:
         what = f"this data set and the label set '{label_set.name}' contradict each other: {', '.join(wrong)}"
         findings.append(Finding("error", what, str(path), hint))

@@ -143,7 +143,7 @@ class _Volumes:
             if 0 < self._slices[role] < batch:
                 slices = count(self._slices[role], "slice")
                 what = f"the {role} cases have {slices}, fewer than the {batch} in a batch"
-                findings.append(Finding("error", what, EVERYWHERE, f"Add {role} cases, or lower {key} with --set"))
+                findings.append(Finding("error", what, EVERYWHERE, f"Add {role} cases, or lower the setting {key}"))
         return findings
 
     def _read(self, case: Case) -> Volume:

@@ -52,19 +52,19 @@ def pick_device(asked: str) -> str:
         device = torch.device(asked)
     except RuntimeError:
         raise UserError(
-            f"there is no device '{asked}'", where="--device", hint="Use auto, cpu, cuda, cuda:0 or mps"
+            f"there is no device '{asked}'", where="device", hint="Use auto, cpu, cuda, cuda:0 or mps"
         ) from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        cure = "Use --device cpu, or install a PyTorch build for your GPU and driver"
-        raise UserError("CUDA was asked for, but PyTorch sees no CUDA device here", where="--device", hint=cure)
+        cure = "Compute on the CPU (device cpu), or install a PyTorch build for your GPU and driver"
+        raise UserError("CUDA was asked for, but PyTorch sees no CUDA device here", where="device", hint=cure)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"there are {torch.cuda.device_count()} CUDA devices, numbered from 0", where=f"--device {asked}"
+            f"there are {torch.cuda.device_count()} CUDA devices, numbered from 0", where=f"device {asked}"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("PyTorch sees no Apple GPU here", where="--device", hint="Use --device cpu")
+        raise UserError("PyTorch sees no Apple GPU here", where="device", hint="Compute on the CPU (device cpu)")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise UserError(f"'{asked}' is not supported", where="--device", hint="Use auto, cpu, cuda, cuda:0 or mps")
+        raise UserError(f"'{asked}' is not supported", where="device", hint="Use auto, cpu, cuda, cuda:0 or mps")
     return asked
 
 

@@ -14,7 +14,7 @@ from . import files, segmentations
 from .dicom_headers import SUFFIXES as DICOM_SUFFIXES
 from .dicom_headers import is_dicom
 from .errors import UserError
-from .events import Result, read_events
+from .events import Result, Writing, read_events
 from .spreadsheet import read_table
 from .volumes import count_frames, is_volume_file, read_series, stem
 from .wording import count
@@ -166,9 +166,9 @@ def _is_job(folder: Path) -> bool:
 
 
 def _results(job: Path) -> Iterator[Path]:
-    """The files that a job has written, also outside of its folder, with their links followed."""
+    """The files that a job has written or is about to, also outside of its folder, with their links followed."""
     events = read_events(job / "events.jsonl") if (job / "events.jsonl").is_file() else []
-    return (Path(os.path.realpath(job / event.path)) for event in events if isinstance(event, Result))
+    return (Path(os.path.realpath(job / event.path)) for event in events if isinstance(event, Result | Writing))
 
 
 def _without(results: set[Path], volumes: list[Path]) -> list[Path]:

@@ -203,7 +203,7 @@ class Training:
     def _halve(self, largest: int) -> None:
         """Out of memory: the same batch in twice as many parts."""
         if self.learner.chunks >= largest:
-            hint = "Use a smaller crop (--set preprocess.crop=96), or --device cpu"
+            hint = "Use a smaller crop (preprocess.crop=96), or compute on the CPU (device cpu)"
             raise UserError("the memory does not even suffice for one slice at a time", where=self.plan.name, hint=hint)
         self.learner.optimizer.zero_grad(set_to_none=True)
         self.learner.chunks *= 2
@@ -273,7 +273,7 @@ class Training:
         if broken := self.ready.bank.broken():
             hint = f"Look at the image, then remove {WORK}/{BANK_FOLDER} in the job folder and resume"
             raise UserError("the prepared slices hold values that are not numbers", where=broken[0], hint=hint)
-        hint = "Lower the learning rate (--set optim.learning_rate=0.02) and start again"
+        hint = "Lower the learning rate (optim.learning_rate=0.02) and start again"
         raise UserError("the loss is no longer a number", where=f"step {self.learner.step}", hint=hint)
 
     def _preview(self) -> None:

@@ -36,7 +36,7 @@ def require_matplotlib() -> None:
         raise UserError(
             "the report draws its charts with matplotlib, which is not installed",
             where="report",
-            hint="Install it with: pip install 'semicardiac[report]'",
+            hint="Install it with: pip install matplotlib",
         ) from None
     finally:
         if own:

@@ -105,7 +105,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
                     what, where=case, hint="Look at this segmentation, and at the labels the model learned from"
                 )
             if prediction.doubt:
-                hint = "Look at this segmentation, or say where the heart is (--roi)"
+                hint = "Look at this segmentation, or say where the heart is (roi)"
                 events.warn(prediction.doubt, where=case, hint=hint)
             for output in list(unwritten):
                 if index in output.frames:
