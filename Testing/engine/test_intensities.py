@@ -156,6 +156,12 @@ class TestPadding:
         thin = IMAGE.size > 0.98 * padded.size
         np.testing.assert_allclose(found[first : first + len(IMAGE)], expected, atol=0.2 if thin else 1e-4)
 
+    def test_a_frame_may_have_the_value_of_an_intensity(self):
+        padded = np.pad(IMAGE, ((0, 0), (20, 20), (0, 30)), constant_values=200)
+        found = normalize(padded)
+        assert found.first == (20, 0)
+        np.testing.assert_allclose(found.array, PLAIN, atol=1e-5)
+
     def test_every_side_may_have_a_value_of_its_own(self):
         padded = np.pad(
             np.pad(IMAGE, ((0, 0), (9, 0), (12, 0)), constant_values=-5), ((0, 0), (0, 8), (0, 7)), constant_values=900
