@@ -61,6 +61,11 @@ class TestWithoutAnythingOdd:
         expected = (array - array.mean()) / (array.std() or 1.0)
         np.testing.assert_allclose(normalize(array).array, expected, atol=1e-4)
 
+    def test_an_even_thing_on_an_even_background_counts_with_it(self):
+        array = np.full(SHAPE, 20.0)
+        array[:, 10:50, 12:40] = 200
+        np.testing.assert_allclose(normalize(array).array, (array - array.mean()) / array.std(), atol=1e-4)
+
     def test_a_small_bright_thing_counts(self):
         array = 50 + np.random.default_rng(0).normal(0, 5, SHAPE)
         array[3:5, 30:36, 30:36] = 300  # a quarter of a percent
@@ -150,6 +155,12 @@ class TestPadding:
         assert len(found) == len(padded)
         thin = IMAGE.size > 0.98 * padded.size
         np.testing.assert_allclose(found[first : first + len(IMAGE)], expected, atol=0.2 if thin else 1e-4)
+
+    def test_a_frame_may_have_the_value_of_an_intensity(self):
+        padded = np.pad(IMAGE, ((0, 0), (20, 20), (0, 30)), constant_values=200)
+        found = normalize(padded)
+        assert found.first == (20, 0)
+        np.testing.assert_allclose(found.array, PLAIN, atol=1e-5)
 
     def test_every_side_may_have_a_value_of_its_own(self):
         padded = np.pad(
