@@ -108,10 +108,10 @@ class TestMapping:
     @pytest.mark.parametrize(
         ("values", "listed"),
         [
-            (np.array([0, 4, 4, 9, 1], np.uint8), r"4 \(2 voxels\), 9 \(1 voxels\)"),
-            (np.array([-1, 3], np.int16), r"-1 \(1 voxels\)"),
+            (np.array([0, 4, 4, 9, 1], np.uint8), r"4 \(2 voxels\), 9 \(1 voxel\)"),
+            (np.array([-1, 3], np.int16), r"-1 \(1 voxel\)"),
             (np.array([70000, 3, 70000], np.int32), r"70000 \(2 voxels\)"),
-            (np.arange(40), r"11 \(1 voxels\) and 28 more"),
+            (np.arange(40), r"11 \(1 voxel\) and 28 more"),
         ],
     )
     def test_unknown_values_are_listed_with_their_voxels(self, values, listed):
@@ -123,9 +123,9 @@ class TestMapping:
     @pytest.mark.parametrize(
         ("values", "said"),
         [
-            (np.array([0.0, 1.5, 2.5]), "2 voxels hold others, such as 1.5"),
-            (np.array([0.0, np.nan]), "1 voxels hold others, such as nan"),
-            (np.array([np.inf, 1.0], np.float32), "1 voxels hold others, such as inf"),
+            (np.array([0.0, 1.5, 2.5]), "such as 1.5, are in 2 voxels"),
+            (np.array([0.0, np.nan]), "such as nan, are in 1 voxel"),
+            (np.array([np.inf, 1.0], np.float32), "such as inf, are in 1 voxel"),
             (np.array([1 + 0j]), "these are complex128"),
         ],
     )

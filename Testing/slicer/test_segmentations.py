@@ -379,5 +379,5 @@ class TestLabelMaps:
     def test_unknown_value(self):
         values = heartLabels()
         values[0, 0, 0] = 9
-        with pytest.raises(ValueError, match=r"labels: the label values 9 \(1 voxels\) are not in .*'acdc'"):
+        with pytest.raises(ValueError, match=r"labels: the label values 9 \(1 voxel\) are not in .*'acdc'"):
             getLabels(self.labelMap(values), makeVolume(), {}, ACDC)

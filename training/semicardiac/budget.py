@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from .config import ScheduleConfig
+from .wording import count
 
 
 class Budget:
@@ -70,6 +71,6 @@ def shortfall(schedule: ScheduleConfig, steps: int) -> tuple[str, str] | None:
     if alone < steps:
         return None
     about = "" if schedule.steps is not None else "about "
-    what = f"the training will end after {about}{steps} steps, before the unlabeled cases come into play"
-    what += f": the first {alone} steps are on the labeled cases alone"
+    what = f"the training will end after {about}{count(steps, 'step')}, before the unlabeled cases come into play"
+    what += f": {count(alone, 'step')} on the labeled cases alone come first"
     return what, "Train for longer, or lower schedule.warmup and schedule.warmup_steps"

@@ -59,7 +59,7 @@ def pick_device(asked: str) -> str:
         raise UserError("CUDA was asked for, but PyTorch sees no CUDA device here", where="device", hint=cure)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"there are {torch.cuda.device_count()} CUDA devices, numbered from 0", where=f"device {asked}"
+            f"CUDA devices here: {torch.cuda.device_count()}, numbered from 0", where=f"device {asked}"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("PyTorch sees no Apple GPU here", where="device", hint="Compute on the CPU (device cpu)")

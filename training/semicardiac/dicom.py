@@ -16,6 +16,7 @@ from .dicom_stack import levels_of, matrix_of
 from .dicom_times import CLAIMS, in_order
 from .errors import UserError
 from .geometry import Frames
+from .wording import count
 
 
 def read_dicom(folder: Path) -> Frames:
@@ -55,7 +56,7 @@ def _series(folder: Path) -> list[DicomFile]:
         raise UserError("this folder holds no DICOM series", where=folder, hint=hint)
     if len(found) > 1:
         listed = "; ".join(
-            f"{repr(same[0].description) if same[0].description else uid} ({len(same)} files)"
+            f"{repr(same[0].description) if same[0].description else uid} ({count(len(same), 'file')})"
             for uid, same in sorted(found.items())[:8]
         )
         hint = (

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from . import files
 from .anatomy import meaning_of
 from .errors import UserError, nearest
+from .wording import count
 
 #: The Slicer terminology in which all our codes are found (the extension ships it; myocardium is in no default one).
 TERMINOLOGY_CONTEXT = "Segmentation category and type - SemiCardiacSeg"
@@ -167,7 +168,8 @@ class LabelSet(_Model):
         unknown = ~known[clipped] | outside
         if unknown.any():
             found, counts = np.unique(whole[unknown], return_counts=True)
-            listed = [f"{value} ({count} voxels)" for value, count in zip(found, counts, strict=True)]
+            pairs = zip(found, counts.tolist(), strict=True)
+            listed = [f"{value} ({count(voxels, 'voxel')})" for value, voxels in pairs]
             more = f" and {len(found) - 8} more" if len(found) > 8 else ""
             what = f"the label values {', '.join(listed[:8])}{more} are not in the label set '{self.name}'"
             hint = "Name the label set that these files follow, or correct the files"
@@ -202,7 +204,8 @@ def as_whole_numbers(values: np.ndarray, *, where: object = "") -> np.ndarray:
     whole = np.rint(np.where(wrong, 0, values))
     wrong |= np.abs(np.where(wrong, 0, values) - whole) > _ROUNDING
     if wrong.any():
-        what = f"labels must be whole numbers; {int(wrong.sum())} voxels hold others, such as {values[wrong][0]!s}"
+        voxels = count(int(wrong.sum()), "voxel")
+        what = f"labels must be whole numbers; others, such as {values[wrong][0]!s}, are in {voxels}"
         hint = "Resample labels with nearest-neighbor interpolation, and see whether image and labels were swapped"
         raise UserError(what, where=where, hint=hint)
     return np.clip(whole, -_BEYOND, _BEYOND).astype(np.int64)

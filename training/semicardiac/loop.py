@@ -32,6 +32,7 @@ from .sampling import Stream
 from .step import Batch, Learner, train_step
 from .teacher import Teacher
 from .validation import Score, record, validate
+from .wording import count
 
 CHECKPOINT, HISTORY, VALIDATION = "checkpoint.pt", "history.csv", "validation.csv"
 WORK, MODEL, PREVIEWS = "work", "model", "previews"
@@ -137,7 +138,8 @@ class Training:
             what = f"the time was used up before the first step: preparing alone took {self.budget.used():.0f} s"
             raise UserError(what, where="schedule.minutes", hint="Give the training more minutes, or fewer cases")
         if self.semi and self.mixed_since is None:
-            what = f"the training ended after {self.learner.step} steps, before the unlabeled cases came into play"
+            steps = count(self.learner.step, "step")
+            what = f"the training ended after {steps}, before the unlabeled cases came into play"
             hint = "Train for longer, or lower schedule.warmup and schedule.warmup_steps"
             self.events.warn(what, where="schedule", hint=hint)
 

@@ -19,6 +19,7 @@ from .geometry import Frames, on_grid, require_place, require_real
 from .inputs import require_room
 from .itk import geometry_of, metadata, write_image
 from .labels import LabelSet, as_whole_numbers
+from .wording import count
 
 SUFFIX = ".seg.nrrd"
 
@@ -78,12 +79,12 @@ def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tup
         label = _find(segment, label_set, segments)
         if label is None:
             if mask.any():
-                unmatched.append(f"'{segment.name}' ({int(mask.sum())} voxels)")
+                unmatched.append(f"'{segment.name}' ({count(int(mask.sum()), 'voxel')})")
             continue
         overlap = mask & (training != 0) & (training != label)
         if overlap.any():
             other = label_set.names[int(training[overlap][0]) - 1]
-            what = f"'{other}' and '{label_set.names[label - 1]}' overlap in {int(overlap.sum())} voxels"
+            what = f"'{other}' and '{label_set.names[label - 1]}' overlap in {count(int(overlap.sum()), 'voxel')}"
             hint = "In Slicer's Segment Editor, allow no overlap and correct one of them"
             raise UserError(what, where=path, hint=hint)
         training[mask] = label
@@ -163,9 +164,9 @@ def _binary(values: np.ndarray, segments: list[_Segment], path: Path) -> Iterato
         claimed = [0, *(segment.value for segment in segments if segment.layer == layer)]
         found, counts = np.unique(values[..., layer], return_counts=True)
         place = f" in layer {layer}" if values.shape[3] > 1 else ""
-        for value, count in zip(found, counts, strict=True):
+        for value, number in zip(found, counts.tolist(), strict=True):
             if value not in claimed:
-                unclaimed.append(f"{value}{place} ({count} voxels)")
+                unclaimed.append(f"{value}{place} ({count(number, 'voxel')})")
     if unclaimed:
         more = f" and {len(unclaimed) - 8} more" if len(unclaimed) > 8 else ""
         named = ", ".join(f"{segment.value} {segment.name}" for segment in segments)

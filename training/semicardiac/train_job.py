@@ -19,6 +19,7 @@ from .jobs import EVENTS, TrainJob
 from .loop import MODEL, WORK
 from .prepare import FINDINGS
 from .swap import replaced_folder
+from .wording import count
 
 Summary = dict[str, Any]
 
@@ -81,7 +82,8 @@ def require_sound(job: TrainJob, events: EventLog, stop: Callable[[], bool]) -> 
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         first, others = errors[0], len(errors) - 1
-        what = f"{first.what} (and {others} more errors, which semicardiac check lists)" if others else first.what
+        more = f" (and {count(others, 'more error')}, which semicardiac check lists)" if others else ""
+        what = f"{first.what}{more}"
         raise UserError(what, where=first.where, hint=first.hint)
     for warning in findings:
         events.warn(warning.what, where=warning.where, hint=warning.hint)

@@ -142,7 +142,7 @@ class TestTooShort:
         assert isinstance(first, Warned) == (alone is not None)
         if alone is not None:
             assert "end after 20 steps" in first.warning
-            assert f"the first {alone} steps" in first.warning
+            assert f": {alone} steps" in first.warning
             assert "schedule.warmup_steps" in first.hint
 
     def test_one_by_the_clock_says_so_once_when_its_speed_is_known(
@@ -153,6 +153,6 @@ class TestTooShort:
         run(tmp_path / "job", cases, config_of(schedule=schedule, locate={"refine": 0.0}))
         told = read_events(tmp_path / "job" / "events.jsonl")
         early, late = (at for at, event in enumerate(told) if isinstance(event, Warned))
-        assert re.search(r"about 1[12]\d steps.* the first 500 steps", told[early].warning)
+        assert re.search(r"about 1[12]\d steps.*: 500 steps", told[early].warning)
         assert [event.step for event in told[:early] if isinstance(event, Progress) and event.learning_rate] == [20]
         assert "ended after" in told[late].warning
