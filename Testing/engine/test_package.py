@@ -80,7 +80,7 @@ class TestDetails:
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 6  # a line for each entry
         assert all(line.isprintable() for line in lines)
-        assert r"gpu\x1b]0;owned\x07 \u202emore" in lines[4]
+        assert r"gpu\x1b]0;owned\x07\n\u202emore" in lines[4]
 
 
 class TestVerify:

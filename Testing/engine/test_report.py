@@ -103,7 +103,7 @@ class TestTrainJob:
 
     def test_cases_settings_and_provenance(self, parsed):
         assert "Labeled 1 2 1 ED, 1 ES" in parsed.text
-        assert "schedule.minutes 3.33333 \N{EN DASH}" in parsed.text
+        assert "schedule.minutes 3.33333 10" in parsed.text
         assert "loss.dptm on" in parsed.text
         assert "preprocess.clip -3, 4" in parsed.text
         assert "some cpu (cpu), 2 threads, bfloat16, channels last" in parsed.text
