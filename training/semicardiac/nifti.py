@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
+from .errors import UserError
 from .files import atomic_path
 from .geometry import (
     SAME_VOXEL,
@@ -78,6 +79,8 @@ def read_nifti(path: Path) -> Frames:
         if len(data) < end:
             raise EOFError(f"its header announces {end} bytes, and there are {len(data)}")
         array = np.asanyarray(nib.arrayproxy.ArrayProxy(io.BytesIO(data), header))
+    except UserError:  # a ValueError, too
+        raise
     except _DAMAGE as error:
         raise unreadable(error, path) from None
     array = array.reshape((*shape[:3], -1)).astype(array.dtype.newbyteorder("="), copy=False)
@@ -95,6 +98,8 @@ def count_frames(path: Path) -> int:
     try:
         with open(path, "rb") as file:
             _, shape, _ = _header(file.read(_START), path)
+    except UserError:
+        raise
     except _DAMAGE as error:
         raise unreadable(error, path) from None
     return int(np.prod(shape[3:]))
