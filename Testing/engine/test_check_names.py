@@ -30,7 +30,7 @@ class TestTableOfNnunet:
         assert finding.level == "error"
         assert "1 is 'LV' in dataset.json and 'RV cavity' in the set, 3 is 'RV' in" in finding.what
         assert finding.where == str(tmp_path / "Dataset001" / "dataset.json")
-        assert f"--labels {finding.where}" in finding.hint
+        assert f"Take the labels of the data set, {finding.where}, or" in finding.hint
 
     def test_the_labels_of_the_data_set_fit_it(self, tmp_path):
         self.check(tmp_path, {"background": 0, "LV": 1, "MYO": 2, "RV": 3})
