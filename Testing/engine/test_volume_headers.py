@@ -190,6 +190,15 @@ class TestUnreadable:
         read_volume(path)
         assert caplog.text == ""
 
+    @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+    def test_what_itk_cannot_open_is_not_told_by_it(self, tmp_path, capfd, kind):
+        """A file that is packed although its name does not say so, and NIfTI-2."""
+        matrix = make_matrix(3)
+        nib.save(kind(np.zeros((5, 4, 3), np.int16), matrix), tmp_path / "a.nii.gz")
+        (tmp_path / "a.nii.gz").rename(tmp_path / "a.nii")
+        np.testing.assert_allclose(read_volume(tmp_path / "a.nii").ijk_to_ras, matrix, atol=1e-3)
+        assert capfd.readouterr() == ("", "")
+
     def test_itk_says_nothing_on_the_terminal(self, tmp_path, capfd):
         path = write_places(tmp_path / "a.nii", MATRIX, MATRIX, (1, 0), zooms=(1, 1, 1))
         sitk.ReadImage(str(path))

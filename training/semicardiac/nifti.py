@@ -85,7 +85,7 @@ def read_nifti(path: Path) -> Frames:
         raise unreadable(error, path) from None
     array = array.reshape((*shape[:3], -1)).astype(array.dtype.newbyteorder("="), copy=False)
     array = np.ascontiguousarray(array.T)
-    matrix, doubts = _place(path, header)
+    matrix, doubts = _place(path, header, packed=start[:2] == _GZIP)
     return Frames(array, matrix, regular_times(len(array), _step_s(header)), doubts)
 
 
@@ -204,9 +204,11 @@ def _unzip(data: bytes, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _place(path: Path, header: nib.Nifti1Header) -> tuple[np.ndarray, tuple[Doubt, ...]]:
+def _place(path: Path, header: nib.Nifti1Header, *, packed: bool) -> tuple[np.ndarray, tuple[Doubt, ...]]:
     """IJK to RAS as ITK, and so Slicer, understands the header's matrices; as nibabel does where ITK refuses them."""
     theirs = np.array(header.get_best_affine(), dtype=float)
+    if isinstance(header, nib.Nifti2Header) or (packed and not path.name.lower().endswith(".gz")):
+        return theirs, ()  # ITK knows neither, and would say so on the terminal
     try:
         reader = _itk_reader(path)
     except RuntimeError:  # a sheared sform and no qform
