@@ -207,8 +207,9 @@ def _unzip(data: bytes, most: int) -> bytes:
 def _place(path: Path, header: nib.Nifti1Header, *, packed: bool) -> tuple[np.ndarray, tuple[Doubt, ...]]:
     """IJK to RAS as ITK, and so Slicer, understands the header's matrices; as nibabel does where ITK refuses them."""
     theirs = np.array(header.get_best_affine(), dtype=float)
-    if isinstance(header, nib.Nifti2Header) or (packed and not path.name.lower().endswith(".gz")):
-        return theirs, ()  # ITK knows neither, and would say so on the terminal
+    unknown_to_itk = isinstance(header, nib.Nifti2Header) or (packed and not path.name.lower().endswith(".gz"))
+    if unknown_to_itk or not np.isfinite(theirs).all():  # it would say so on the terminal
+        return theirs, ()
     try:
         reader = _itk_reader(path)
     except RuntimeError:  # a sheared sform and no qform
