@@ -194,7 +194,8 @@ class TestUnreadable:
     def test_what_itk_cannot_open_is_not_told_by_it(self, tmp_path, capfd, kind):
         """A file that is packed although its name does not say so, and NIfTI-2."""
         matrix = make_matrix(3)
-        nib.save(kind(np.zeros((5, 4, 3), np.int16), matrix), tmp_path / "a.nii.gz")
+        voxels = np.random.default_rng(0).integers(0, 900, (20, 20, 3), np.int16)  # packed, longer than a header
+        nib.save(kind(voxels, matrix), tmp_path / "a.nii.gz")
         (tmp_path / "a.nii.gz").rename(tmp_path / "a.nii")
         np.testing.assert_allclose(read_volume(tmp_path / "a.nii").ijk_to_ras, matrix, atol=1e-3)
         assert capfd.readouterr() == ("", "")
