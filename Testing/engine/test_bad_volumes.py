@@ -21,6 +21,9 @@ from semicardiac.volumes import (
     write_volume,
 )
 
+NOT_DAMAGED = "^(?!.*damaged)"
+"""What can be read, but is no volume, is called that: a copy of it would be no better."""
+
 
 class TestBadFiles:
     @pytest.mark.parametrize("suffix", [*FORMATS, ".seg.nrrd"])
@@ -78,7 +81,7 @@ class TestBadFiles:
     def test_rgb_nifti(self, tmp_path):
         rgb = np.zeros((4, 5, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
         nib.save(nib.Nifti1Image(rgb, np.eye(4)), tmp_path / "a.nii.gz")
-        with pytest.raises(UserError, match="RGB"):
+        with pytest.raises(UserError, match=f"{NOT_DAMAGED}.*RGB"):
             read_volume(tmp_path / "a.nii.gz")
 
     @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
@@ -86,18 +89,18 @@ class TestBadFiles:
         sitk.WriteImage(
             sitk.GetImageFromArray(np.zeros((3, 5, 4, 2), np.float32), isVector=True), str(tmp_path / f"a{suffix}")
         )
-        with pytest.raises(UserError, match=r"one number in each voxel"):
+        with pytest.raises(UserError, match=rf"{NOT_DAMAGED}.*one number in each voxel"):
             read_volume(tmp_path / f"a{suffix}")
 
     def test_complex(self, tmp_path):
         nib.save(nib.Nifti1Image(np.zeros((4, 5, 3), np.complex64), np.eye(4)), tmp_path / "a.nii.gz")
-        with pytest.raises(UserError, match="type complex64"):
+        with pytest.raises(UserError, match=f"{NOT_DAMAGED}.*type complex64"):
             read_volume(tmp_path / "a.nii.gz")
 
     @pytest.mark.parametrize("suffix", FORMATS)
     def test_flat_images(self, tmp_path, suffix):
         sitk.WriteImage(sitk.GetImageFromArray(np.zeros((5, 4), np.int16)), str(tmp_path / f"a{suffix}"))
-        with pytest.raises(UserError, match="two-dimensional"):
+        with pytest.raises(UserError, match=f"{NOT_DAMAGED}.*two-dimensional"):
             read_volume(tmp_path / f"a{suffix}")
 
     def test_label_values_that_are_not_in_the_set(self, tmp_path):

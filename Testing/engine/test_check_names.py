@@ -30,7 +30,7 @@ class TestTableOfNnunet:
         assert finding.level == "error"
         assert "1 is 'LV' in dataset.json and 'RV cavity' in the set, 3 is 'RV' in" in finding.what
         assert finding.where == str(tmp_path / "Dataset001" / "dataset.json")
-        assert f"--labels {finding.where}" in finding.hint
+        assert f"Take the labels of the data set, {finding.where}, or" in finding.hint
 
     def test_the_labels_of_the_data_set_fit_it(self, tmp_path):
         self.check(tmp_path, {"background": 0, "LV": 1, "MYO": 2, "RV": 3})
@@ -82,6 +82,9 @@ class TestPatients:
             (["anna_baseline", "anna_followup", "bob_baseline"], "anna_baseline and anna_followup look like one"),
             (["p01_cine", "p01_follow-up_cine"], "p01_cine and p01_follow-up_cine look like one"),
             (["p01_2019-04-30", "p01_20200501"], "p01_2019-04-30 and p01_20200501 look like one"),
+            (["baseline_p01", "followup_p01", "baseline_p02"], "baseline_p01 and followup_p01 look like one"),
+            (["001_SA", "001_LA", "002_SA", "002_LA"], r"001_SA and 001_LA look like one .* \(and so do 1 more group"),
+            (["train_101_C0", "train_101_LGE", "train_101_T2"], "train_101_C0, train_101_LGE and train_101_T2 look"),
             (["P01", "p01"], "P01 and p01 look like one"),
         ],
     )
@@ -104,6 +107,9 @@ class TestPatients:
             "site1_scan{}",
             "visit{}",
             "{}_visit1",
+            "rest_{:02d}",
+            "{:03d}_SA",
+            "lge {}",
         ],
     )
     def test_numbers_that_tell_patients(self, pattern):

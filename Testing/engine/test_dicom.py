@@ -200,7 +200,7 @@ class TestNoStack:
     def test_several_series_are_listed(self, tmp_path):
         write_slices(tmp_path)
         write_image(tmp_path / "x", ARRAY[0], SeriesInstanceUID="1.2.4", SeriesDescription="scout\x1b[2J")
-        said = r"2 DICOM series: 'cine sax' \(3 files\); 'scout\[2J' \(1 files\)\. .*export them as one series, or join"
+        said = r"2 DICOM series: 'cine sax' \(3 files\); 'scout\[2J' \(1 file\)\. .*export them as one series, or join"
         refuse(tmp_path, said)
 
     def test_a_folder_without_dicom(self, tmp_path):

@@ -85,9 +85,12 @@ class TestOrder:
             ),
             (lambda z, t: {"TemporalPositionIdentifier": t + (z == 1 and t > 2)}, "not have the same times by Temp"),
             (lambda z, t: {"TriggerTime": 40.0 * (t + (t > z))}, "not have the same times by TriggerTime"),
+            (lambda z, t: {"ImageType": ["ORIGINAL", "PMMP"[t]], "InstanceNumber": t + 1}, "differ in ImageType"),
+            (lambda z, t: {"EchoTime": 1.5 + t, "AcquisitionTime": f"10120{t}"}, "differ in EchoTime, such as 'IM"),
         ],
         ids=["nothing", "a trigger time is missing", "random numbers", "equal numbers", "two kinds of images",
-             "contradiction", "a position in time is missing", "another frame is missing in each slice"],
+             "contradiction", "a position in time is missing", "another frame is missing in each slice",
+             "magnitude and phase", "echoes"],
     )  # fmt: skip
     def test_what_cannot_be_ordered_is_an_error(self, tmp_path, attributes, said):
         write_cine(tmp_path, attributes)

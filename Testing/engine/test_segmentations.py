@@ -96,6 +96,19 @@ class TestSegmentations:
         with pytest.raises(UserError, match="'LV cavity' and 'LV myocardium' overlap in 4 voxels"):
             read_labels(path, ACDC)
 
+    @pytest.mark.parametrize("name", ["LV cavity", "lv_cavity", "LV"])
+    def test_two_segments_of_one_structure(self, tmp_path, name):
+        """One of them is wrongly named or an old copy: together they are what nobody drew."""
+        segments = [
+            {"ID": "a", "Name": "LV cavity", "LabelValue": "1", "Layer": "0"},
+            {"ID": "b", "Name": name, "LabelValue": "2", "Layer": "0"},
+        ]
+        path = write_segmentation(tmp_path / "a.seg.nrrd", np.array([[[0, 1], [2, 0]]], np.uint8), segments)
+        with pytest.raises(UserError, match=f"two segments .*'LV cavity' and '{name}'|'{name}' .*not in the label set"):
+            read_labels(path, ACDC)
+        path = write_segmentation(tmp_path / "b.seg.nrrd", np.array([[[0, 1], [1, 0]]], np.uint8), segments)
+        assert read_labels(path, ACDC).array.sum() == 6  # the other one is empty
+
     def test_segments_that_are_not_in_the_set(self, tmp_path):
         segments = [
             {"ID": "a", "Name": "Scar", "LabelValue": "1", "Layer": "0"},

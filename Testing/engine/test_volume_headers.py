@@ -190,6 +190,38 @@ class TestUnreadable:
         read_volume(path)
         assert caplog.text == ""
 
+    @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+    def test_what_itk_cannot_open_is_not_told_by_it(self, tmp_path, capfd, kind):
+        """A file that is packed although its name does not say so, and NIfTI-2."""
+        matrix = make_matrix(3)
+        voxels = np.random.default_rng(0).integers(0, 900, (20, 20, 3), np.int16)  # packed, longer than a header
+        nib.save(kind(voxels, matrix), tmp_path / "a.nii.gz")
+        (tmp_path / "a.nii.gz").rename(tmp_path / "a.nii")
+        np.testing.assert_allclose(read_volume(tmp_path / "a.nii").ijk_to_ras, matrix, atol=1e-3)
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_place_that_is_not_finite_is_not_told_by_itk(self, tmp_path, capfd):
+        path = write_places(tmp_path / "a.nii", make_matrix(3), make_matrix(3), codes=(1, 0))
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<f", data, 280, np.nan)  # the first number of the sform
+        path.write_bytes(data)
+        with pytest.raises(UserError, match="no usable spacing and orientation"):
+            read_volume(path)
+        assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.parametrize(("unit", "refused"), [("mm", False), ("", False), ("cm", True), ("m", True), ("um", True)])
+    def test_lengths_of_nrrd_in_other_units(self, tmp_path, unit, refused):
+        """ITK passes over them, and a heart in cm would be read as one of a tenth of its size."""
+        path = tmp_path / "a.nrrd"
+        write_volume(path, make_volume())
+        head, voxels = path.read_bytes().split(b"\n\n", 1)
+        path.write_bytes(head + b"\nspace units: " + b" ".join([f'"{unit}"'.encode()] * 3) + b"\n\n" + voxels)
+        if not refused:
+            np.testing.assert_array_equal(read_volume(path).array, make_volume().array)
+            return
+        with pytest.raises(UserError, match=f"gives lengths in {unit}, where mm are expected"):
+            read_volume(path)
+
     def test_itk_says_nothing_on_the_terminal(self, tmp_path, capfd):
         path = write_places(tmp_path / "a.nii", MATRIX, MATRIX, (1, 0), zooms=(1, 1, 1))
         sitk.ReadImage(str(path))

@@ -38,6 +38,18 @@ _NUMBERED_VISIT = re.compile(
 )
 """The same in a name that has a number before: p01_v2, but not volunteer_v2."""
 
+_FIRST_VISIT = re.compile(
+    r"^(?:(?:visit|ses|session|timepoint)[ _-]?\d{1,3}|baseline|follow[ _-]?up|before|after|pre|post|rest|stress)[ _-]+"
+    r"(?=.*\d)",
+    re.IGNORECASE,
+)
+"""The same before a number, as where folders are named so: baseline_p01."""
+_VIEW = re.compile(
+    r"(?<=[^ _-])[ _-]+(?:sa|sax|short[ _-]?axis|la|lax|long[ _-]?axis|[234]ch|cine|lge|de|c0|t2)(?=[ _-]|$)",
+    re.IGNORECASE,
+)
+"""A part of a name that says what was imaged, in one that has a number before: 001_SA and 001_LA, but not site_sa."""
+
 _VISITS = 6
 """A patient seldom comes more often: where many more names differ in such a part alone, it probably tells patients."""
 
@@ -129,9 +141,9 @@ def _before(ending: re.Pattern[str], name: str) -> str | None:
 
 
 def _without_visits(name: str) -> str:
-    """A name without what tells a visit from another, and in lower case: p01 of P01_v2."""
-    name = _VISIT.sub("", name)
-    shorter = _NUMBERED_VISIT.sub("", name)
+    """A name without what tells a visit or a view from another, and in lower case: p01 of P01_v2_sax."""
+    name = _FIRST_VISIT.sub("", _VISIT.sub("", name))
+    shorter = _NUMBERED_VISIT.sub("", _VIEW.sub("", name))
     return (shorter if re.search(r"\d", shorter) else name).casefold()
 
 

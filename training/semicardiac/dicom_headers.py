@@ -34,6 +34,7 @@ _GROUPS = (
 """Functional groups of enhanced DICOM. Each holds attributes that files of single images have at the top."""
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _ATTRIBUTES = (
+    "ImageType", "EchoTime", "InversionTime",
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "NumberOfFrames", "Rows", "Columns",
     "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope",
     "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "NominalScannedPixelSpacing",

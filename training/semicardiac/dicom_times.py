@@ -32,6 +32,9 @@ _CLOCKS = {
 """Where nothing claims a time, the first of these that runs through the images in a regular way. They may contradict:
 a clock may be that of the reconstruction, which gives no seconds, and some scanners number images at random. A number
 alone says nothing of images that all lie at one place: these may be slices that lost their positions."""
+_KINDS = ("ImageType", "EchoTime", "InversionTime")
+"""Attributes in which the images of a slice differ that are no times of one cine: magnitude and phase, echoes, T1 maps.
+Where a time is claimed, they are not asked: what is imaged beat by beat may differ in them, too."""
 _DAY_S = 86_400
 _STEPS_OFF = 0.6
 """The share of a step by which a time may differ between slices, in times of one cycle. With a frame missing here and
@@ -59,6 +62,8 @@ def in_order(levels: list[list[Plane]], folder: Path) -> tuple[list[list[Plane]]
     for tag, table in claims.items():
         _require_times_of_a_series(tag, table, levels, folder)
     _require_agreement(claims, levels, folder)
+    if not claims:
+        _require_one_kind(levels, folder)
     tables = claims or {
         tag: table
         for tag in _CLOCKS
@@ -145,6 +150,18 @@ def _require_agreement(claims: dict[str, np.ndarray], levels: list[list[Plane]],
                 f"{ordinal(ranks[tag][row, column] + 1)} by {tag}"
             )
             hint = "Export the series again, from the scanner or the archive it was first sent to"
+            raise UserError(what, where=folder, hint=hint)
+
+
+def _require_one_kind(levels: list[list[Plane]], folder: Path) -> None:
+    """Raises UserError if the images of each slice are of several kinds, and nothing says that they are times."""
+    for tag in _KINDS:
+        kinds = [{plane.header.text(tag) for plane in level} for level in levels]
+        if min(map(len, kinds)) > 1:
+            first = levels[0][0]
+            other = next(plane for plane in levels[0] if plane.header.text(tag) != first.header.text(tag))
+            what = f"the images of a slice differ in {tag}, such as {first.name} and {other.name}, and none has a time"
+            hint = "Export one kind of images alone, such as the magnitude, or one echo"
             raise UserError(what, where=folder, hint=hint)
 
 

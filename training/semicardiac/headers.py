@@ -49,6 +49,9 @@ _NUMBERS = re.compile(r"[-+0-9.eE(), ]*(?:(?:nan|none)[-+0-9.eE(), ]*)*", re.IGN
 _META_LONGEST_TEXT, _NRRD_LONGEST, _LONGEST_LINE = 250, 200, 4000
 """Letters of a text and of any line. ITK copies them into buffers of 255 bytes or so without counting."""
 
+_OTHER_LENGTHS = re.compile(r'"\s*([cuµn]?m|in|inch(?:es)?|microns?|(?:centi)?met(?:er|re)s?)\s*"', re.IGNORECASE)
+"""Units of NRRD that ITK passes over, so that all would be of another size."""
+
 
 class Header(NamedTuple):
     """What a header says."""
@@ -99,6 +102,9 @@ def _nrrd(start: bytes, path: Path) -> Header:
         fields[name] = value.strip()
         if name == "datafile" and fields[name].startswith(_LIST):
             break
+    if other := _OTHER_LENGTHS.search(fields.get("spaceunits", "")):
+        hint = "Write the space directions and the origin in mm, or export the volume again"
+        raise UserError(f"its header gives lengths in {other[1]}, where mm are expected", where=path, hint=hint)
     sizes = _sizes(fields, "sizes", "dimension")
     kinds = (fields.get("kinds", "").lower().split() + ["domain"] * len(sizes))[: len(sizes)]
     frames_last = sorted(zip(kinds, sizes, strict=True), key=lambda axis: axis[0] not in ("domain", "space"))

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
+from .errors import UserError
 from .files import atomic_path
 from .geometry import (
     SAME_VOXEL,
@@ -78,11 +79,13 @@ def read_nifti(path: Path) -> Frames:
         if len(data) < end:
             raise EOFError(f"its header announces {end} bytes, and there are {len(data)}")
         array = np.asanyarray(nib.arrayproxy.ArrayProxy(io.BytesIO(data), header))
+    except UserError:  # a ValueError, too
+        raise
     except _DAMAGE as error:
         raise unreadable(error, path) from None
     array = array.reshape((*shape[:3], -1)).astype(array.dtype.newbyteorder("="), copy=False)
     array = np.ascontiguousarray(array.T)
-    matrix, doubts = _place(path, header)
+    matrix, doubts = _place(path, header, packed=start[:2] == _GZIP)
     return Frames(array, matrix, regular_times(len(array), _step_s(header)), doubts)
 
 
@@ -95,6 +98,8 @@ def count_frames(path: Path) -> int:
     try:
         with open(path, "rb") as file:
             _, shape, _ = _header(file.read(_START), path)
+    except UserError:
+        raise
     except _DAMAGE as error:
         raise unreadable(error, path) from None
     return int(np.prod(shape[3:]))
@@ -199,9 +204,12 @@ def _unzip(data: bytes, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _place(path: Path, header: nib.Nifti1Header) -> tuple[np.ndarray, tuple[Doubt, ...]]:
+def _place(path: Path, header: nib.Nifti1Header, *, packed: bool) -> tuple[np.ndarray, tuple[Doubt, ...]]:
     """IJK to RAS as ITK, and so Slicer, understands the header's matrices; as nibabel does where ITK refuses them."""
     theirs = np.array(header.get_best_affine(), dtype=float)
+    unknown_to_itk = isinstance(header, nib.Nifti2Header) or (packed and not path.name.lower().endswith(".gz"))
+    if unknown_to_itk or not np.isfinite(theirs).all():  # it would say so on the terminal
+        return theirs, ()
     try:
         reader = _itk_reader(path)
     except RuntimeError:  # a sheared sform and no qform

@@ -60,8 +60,8 @@ def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tup
         Training labels [slice, row, col] uint8, and their IJK-to-RAS matrix.
 
     Raises:
-        UserError: If segments of the set overlap, segments that are not in the set hold voxels, voxels are in no
-            segment, or the header is damaged.
+        UserError: If segments of the set overlap, two of them stand for one structure, segments that are not in the set
+            hold voxels, voxels are in no segment, or the header is damaged.
     """
     if image.GetDimension() != 3:
         raise UserError("a segmentation of a single volume is expected", where=path, hint="Export one frame")
@@ -75,13 +75,17 @@ def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tup
     masks = (_fractional if fractional else _binary)(values, segments, path)
     training = np.zeros(values.shape[:3], dtype=np.uint8)
     unmatched = []
+    drawn: dict[int, _Segment] = {}
     for segment, mask in zip(segments, masks, strict=True):
         label = _find(segment, label_set, segments)
         if label is None:
             if mask.any():
                 unmatched.append(f"'{segment.name}' ({count(int(mask.sum()), 'voxel')})")
             continue
-        overlap = mask & (training != 0) & (training != label)
+        if mask.any() and (other := drawn.setdefault(label, segment)) is not segment:
+            what = f"two segments stand for '{label_set.names[label - 1]}': '{other.name}' and '{segment.name}'"
+            raise UserError(what, where=path, hint="Rename or remove one of them, or make them one segment in Slicer")
+        overlap = mask & (training != 0)
         if overlap.any():
             other = label_set.names[int(training[overlap][0]) - 1]
             what = f"'{other}' and '{label_set.names[label - 1]}' overlap in {count(int(overlap.sum()), 'voxel')}"
