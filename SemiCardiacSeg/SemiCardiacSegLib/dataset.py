@@ -166,7 +166,7 @@ class DataSet:
         """Adds a volume of the scene; one that is in the table already is not added twice, but takes what is given.
 
         Args:
-            volumeNode: A scalar volume. One under a transform is added with a problem that can be mended.
+            volumeNode: A scalar volume. One under a transform is added with a problem that can be fixed.
             segmentationNode: Its segmentation or label map.
             role: By default labeled with a segmentation and unlabeled without.
             patient: By default as the node's name and place tell.
@@ -403,7 +403,7 @@ class DataSet:
         elif problem.mend == "map":
             self.setMapping(key, None)
         else:
-            raise ValueError(_("This has to be mended by hand: {text}").format(text=problem.text))
+            raise ValueError(_("This has to be fixed by hand: {text}").format(text=problem.text))
         return self.row(key)
 
     # ----- inside

@@ -15,7 +15,7 @@ from .structures import missing, unmapped
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that has to be mended before a training (`error`), or that one should know (`warning`)."""
+    """One thing that has to be fixed before a training (`error`), or that one should know (`warning`)."""
 
     level: str
     text: str

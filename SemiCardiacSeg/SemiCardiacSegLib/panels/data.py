@@ -26,7 +26,7 @@ CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
 
 
 class DataPanel(Panel):
-    """Fills the table, shows its problems, and offers to mend them."""
+    """Fills the table, shows its problems, and offers to fix them."""
 
     message = "dataMessage"
 
@@ -164,7 +164,7 @@ class DataPanel(Panel):
         if not problems:
             return "ready", _("Nothing is wrong with this case.")
         level = "error" if any(problem.level == "error" for problem in problems) else "warning"
-        hint = "\n" + _("Click to mend it.") if any(problem.mend for problem in problems) else ""
+        hint = "\n" + _("Click to fix it.") if any(problem.mend for problem in problems) else ""
         return level, "\n".join(problem.text for problem in problems) + hint
 
     def _selectedKeys(self) -> list[str]:
@@ -252,7 +252,7 @@ class DataPanel(Panel):
         self._fromFiles[row.key] = volumeNode, segmentationNode
         return self._fromFiles[row.key]
 
-    # ----- mending
+    # ----- fixing
 
     def _mendActions(self, key: str) -> list:
         texts = {"harden": _("Harden a copy"), "resample": _("Resample the labels"), "map": _("Choose the structures…")}
@@ -263,7 +263,7 @@ class DataPanel(Panel):
         ]
 
     def _mendable(self) -> list:
-        """The errors that can be mended, each with the key of its case."""
+        """The errors that can be fixed, each with the key of its case."""
         pairs = [(key, problem) for key, problems in self._problems.items() for problem in problems]
         return [(key, problem) for key, problem in pairs if problem.mend and problem.level == "error"]
 
@@ -274,7 +274,7 @@ class DataPanel(Panel):
             self.dataSet.mend(key, problem)
 
     def _onMend(self) -> None:
-        """Mends all that needs no answer; asks for the structures of the first case that needs one."""
+        """Fixes all that needs no answer; asks for the structures of the first case that needs one."""
         found = self._mendable()
         for key, problem in found:
             if problem.mend != "map":

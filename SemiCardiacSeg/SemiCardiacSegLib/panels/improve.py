@@ -43,9 +43,9 @@ class ImprovePanel(Panel):
         model = self.widget.models.chosen()
         why = "" if model else _("There is no model yet: train one first.")
         if self.widget.training:
-            why = _("A training runs; go on when it has ended.")
+            why = _("A training runs; continue when it has ended.")
         elif self.widget.segmenting and not busy:
-            why = _("A segmentation runs; go on when it has ended.")
+            why = _("A segmentation runs; continue when it has ended.")
         self.ui.rankButton.setText(_("Stop") if busy else _("Find uncertain cases"))
         self.enable(self.ui.rankButton, "" if busy else why, self.ui.improveWhy)
         none = "" if chosen else _("Select a case of the list.")

@@ -73,7 +73,7 @@ def test_a_click_on_the_status_icon_offers_the_mend(widget, study):
     settle()
     widget.dataSet.setRole([row.key for row in widget.dataSet.rows()][1:], "unlabeled")
     widget.update()
-    assert "Click to mend it" in why(widget, 0)
+    assert "Click to fix it" in why(widget, 0)
     widget.ui.caseTable.cellClicked.emit(0, STATUS)
     (text,) = menu(widget.data)
     assert text.startswith("Harden a copy: ")
