@@ -60,6 +60,8 @@ class ImprovePanel(Panel):
         self.enable(self.ui.nextButton, "" if at + 1 < rows else _("There is no case after this one."))
         self.enable(self.ui.continueButton, why or self.widget.tableError)
         self.ui.reviewTable.setVisible(bool(self._found))
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(bool(self._found))  # else these keys open the lists of all other modules
         for button in (*correcting, self.ui.carryButton, self.ui.previousButton, self.ui.nextButton):
             button.setVisible(bool(self._found))
         self.view.show()
@@ -81,6 +83,7 @@ class ImprovePanel(Panel):
         self.discard(self.view)
         for shortcut in self._shortcuts:
             shortcut.setEnabled(False)
+            shortcut.deleteLater()
 
     def _fill(self, found: list) -> None:
         self._found = list(found)

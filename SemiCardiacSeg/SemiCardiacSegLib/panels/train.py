@@ -131,6 +131,7 @@ class TrainPanel(Panel):
         qt.QSettings().setValue(LAST, str(folder))
         qt.QSettings().setValue(FOLDER, str(folder.parent))
         self._startedAt = time.monotonic()
+        self.widget.data.say("")  # what it said was the way to here
         if _isLowPriority():
             self.say(_(
                 "Slicer runs this training with the lowest priority: if other programs are busy, it takes fewer steps "

@@ -96,6 +96,25 @@ def test_one_button_mends_what_needs_no_answer(widget, study):
     assert why(widget, 0) == why(widget, 1) == "Nothing is wrong with this case."
 
 
+def test_a_long_table_is_filled_a_few_rows_at_a_time_and_never_again(widget, monkeypatch):
+    made, make = [], widget.data._roleBox
+    monkeypatch.setattr(widget.data, "_roleBox", lambda key: made.append(key) or make(key))
+    names = [f"patient{number:03}" for number in range(90)]
+    with widget.dataSet.atOnce():
+        rows = [widget.dataSet.addVolume(makeVolume(name)) for name in names]
+    widget.update()
+    assert 0 < len(made) < 90
+    settle()
+    settle()
+    assert texts(widget, CASE) == names
+    widget.dataSet.remove([rows[1].key, rows[80].key])
+    widget.dataSet.addVolume(makeVolume("another"))
+    settle()
+    assert texts(widget, CASE) == [names[0], *names[2:80], *names[81:], "another"]
+    assert len(made) == 91
+    assert widget.ui.caseTable.cellWidget(79, ROLE) is not None
+
+
 @pytest.mark.parametrize("stays", [True, False])
 def test_sample_data_are_shown_and_nothing_else_can_begin_meanwhile(widget, slicerQt, monkeypatch, stays):
     from qt_standin.application import addLayers

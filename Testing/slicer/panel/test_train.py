@@ -397,6 +397,11 @@ class TestStarting:
         started.ui.trainButton.click()
         assert (training.folder / "STOP").exists()
 
+    def test_what_was_said_of_the_way_to_the_training_goes(self, started):
+        started.data.say("Sample data are in the table. Open the next section and click Train.")
+        started.ui.trainButton.click()
+        assert line(started, "dataMessage") == ""
+
     def test_the_progress_comes_into_view(self, started, slicerQt):
         area = slicerQt.qt.QScrollArea()
         area.setWidgetResizable(True)
