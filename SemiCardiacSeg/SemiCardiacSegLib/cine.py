@@ -51,7 +51,12 @@ def fromFile(path: Path | str, tick: Callable[[], object] | None = None):
 def volumesWithFrames() -> list:
     """The volumes of the scene that hold a frame in each of their components, as multi-volumes do."""
     nodes = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
-    return [node for node in nodes if not node.GetHideFromEditors() and framesOf(node) >= _MIN_FRAMES]
+    return [node for node in nodes if not node.GetHideFromEditors() and holdsFrames(node)]
+
+
+def holdsFrames(node) -> bool:
+    """Whether a node is a volume with a frame in each of its components."""
+    return node.IsA("vtkMRMLVolumeNode") and framesOf(node) >= _MIN_FRAMES
 
 
 def framesOf(volumeNode) -> int:

@@ -31,6 +31,7 @@ from .segmentations import isLabelMap, resampledCopy, segmentNames
 from .structures import guessMapping
 from .table_store import TableStore
 
+_NODES = [f"{part}Node" for part in PARTS]
 _POOL_SIZE = 20
 """More unlabeled cases of one folder than these take one row together."""
 
@@ -46,7 +47,7 @@ class DataSet:
         self.parameterNode = parameterNode
         self._table = TableStore(parameterNode)
         self._found: dict[str, tuple[tuple, list[Problem]]] = {}
-        self._fileRows: dict[str, tuple[dict, Row]] = {}
+        self._knownRows: dict[str, tuple[tuple, Row]] = {}
 
     # ----- reading
 
@@ -119,7 +120,7 @@ class DataSet:
         labelSet = labelSet or self.labelSet()
         paths = [path is None or os.path.exists(path) for path in (row.imagePath, row.labelsPath)]
         nodes = (row.volumeNode, row.segmentationNode, row.sequenceNode)
-        nodeless = replace(row, volumeNode=None, segmentationNode=None, sequenceNode=None)  # they may be deleted
+        nodeless = replace(row, **dict.fromkeys(_NODES))  # they may be deleted
         state = (nodeless, labelSet, mapping, *paths, *contentState(*nodes))
         known = self._found.get(row.key)
         if known is None or known[0] != state:
@@ -166,7 +167,7 @@ class DataSet:
         """Adds a volume of the scene; one that is in the table already is not added twice, but takes what is given.
 
         Args:
-            volumeNode: A scalar volume. One under a transform is added with a problem that can be mended.
+            volumeNode: A scalar volume. One under a transform is added with a problem that can be fixed.
             segmentationNode: Its segmentation or label map.
             role: By default labeled with a segmentation and unlabeled without.
             patient: By default as the node's name and place tell.
@@ -403,7 +404,7 @@ class DataSet:
         elif problem.mend == "map":
             self.setMapping(key, None)
         else:
-            raise ValueError(_("This has to be mended by hand: {text}").format(text=problem.text))
+            raise ValueError(_("This has to be fixed by hand: {text}").format(text=problem.text))
         return self.row(key)
 
     # ----- inside
@@ -444,13 +445,16 @@ class DataSet:
         return replace(row, count=row.count - gone) if gone else row
 
     def _rowAsItIs(self, entry: dict) -> Row:
-        """The row of an entry; that of files, of which there may be thousands, is made once for each state."""
-        key = entry["key"]
-        if entry["kind"] in ("volume", "sequence") or self._table.changing:
-            return rowOf(entry, *(self._table.node(part, key) for part in PARTS))
-        if self._fileRows.get(key, (None,))[0] is not entry:
-            self._fileRows[key] = (entry, rowOf(entry, None, None, None))
-        return self._fileRows[key][1]
+        """The row of an entry, of which there may be thousands: made once for each state of its nodes."""
+        nodes = dict(zip(_NODES, (self._table.node(part, entry["key"]) for part in PARTS), strict=True))
+        if self._table.changing:
+            return rowOf(entry, *nodes.values())
+        state = (entry, [node and (node.GetID(), node.GetMTime()) for node in nodes.values()])
+        known = self._knownRows.get(entry["key"])
+        if known is None or known[0] != state:
+            nodeless = replace(rowOf(entry, *nodes.values()), **dict.fromkeys(nodes))  # they may be deleted
+            self._knownRows[entry["key"]] = known = (state, nodeless)
+        return replace(known[1], **nodes) if any(nodes.values()) else known[1]
 
     def _patients(self) -> Iterator[tuple[str, str]]:
         for entry in self._table.read()["rows"]:

@@ -99,7 +99,7 @@ def require() -> None:
     """Makes sure that the engine can run.
 
     Raises:
-        RuntimeError: If not, with what is missing and how to mend it.
+        RuntimeError: If not, with what is missing and how to fix it.
     """
     found = status()
     if not found.ready:
@@ -143,7 +143,7 @@ def _torchState() -> str:
 
 
 def _torchProblem() -> str:
-    """What setting up alone does not mend."""
+    """What setting up alone does not fix."""
     if _torchState() == "partial":
         return _(
             "PyTorch is installed only in part. Uninstall it in the module PyTorch Utils, start Slicer anew, set up."

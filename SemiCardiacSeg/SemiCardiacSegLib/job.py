@@ -209,14 +209,14 @@ class Job:
     @staticmethod
     def _interruption(reason: str) -> tuple[str, str]:
         what = _("The job was interrupted ({reason})").format(reason=reason) if reason else _("The job was interrupted")
-        return what, _("Resume it: it goes on from where it last saved its work")
+        return what, _("Resume it: it continues from where it last saved its work")
 
     @staticmethod
     def _failureToStart(reason: str) -> tuple[str, str]:
         what = _("The engine did not start: {reason}").format(reason=reason)
         if "ModuleNotFoundError" in reason or "ImportError" in reason:
             return what, _("Set up the module: it installs what is missing")
-        return what, _("The file {name} in the job folder tells more").format(name=OUTPUT)
+        return what, _("The file {name} in the job folder says more").format(name=OUTPUT)
 
     def _printedFailure(self) -> dict[str, Any] | None:
         """The last event of an engine that could not write it into the folder, for example onto a full disk."""

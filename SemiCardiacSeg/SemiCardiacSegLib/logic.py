@@ -27,7 +27,7 @@ MODULE = "SemiCardiacSeg"
 class SemiCardiacSegLogic:
     """Data set, training, segmentation, measurement, review and models.
 
-    Wrong input raises ValueError, with what was wrong, where, and how to mend it. What fails later in the engine raises
+    Wrong input raises ValueError, with what was wrong, where, and how to fix it. What fails later in the engine raises
     RuntimeError with the engine's words; the job folder keeps the details. Until the module is set up, that is raised
     too, and says so.
     """

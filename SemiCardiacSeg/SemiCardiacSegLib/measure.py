@@ -106,7 +106,7 @@ def clinicalNumbers(segmentations, labelSet, edFrame: int | None = None, esFrame
     volumes = _volumes(segmentations, labelSet)
     cavity = next((structure.name for structure in labelSet.structures if structure.role == "lv"), None)
     if cavity is None:
-        message = _("The structures '{name}' have no LV cavity, from which ED and ES are told. Choose others.")
+        message = _("The structures '{name}' have no LV cavity, from which ED and ES are found. Choose others.")
         raise ValueError(message.format(name=labelSet.name))
     if _isSequence(segmentations):
         ed, es = sequences.phases(segmentations)

@@ -15,7 +15,7 @@ from .structures import missing, unmapped
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that has to be mended before a training (`error`), or that one should know (`warning`)."""
+    """One thing that has to be fixed before a training (`error`), or that one should know (`warning`)."""
 
     level: str
     text: str
@@ -80,14 +80,17 @@ def noCases() -> str:
 
 
 def contentState(*nodes) -> Iterator[int]:
-    """Numbers of which one changes whenever one of the nodes, their content or their transforms do."""
+    """Numbers of which one changes whenever one of the nodes, their labels or their transforms do.
+
+    The gray values of images do not count: nothing that is measured or checked depends on them.
+    """
     for node in nodes:
         if node is None:
             continue
         yield node.GetMTime()
         if node.IsA("vtkMRMLTransformableNode") and node.GetParentTransformNode() is not None:
             yield node.GetParentTransformNode().GetTransformToWorldMTime()
-        if node.IsA("vtkMRMLVolumeNode") and node.GetImageData() is not None:
+        if node.IsA("vtkMRMLLabelMapVolumeNode") and node.GetImageData() is not None:
             yield node.GetImageData().GetMTime()
         if node.IsA("vtkMRMLSegmentationNode"):
             yield from _stateOfSegments(node.GetSegmentation())

@@ -135,6 +135,7 @@ def addCineToScene(folder: Path | str | None = None, tick: Callable[[], object] 
     frames = read_series(folder / _CINE)
     arrays, times = [frame.array for frame in frames], [frame.time_s for frame in frames]
     with nothingHalfMade(tick) as pause:
+        pause()
         return sequences.newCine(_("phantom cine"), arrays, frames[0].ijk_to_ras, times, pause)
 
 

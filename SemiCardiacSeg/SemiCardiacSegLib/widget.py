@@ -220,6 +220,11 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         finally:
             self._updating = False
 
+    def updateSoon(self) -> None:
+        """Updates when other events have been handled; many changes at once are shown once."""
+        if self.parameters is not None:
+            self._updateTimer.start()
+
     def poll(self) -> None:
         for each in self.panels:
             each.poll()
@@ -257,8 +262,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             getattr(self.ui, f"{name}Section").collapsed = name != following
 
     def _onChange(self, caller=None, event=None) -> None:
-        if self.parameters is not None:
-            self._updateTimer.start()
+        self.updateSoon()
 
     def _onStartImport(self, caller=None, event=None) -> None:
         """Lets go of the parameter node: the selectors of nodes are emptied and filled anew while a scene comes in."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +16,15 @@ import pytest
 pytest.importorskip("slicer", reason="needs slicer-core")
 
 from helpers_engine_jobs import ROOT, workingPackage
+from helpers_panel import UI
 
 FILES = sorted((ROOT / "SemiCardiacSeg").rglob("*.py"))
 HEAVY = {"torch", "torchvision", "matplotlib", "pandas"}
 GONE_OR_UNSAFE = {"imp", "distutils", "pkg_resources", "threading", "multiprocessing"}
 """Not in the Python of the next Slicer, or not safe beside Qt."""
 
+UNWANTED = re.compile(r"(?i)\b(mend|mended|mends|tells?|told|go on|goes on|stranger)\b|(^|\s)--[a-z]")
+"""Words for which there are plainer ones, and options, which a panel does not have."""
 BETTER_LEFT = {"print", "getNode", "saveNode", "exportNode", "delayDisplay"}
 
 
@@ -71,6 +76,16 @@ def test_texts_are_literal_and_translated_when_they_are_shown(path: Path):
             assert isinstance(text, ast.Constant), f"line {node.lineno}"
             assert isinstance(text.value, str)
             assert inFunction, f"line {node.lineno}: at import time there is no translator yet"
+
+
+def test_texts_use_everyday_words_and_no_option_of_the_command_line():
+    texts = [text.text for text in ElementTree.parse(UI).iter("string") if text.text]
+    for file in FILES:
+        for node, _inFunction in nodesOf(file):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
+                texts.append(node.args[0].value)
+    assert len(texts) > 400
+    assert [text for text in texts if UNWANTED.search(text)] == []
 
 
 @pytest.mark.slow

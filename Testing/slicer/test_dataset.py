@@ -19,6 +19,7 @@ from helpers_scene import (  # noqa: E402
 )
 from semicardiac.labels import LabelSet, get_label_set  # noqa: E402
 from SemiCardiacSegLib.dataset import DataSet  # noqa: E402
+from SemiCardiacSegLib.problems import contentState  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 
@@ -366,6 +367,39 @@ class TestDeletedNodes:
         scene.RemoveNode(row.volumeNode)
         del row
         assert node.Get() is None
+
+
+class TestManyRows:
+    """A panel looks at all rows after each change."""
+
+    def test_a_row_is_made_again_only_where_something_has_changed(self, dataSet, monkeypatch):
+        from SemiCardiacSegLib import dataset
+
+        made, make = [], dataset.rowOf
+        volumes = [makeVolume(f"patient{number}") for number in range(5)]
+        keys = [dataSet.addVolume(volume, makeHeartSegmentation(volume)).key for volume in volumes]
+        dataSet.rows()
+        monkeypatch.setattr(dataset, "rowOf", lambda entry, *nodes: made.append(entry["key"]) or make(entry, *nodes))
+        dataSet.rows()
+        assert made == []
+        volumes[1].SetName("renamed")
+        dataSet.setRole([keys[3]], "ignore")
+        volumes[4].SetSpacing(1, 2, 3)
+        slicer.mrmlScene.RemoveNode(volumes[0])
+        rows = dataSet.rows()
+        assert made == [keys[0], keys[1], keys[3], keys[4]]
+        assert [row.volumeNode for row in rows] == [None, *volumes[1:]]
+        assert (rows[1].name, rows[3].role, rows[4].spacingText) == ("renamed", "ignore", "1 × 2 × 3")
+
+    def test_only_the_voxels_of_labels_count_for_what_is_wrong(self):
+        image = makeVolume()
+        labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+        slicer.util.updateVolumeFromArray(labels, heartLabels())
+        before = [list(contentState(node)) for node in (image, labels)]
+        for node in (image, labels):
+            node.GetImageData().Modified()
+        same = [list(contentState(node)) == state for node, state in zip((image, labels), before, strict=True)]
+        assert same == [True, False]
 
 
 class TestSummary:

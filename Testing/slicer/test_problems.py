@@ -278,7 +278,7 @@ class TestTransforms:
 def test_what_cannot_be_mended(dataSet):
     row = dataSet.addVolume(makeVolume(), role="labeled")
     (problem,) = dataSet.problems(row)
-    with pytest.raises(ValueError, match="This has to be mended by hand: The role is labeled"):
+    with pytest.raises(ValueError, match="This has to be fixed by hand: The role is labeled"):
         dataSet.mend(row.key, problem)
 
 

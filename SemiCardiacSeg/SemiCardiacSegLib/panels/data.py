@@ -23,10 +23,12 @@ from .structures_dialog import StructuresDialog
 
 CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
 """Columns of the table."""
+_AT_ONCE = 40
+"""So many new rows of the table are filled before other events are handled: each has a list of its own."""
 
 
 class DataPanel(Panel):
-    """Fills the table, shows its problems, and offers to mend them."""
+    """Fills the table, shows its problems, and offers to fix them."""
 
     message = "dataMessage"
 
@@ -36,7 +38,7 @@ class DataPanel(Panel):
     def setup(self) -> None:
         ui = self.ui
         self._keys: list[str] = []
-        self._filled: dict[int, tuple] = {}
+        self._filled: dict[str, tuple] = {}
         self._rows: dict = {}
         self._problems: dict[str, list] = {}
         self._dialog = None
@@ -112,22 +114,31 @@ class DataPanel(Panel):
     # ----- the table
 
     def _fillTable(self, rows) -> None:
+        """Shows the rows: fills those that are new, a few at a time, and those that have changed."""
         table = self.ui.caseTable
         keys = [row.key for row in rows]
-        if keys != self._keys:
-            self._keys = keys
-            self._filled = {}
+        for index in reversed(range(len(self._keys))):
+            if self._keys[index] not in self._rows:
+                table.removeRow(index)  # which may ask for the keys of the selected rows
+                self._filled.pop(self._keys.pop(index), None)
+        if self._keys != keys[: len(self._keys)]:
+            self._keys, self._filled = [], {}
             table.setRowCount(0)
-            table.setRowCount(len(rows))
-            for index, key in enumerate(keys):
-                for column in (CASE, SEGMENTATION, SPACING, STATUS):
-                    table.setItem(index, column, qt.QTableWidgetItem())
-                table.setCellWidget(index, ROLE, self._roleBox(key))
-        for index, row in enumerate(rows):
+        new = keys[len(self._keys) :][:_AT_ONCE]
+        for key in new:
+            index = len(self._keys)
+            self._keys.append(key)
+            table.insertRow(index)
+            for column in (CASE, SEGMENTATION, SPACING, STATUS):
+                table.setItem(index, column, qt.QTableWidgetItem())
+            table.setCellWidget(index, ROLE, self._roleBox(key))
+        for index, row in enumerate(rows[: len(self._keys)]):
             shown = (row, *self._status(row.key))
-            if self._filled.get(index) != shown:
-                self._filled[index] = shown
+            if self._filled.get(row.key) != shown:
+                self._filled[row.key] = shown
                 self._fillRow(index, *shown)
+        if len(self._keys) < len(keys):
+            self.widget.updateSoon()
 
     def _fillRow(self, index: int, row, level: str, why: str) -> None:
         table = self.ui.caseTable
@@ -164,7 +175,7 @@ class DataPanel(Panel):
         if not problems:
             return "ready", _("Nothing is wrong with this case.")
         level = "error" if any(problem.level == "error" for problem in problems) else "warning"
-        hint = "\n" + _("Click to mend it.") if any(problem.mend for problem in problems) else ""
+        hint = "\n" + _("Click to fix it.") if any(problem.mend for problem in problems) else ""
         return level, "\n".join(problem.text for problem in problems) + hint
 
     def _selectedKeys(self) -> list[str]:
@@ -177,7 +188,7 @@ class DataPanel(Panel):
 
     def _onRole(self, key: str, role: str) -> None:
         selected = self._selectedKeys()
-        self._filled.pop(self._keys.index(key), None)  # shows the role that it has, also where it cannot be changed
+        self._filled.pop(key, None)  # shows the role that it has, also where it cannot be changed
         with self.attempt():
             self.dataSet.setRole(selected if key in selected else [key], role)
 
@@ -252,7 +263,7 @@ class DataPanel(Panel):
         self._fromFiles[row.key] = volumeNode, segmentationNode
         return self._fromFiles[row.key]
 
-    # ----- mending
+    # ----- fixing
 
     def _mendActions(self, key: str) -> list:
         texts = {"harden": _("Harden a copy"), "resample": _("Resample the labels"), "map": _("Choose the structures…")}
@@ -263,7 +274,7 @@ class DataPanel(Panel):
         ]
 
     def _mendable(self) -> list:
-        """The errors that can be mended, each with the key of its case."""
+        """The errors that can be fixed, each with the key of its case."""
         pairs = [(key, problem) for key, problems in self._problems.items() for problem in problems]
         return [(key, problem) for key, problem in pairs if problem.mend and problem.level == "error"]
 
@@ -274,7 +285,7 @@ class DataPanel(Panel):
             self.dataSet.mend(key, problem)
 
     def _onMend(self) -> None:
-        """Mends all that needs no answer; asks for the structures of the first case that needs one."""
+        """Fixes all that needs no answer; asks for the structures of the first case that needs one."""
         found = self._mendable()
         for key, problem in found:
             if problem.mend != "map":

@@ -43,9 +43,9 @@ class ImprovePanel(Panel):
         model = self.widget.models.chosen()
         why = "" if model else _("There is no model yet: train one first.")
         if self.widget.training:
-            why = _("A training runs; go on when it has ended.")
+            why = _("A training runs; continue when it has ended.")
         elif self.widget.segmenting and not busy:
-            why = _("A segmentation runs; go on when it has ended.")
+            why = _("A segmentation runs; continue when it has ended.")
         self.ui.rankButton.setText(_("Stop") if busy else _("Find uncertain cases"))
         self.enable(self.ui.rankButton, "" if busy else why, self.ui.improveWhy)
         none = "" if chosen else _("Select a case of the list.")
@@ -60,6 +60,8 @@ class ImprovePanel(Panel):
         self.enable(self.ui.nextButton, "" if at + 1 < rows else _("There is no case after this one."))
         self.enable(self.ui.continueButton, why or self.widget.tableError)
         self.ui.reviewTable.setVisible(bool(self._found))
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(bool(self._found))  # else these keys open the lists of all other modules
         for button in (*correcting, self.ui.carryButton, self.ui.previousButton, self.ui.nextButton):
             button.setVisible(bool(self._found))
         self.view.show()
@@ -81,6 +83,7 @@ class ImprovePanel(Panel):
         self.discard(self.view)
         for shortcut in self._shortcuts:
             shortcut.setEnabled(False)
+            shortcut.deleteLater()
 
     def _fill(self, found: list) -> None:
         self._found = list(found)

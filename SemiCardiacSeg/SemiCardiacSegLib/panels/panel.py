@@ -84,7 +84,7 @@ class Panel:
             self.say(str(error), "error")
         except Exception as error:
             logging.exception("SemiCardiacSeg")
-            text = _("This should not have happened: {error}. The Python console tells more.")
+            text = _("This should not have happened: {error}. The Python console shows more.")
             self.say(text.format(error=f"{type(error).__name__}: {error}"), "error")
         finally:
             if wait:

@@ -98,6 +98,8 @@ class SegmentPanel(Panel):
             return _("The table has no volume of the scene without a segmentation.")
         if not self.parameters.allCases and self.parameters.inputNode is None:
             return _("Choose a volume or a sequence.")
+        if not self.parameters.allCases and cine.holdsFrames(self.parameters.inputNode):
+            return _("This volume holds several frames. Click Open cine… and choose it there.")
         return ""
 
     def _cine(self):

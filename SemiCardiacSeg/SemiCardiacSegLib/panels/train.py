@@ -36,6 +36,7 @@ class TrainPanel(Panel):
     def setup(self) -> None:
         self.view = JobView(self.ui.trainStatus, self.ui.trainProgress, self.ui.trainState, resumable=True)
         self.curves = TrainingCurves()
+        self._last: Job | None = None
         self._layout = BorrowedLayout(showChart)
         self._picture: Path | None = None
         self._stage = ""
@@ -63,8 +64,11 @@ class TrainPanel(Panel):
             self._follow(Job(last))
 
     def show(self, folder: Path) -> None:
-        """Shows a training that has ended, with its curves, its pictures and its log."""
-        self._follow(Job(folder))
+        """Shows a training that has ended, with its curves, its pictures and its log; the last one stays the last."""
+        job = Job(folder)
+        if self._last is not None and self._last.folder == job.folder:
+            self._last = job
+        self._show(job)
 
     def update(self) -> None:
         job, running = self.view.job, self.view.running
@@ -85,7 +89,7 @@ class TrainPanel(Panel):
     @property
     def unfinished(self) -> bool:
         """Whether the last training was stopped, was interrupted or failed, so that it can be resumed."""
-        job = self.view.job
+        job = self._last
         return job is not None and not self.view.running and job.state not in ("done", "waiting")
 
     def poll(self) -> None:
@@ -127,6 +131,7 @@ class TrainPanel(Panel):
         qt.QSettings().setValue(LAST, str(folder))
         qt.QSettings().setValue(FOLDER, str(folder.parent))
         self._startedAt = time.monotonic()
+        self.widget.data.say("")  # what it said was the way to here
         if _isLowPriority():
             self.say(_(
                 "Slicer runs this training with the lowest priority: if other programs are busy, it takes fewer steps "
@@ -164,12 +169,12 @@ class TrainPanel(Panel):
 
     def _unfinishedText(self) -> str:
         """What the first line of the section says of a training that can be resumed."""
-        progress = self.view.job.progress
+        progress = self._last.progress
         texts = {
             "stopped": _("The last training was stopped{place}. What it has learned is saved."),
             "interrupted": _("The last training was interrupted{place}. What it had learned is saved."),
         }
-        text = texts.get(self.view.job.state, _("The last training failed{place}. See below what to do first."))
+        text = texts.get(self._last.state, _("The last training failed{place}. See below what to do first."))
         if not progress or progress["stage"] not in words.TRAINING_STAGES:
             return text.format(place="")
         step, total = (words.number(progress[key]) for key in ("step", "total"))
@@ -183,7 +188,7 @@ class TrainPanel(Panel):
             self.start(self.ui.startFromBox.itemData(self.ui.startFromBox.currentIndex) or "")
 
     def _onResume(self) -> None:
-        self._follow(self.logic.resumeTraining(self.view.job.folder))
+        self._follow(self.logic.resumeTraining(self._last.folder))
 
     def _onDiscard(self) -> None:
         folder = self.view.job.folder
@@ -193,12 +198,19 @@ class TrainPanel(Panel):
         )
         if slicer.util.confirmOkCancelDisplay(text.format(folder=folder)):
             self.logic.discardTraining(folder)
-            qt.QSettings().remove(LAST)
+            if self._last is not None and self._last.folder == folder:
+                self._last = None
+                qt.QSettings().remove(LAST)
             self.view.drop()
             self._clear()
             self.widget.models.refresh()
 
     def _follow(self, job) -> None:
+        """Takes up the last training of the user."""
+        self._last = job
+        self._show(job)
+
+    def _show(self, job) -> None:
         self._clear()
         self._take(self.view.follow(job))
 

@@ -73,7 +73,7 @@ def test_a_click_on_the_status_icon_offers_the_mend(widget, study):
     settle()
     widget.dataSet.setRole([row.key for row in widget.dataSet.rows()][1:], "unlabeled")
     widget.update()
-    assert "Click to mend it" in why(widget, 0)
+    assert "Click to fix it" in why(widget, 0)
     widget.ui.caseTable.cellClicked.emit(0, STATUS)
     (text,) = menu(widget.data)
     assert text.startswith("Harden a copy: ")
@@ -94,6 +94,25 @@ def test_one_button_mends_what_needs_no_answer(widget, study):
     settle()
     assert not shown(widget, "mendButton")
     assert why(widget, 0) == why(widget, 1) == "Nothing is wrong with this case."
+
+
+def test_a_long_table_is_filled_a_few_rows_at_a_time_and_never_again(widget, monkeypatch):
+    made, make = [], widget.data._roleBox
+    monkeypatch.setattr(widget.data, "_roleBox", lambda key: made.append(key) or make(key))
+    names = [f"patient{number:03}" for number in range(90)]
+    with widget.dataSet.atOnce():
+        rows = [widget.dataSet.addVolume(makeVolume(name)) for name in names]
+    widget.update()
+    assert 0 < len(made) < 90
+    settle()
+    settle()
+    assert texts(widget, CASE) == names
+    widget.dataSet.remove([rows[1].key, rows[80].key])
+    widget.dataSet.addVolume(makeVolume("another"))
+    settle()
+    assert texts(widget, CASE) == [names[0], *names[2:80], *names[81:], "another"]
+    assert len(made) == 91
+    assert widget.ui.caseTable.cellWidget(79, ROLE) is not None
 
 
 @pytest.mark.parametrize("stays", [True, False])

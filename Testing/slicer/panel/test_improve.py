@@ -143,6 +143,7 @@ class TestImprove:
         assert not hasattr(widget.editor, "volume")  # the user is not in Segment Editor
         monkeypatch.setattr(slicerQt.util, "selectedModule", lambda: "SegmentEditor")
         previous, following = widget.improve._shortcuts
+        assert previous.isEnabled()
         assert (previous.key.toString(), following.key.toString()) == ("Alt+Up", "Alt+Down")
         following.activated.emit()
         assert widget.improve._chosen().name == names[2]
@@ -150,6 +151,8 @@ class TestImprove:
         assert not widget.ui.nextButton.enabled
         widget.ui.previousButton.click()
         assert widget.editor.volume.GetName() == names[1]
+        widget.improve.forget()
+        assert not previous.isEnabled()  # Alt+Down opens a list elsewhere
 
     def test_a_correction_is_carried_to_the_neighboring_frames(self, reviewed, slicerQt):
         widget, table = reviewed, reviewed.ui.reviewTable

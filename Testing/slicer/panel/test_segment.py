@@ -281,6 +281,9 @@ class TestCineInput:
         node.SetAttribute("MultiVolume.FrameLabels", "10,50,90,130,170,210")
         node.SetAttribute("MultiVolume.FrameIdentifyingDICOMTagUnits", "ms")
         slicerQt.util.addVolumeFromArray(frames[..., :3], MATRIX, "rgb", "vtkMRMLVectorVolumeNode")
+        widget.parameters.inputNode = node
+        settle()
+        assert "Click Open cine…" in line(widget, "segmentWhy")
         widget.ui.openCineButton.click()
         assert [text for text in menu(widget.segment) if "frames" in text] == ["multi (6 frames)"]
         menu(widget.segment)["multi (6 frames)"].trigger()

@@ -329,6 +329,30 @@ def test_a_finished_training_leaves_that_line_out_and_tells_its_steps(training, 
     assert line(widget, "trainState") == "Finished in 10 min, after 12,345 steps"
 
 
+def test_a_look_at_another_training_keeps_the_offer_to_continue_the_last_one(
+    training, makeWidget, monkeypatch, slicerQt
+):
+    from helpers_engine_jobs import modelPackage
+
+    training.tell(STARTED, progress(), STOPPED)
+    finished = Training(training.folder.parent / "finished")
+    finished.tell(STARTED, progress(6000), DONE)
+    modelPackage(finished.folder / "model")
+    widget = makeWidget()
+    widget.ui.modelTable.selectRow(0)
+    widget.ui.trainingButton.click()
+    assert line(widget, "trainState").startswith("Finished in")
+    assert line(widget, "lastRunText").startswith("The last training was stopped at step 3,720")
+    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: str(finished.folder) in text)
+    widget.ui.discardButton.click()
+    assert not finished.folder.exists()
+    resumed = []
+    monkeypatch.setattr(widget.logic, "resumeTraining", lambda folder: resumed.append(folder) or widget.train._last)
+    widget.ui.resumeButton.click()
+    assert resumed == [training.folder]
+    assert shown(makeWidget(), "resumeButton")  # also after a restart
+
+
 def test_closing_slicer_while_it_trains_asks_first(training, makeWidget, monkeypatch, slicerQt):
     training.begin()
     training.tell(STARTED, progress())
@@ -372,6 +396,11 @@ class TestStarting:
         monkeypatch.setattr(train, "DOUBLE_CLICK_S", 0.0)
         started.ui.trainButton.click()
         assert (training.folder / "STOP").exists()
+
+    def test_what_was_said_of_the_way_to_the_training_goes(self, started):
+        started.data.say("Sample data are in the table. Open the next section and click Train.")
+        started.ui.trainButton.click()
+        assert line(started, "dataMessage") == ""
 
     def test_the_progress_comes_into_view(self, started, slicerQt):
         area = slicerQt.qt.QScrollArea()
