@@ -270,7 +270,7 @@ def test_a_job_that_is_done_says_so_when_it_is_run_again(trained: Path, tmp_path
 def test_a_crash_outside_a_job_has_status_1_and_leaves_a_report_without_names(tmp_path: Path, monkeypatch, capsys):
     folder = tmp_path / "Jane Doe"
     write_study(folder)
-    message = f"in {folder}/patient001 with patient002_frame01"
+    message = f"in {folder}/patient001 with patient002_frame01\n" + "all that was at hand\n" * 1000
 
     def crash(*_) -> None:
         raise ZeroDivisionError(message)
@@ -281,8 +281,11 @@ def test_a_crash_outside_a_job_has_status_1_and_leaves_a_report_without_names(tm
     assert main(["check", str(folder)]) == 1
     err = capsys.readouterr().err
     assert "error: an error inside semicardiac: ZeroDivisionError" in err
+    assert err.count("all that was at hand") < 20
     path = next(tmp_path.glob("semicardiac-crash-*.txt"))
-    assert f"Send us {path}" in err
+    last = err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert f"Send us {path}" in last
     report = path.read_text(encoding="utf-8")
     assert "ZeroDivisionError: <...>" in report
     assert "in find" in report  # the traceback is there

@@ -86,7 +86,7 @@ class TestInputs:
         run(tmp_path / "work", cases)
         for case in cases:
             replace(case.image)
-        with pytest.raises(UserError, match=r"image of p0 is .*nor are files of p1, p2, p3"):
+        with pytest.raises(UserError, match=r"image of p0 is .*nor are files of p1, p2 and p3"):
             run(tmp_path / "work", cases)
 
     def test_one_that_was_touched_is_read_once_more(self, tmp_path: Path, cases: list[Case]):

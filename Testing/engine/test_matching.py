@@ -190,3 +190,21 @@ class TestMatching:
         write_labels_of(study[0] / "again", "patient001_frame01.nrrd", labels_of(1, 1, 1))
         with pytest.raises(UserError, match="two files for one case"):
             match(study[0], study[1])
+
+
+@pytest.mark.parametrize(
+    ("segmented", "reference"),
+    [
+        ("tab\there.nii.gz", "tab\there_gt.nii.gz"),
+        ("two\nlines.nii.gz", "two\nlines_gt.nii.gz"),
+        ("a<b>.nii.gz", "a<b>_gt.nii.gz"),
+        ("Mu\u0308ller.nii.gz", "M\u00fcller_gt.nii.gz"),
+        (" .nii.gz", " _gt.nii.gz"),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_references_alone_meet_segmentations_of_any_name(tmp_path, segmented, reference):
+    for folder, name in (("results", segmented), ("references", reference)):
+        write_volume(tmp_path / folder / name, flat_image())
+    pairs, unmatched, missing = match(tmp_path / "results", tmp_path / "references")
+    assert (len(pairs), unmatched, missing) == (1, [], [])

@@ -41,6 +41,12 @@ _LONGEST_CELL = 4096  # as the longest path of Linux
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 
+def case_name(name: str) -> str:
+    """A name as cases have them: in one form of Unicode, and with _ in place of what no file's name can hold."""
+    name = _NOT_IN_NAMES.sub("_", as_text(name))
+    return name if name.strip(" .") else f"_{name}"
+
+
 class Case(BaseModel):
     """One volume of one patient."""
 
@@ -67,7 +73,7 @@ class Case(BaseModel):
     @field_validator("name")
     @classmethod
     def _is_file_name(cls, name: str) -> str:
-        if name.strip(" .") == "" or _NOT_IN_NAMES.search(name):
+        if name != case_name(name):
             raise ValueError("results are named after a case, so its name must be a file name")
         return name
 
@@ -188,7 +194,7 @@ def images_in(folder: Path) -> dict[str, Path]:
         return by_file
     found = []
     for image in images:
-        name = _NOT_IN_NAMES.sub("_", name_of(image.with_name(stem(image))))
+        name = case_name(name_of(image.with_name(stem(image))))
         found.append(_Found(Case(name=name, patient=parse_name(name).patient, image=image), name))
     return {case.name: case.image for case in _told_apart(found)}
 
@@ -266,7 +272,7 @@ def _role_of(case: Case, role: Role) -> Role:
 
 
 def _from_entry(entry: Entry) -> _Found:
-    name = _NOT_IN_NAMES.sub("_", entry.name)
+    name = case_name(entry.name)
     data = {**entry._asdict(), "name": name, "role": "labeled" if entry.labels else "unlabeled"}
     return _Found(Case.model_validate(data), name)
 
@@ -302,7 +308,7 @@ def _from_row(row: Row, path: Path, roles: bool) -> _Found:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{first['loc'][0]}: got {first['input']!r:.60}: {first['msg']}", where=where) from None
-    name = _NOT_IN_NAMES.sub("_", file_name if case.frame is None else frame_name(file_name, case.frame))
+    name = case_name(file_name if case.frame is None else frame_name(file_name, case.frame))
     return _Found(case if "name" in given else case.model_copy(update={"name": name}), name, given)
 
 
@@ -371,7 +377,7 @@ def _with_folders(found: _Found, depth: int) -> Case:
     parts = [part for part in folders if part != parse_name(found.file_name).patient]
     parts += [part for part in within if part not in found.file_name.split("_")] + [found.file_name]
     parts.sort(key=lambda part: part.upper() in get_args(Phase))  # a patient's images may lie in folders ED and ES
-    name = _NOT_IN_NAMES.sub("_", as_text("_".join(parts)))
+    name = case_name("_".join(parts))
     patient, _, phase, _ = parse_name(name)
     if subject is not None:
         patient = "_".join([*folders, subject])

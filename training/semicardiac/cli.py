@@ -14,7 +14,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, subcommand
 from . import __version__
 from .commands import COMMANDS
 from .errors import UserError, nearest
-from .explain import explain
+from .explain import explain, fault_of_ours
 from .streams import standard_streams
 
 DESCRIPTION = """Cardiac segmentation from few labeled and many unlabeled volumes.
@@ -54,10 +54,7 @@ def _run(arguments: list[str]) -> int:
         if explained is not None:
             print(f"error: {explained}", file=sys.stderr)
             return 2
-        report = _write_crash_report(error)
-        hint = f"Send us {report}, which names no patient and no file" if report else ""
-        what = f"an error inside semicardiac: {type(error).__name__}: {error}"
-        print(f"error: {UserError(what, hint=hint)}", file=sys.stderr)
+        print(f"error: {fault_of_ours(error, _write_crash_report(error))}", file=sys.stderr)
         return 1
 
 

@@ -106,8 +106,7 @@ def evaluate_folder(
 
 def _lacking(noun: str, what: str, names: Sequence[str]) -> str:
     """`2 references have no segmentation: a, b`."""
-    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return f"{count(len(names), noun)} {'has' if len(names) == 1 else 'have'} no {what}: {listed}"
+    return f"{count(len(names), noun)} {'has' if len(names) == 1 else 'have'} no {what}: {listed(names)}"
 
 
 def evaluate_model(

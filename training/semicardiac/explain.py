@@ -9,6 +9,9 @@ from pathlib import Path
 from . import files
 from .errors import UserError
 
+_LONGEST = 300
+"""Letters of an error of ours that are shown."""
+
 
 def explain(error: Exception, place: Path | str = "") -> UserError | None:
     """What a user can do about an error, or None if it is ours.
@@ -28,6 +31,20 @@ def explain(error: Exception, place: Path | str = "") -> UserError | None:
         package = str(error.name).partition(".")[0]
         return UserError(f"the Python package '{package}' is not installed", hint=f"Install it: pip install {package}")
     return None
+
+
+def fault_of_ours(error: Exception, report: Path | str = "", *, where: object = "") -> UserError:
+    """What is said of an error that is ours: its beginning, since its text may hold whatever was at hand.
+
+    Args:
+        error: Whatever was raised.
+        report: Where the crash report is, if there is one.
+        where: The job folder.
+    """
+    text = " ".join(str(error)[:_LONGEST].split())
+    what = f"an error inside semicardiac: {type(error).__name__}: {text}{'...' if len(str(error)) > _LONGEST else ''}"
+    hint = f"Send us {report}, which names no patient and no file" if report else ""
+    return UserError(what, where=where, hint=hint)
 
 
 def _of_the_system(error: OSError, place: Path | str) -> UserError | None:

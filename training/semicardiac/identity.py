@@ -23,7 +23,7 @@ from .labels import LabelSet
 from .protocols import Role
 from .sealed import read_sealed, write_sealed
 from .volumes import read_series
-from .wording import count
+from .wording import count, listed
 
 IDENTITY = "identity.json"
 _DETACHED = (".mhd", ".nhdr")
@@ -162,7 +162,7 @@ def _require_same_cases(identity: Identity, context: Context) -> None:
     now, hint = {case.name: case for case in context.cases}, f"Set it back in job.json, {_FIX}"
     for how, names in (("new", now.keys() - identity.inputs.keys()), ("gone", identity.inputs.keys() - now)):
         if names:
-            what = f"the cases are not those that the training began with ({how}: {_named(sorted(names))})"
+            what = f"the cases are not those that the training began with ({how}: {listed(sorted(names), 3)})"
             raise UserError(what, where="cases", hint=hint)
     for name, before in identity.inputs.items():
         for key in ("patient", "role", "frame", "roi"):
@@ -196,13 +196,13 @@ def _compare(identity: Identity, context: Context) -> dict[str, Input]:
         name, key, path = changed[0]
         names = list(dict.fromkeys(name for name, *_ in changed))
         what = f"the {key} of {name} {'is' if key == 'image' else 'are'} not what the training began with"
-        what += f" (nor are files of {_named(names[1:])})" if names[1:] else ""
+        what += f" (nor are files of {listed(names[1:], 3)})" if names[1:] else ""
         raise UserError(what, where=path, hint=f"Put the file back as it was, {_FIX}")
     if missing:
         names = list(dict.fromkeys(missing))
         what = f"files of {len(names)} of {count(len(cases), 'case')} are no longer there"
         hint = "The training uses the slices that it has prepared of them; put the files back if it asks for one"
-        context.events.warn(what, where=_named(names), hint=hint)
+        context.events.warn(what, where=listed(names, 3), hint=hint)
     return inputs
 
 
@@ -243,7 +243,3 @@ def _hash_of_voxels(path: Path) -> str:
         digest.update(repr((frame.array.shape, frame.array.dtype.str, frame.ijk_to_ras.tolist())).encode())
         digest.update(frame.array.tobytes())
     return digest.hexdigest()
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cases import Case, discover
+from .cases import Case, case_name, discover
 from .errors import UserError
 from .layouts import (
     IMAGE_ENDING,
@@ -104,7 +104,7 @@ def _plain(name: str) -> str:
     """A name without endings: that of the case."""
     for ending in (LABEL_ENDING, IMAGE_ENDING, _CHANNEL_ENDING):
         name = ending.sub("", name)
-    return name
+    return case_name(name)
 
 
 def _frames(path: Path, name: str | None = None) -> list[tuple[str, int | None]]:

@@ -15,7 +15,7 @@ from . import __version__, files
 from .crash import crash_report
 from .errors import Stopped, UserError
 from .events import Done, EventLog, Failed, Listener, Started, StoppedEvent
-from .explain import explain
+from .explain import explain, fault_of_ours
 from .jobs import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, Job, SegmentJob, TrainJob, load_job
 from .processes import exclusive, gone_check
 from .temporaries import is_temporary, remove_abandoned
@@ -107,15 +107,13 @@ def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> di
 
 def _failure(error: Exception, folder: Path, job: Job | None) -> Failed:
     """The event that tells of an error; of one that the user cannot fix also a crash report is written."""
-    explained = explain(error, folder)
-    if explained is not None:
-        return Failed(what=explained.what, where=explained.where, hint=explained.hint, fault="user")
+    if (told := explain(error, folder)) is not None:
+        return Failed(what=told.what, where=told.where, hint=told.hint, fault="user")
     report = folder / CRASH_REPORT
     with suppress(OSError, UserError):
         files.write_text(report, crash_report(error, job))
-    what = f"an error inside semicardiac: {type(error).__name__}: {error}"
-    hint = f"Send us {report.name}, which names no patient and no file"
-    return Failed(what=what, where=str(folder), hint=hint, fault="engine")
+    told = fault_of_ours(error, report.name, where=folder)
+    return Failed(what=told.what, where=told.where, hint=told.hint, fault="engine")
 
 
 @contextmanager

@@ -53,6 +53,10 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     if (summary := _finished(folder, config)) is not None:
         _remove_banks(folder / WORK)  # a kill may have left them
         return summary
+    if present(folder / MODEL).is_dir() and not (folder / CHECKPOINT).exists():
+        what = "the checkpoint of the finished training is gone: it starts from the beginning"
+        hint = "Stop it to keep the model, or to put the checkpoint back"
+        events.warn(what, where=folder / CHECKPOINT, hint=hint)
     _require_validation(spec.cases)
     roles = ("labeled", "unlabeled") if config.schedule.warmup < 1 else ("labeled",)
     cases = [case for case in spec.cases if case.role in roles]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers_engine import same_weights, stop_after
-from helpers_training import STEPS, config_of, history, run, weights
+from helpers_training import STEPS, config_of, events, history, run, weights
 from semicardiac.cases import Case
 from semicardiac.errors import Stopped, UserError
+from semicardiac.events import Warned
 from semicardiac.files import sha256
 from semicardiac.model import load_model
 from semicardiac.sealed import read_sealed, write_sealed
@@ -253,3 +254,12 @@ class TestLeftovers:
             path.write_bytes(b"half of it")
         run(folder, cases)
         assert [path for path in left + users if path.exists()] == users
+
+
+def test_a_finished_training_without_its_checkpoint_says_that_it_starts_anew(tmp_path: Path, cases: tuple[Case, ...]):
+    folder = tmp_path / "job"
+    run(folder, cases, config_of(schedule={"steps": 2}))
+    (folder / "checkpoint.pt").unlink()
+    run(folder, cases, config_of(schedule={"steps": 3}))
+    told = [each.where for each in events(folder, Warned) if "from the beginning" in each.warning]
+    assert told == [str(folder / "checkpoint.pt")]
