@@ -3,7 +3,8 @@
     python Testing/bench/panel.py [--rows 1000] [--checkout DIR]
 
 Measured are an update of a long case table and the longest pauses, in which no event is handled, while sample data and
-the segmented frames of a cine come into the scene; in processor time, so that other programs do not count. Slicer's own views, which take their time besides, are not there.
+the segmented frames of a cine come into the scene: in processor time, so that other programs do not count. Slicer's own
+views, which take their time besides, are not there.
 """
 
 from __future__ import annotations
