@@ -36,9 +36,10 @@ def run(
 ) -> tuple[Identity, list]:
     told: list = []
     config = config or tiny_config()
-    context = Context(
-        folder, cases, labels, config, Budget(config.schedule), EventLog(None, told.append), lambda: False
-    )
+    validation = [case for case in cases if case.role == "validation"]
+    trained = [case for case in cases if case not in validation]
+    events = EventLog(None, told.append)
+    context = Context(folder, trained, labels, config, Budget(config.schedule), events, lambda: False, validation)
     return identify(context), told
 
 
@@ -71,6 +72,19 @@ class TestInputs:
             run(tmp_path / "work", cases)
         assert caught.value.where == str(path)
         assert "Put the file back" in caught.value.hint
+
+    @pytest.mark.parametrize("which", ["image", "labels"])
+    def test_one_of_the_validation_is_named_too_and_changes_nothing_that_is_kept(
+        self, tmp_path: Path, cases: list[Case], which: str
+    ):
+        image, labels = heart(5, shape=(2, 24, 28))
+        measured = write_case(tmp_path / "data", "p5", image, labels, "validation")
+        alone, _ = run(tmp_path / "alone", cases)
+        identity, _ = run(tmp_path / "work", [*cases, measured])
+        assert identity.model_copy(update={"job": alone.job}).content == alone.content
+        replace(getattr(measured, which))
+        with pytest.raises(UserError, match=f"the {which} of p5 .* not what the training began with"):
+            run(tmp_path / "work", [*cases, measured])
 
     def test_one_of_the_same_size_and_time_is_noticed(self, tmp_path: Path, cases: list[Case]):
         path = cases[2].image

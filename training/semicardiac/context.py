@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .budget import Budget
@@ -26,6 +26,7 @@ class Context:
         budget: Of the whole training.
         events: Told of progress and doubts.
         stop: Whether a stop was asked for.
+        validation: Cases that only measure it.
     """
 
     folder: Path
@@ -35,6 +36,12 @@ class Context:
     budget: Budget
     events: EventLog
     stop: Callable[[], bool]
+    validation: list[Case] = field(default_factory=list)
+
+    @property
+    def noted(self) -> list[Case]:
+        """All cases whose files must stay as they are, from the beginning of the training to its end."""
+        return [*self.cases, *self.validation]
 
     @property
     def labeled(self) -> list[Case]:

@@ -70,6 +70,7 @@ class Identity(_Model):
         held = [
             [name, each.role, each.frame, each.image.sha256, each.labels and each.labels.sha256]
             for name, each in self.inputs.items()
+            if each.role != "validation"  # nothing that is kept was made of those
         ]
         return hashlib.sha256(json.dumps([self.job, held]).encode()).hexdigest()
 
@@ -124,14 +125,14 @@ class _Held(dict[Path, Fingerprint]):
 
 def _note(context: Context) -> dict[str, Input]:
     tell, held, inputs = context.tell_cases("checking inputs"), _Held(), {}
-    for number, case in enumerate(context.cases, start=1):
+    for number, case in enumerate(context.noted, start=1):
         for path in filter(None, (case.image, case.labels)):
             if not path.exists():
                 hint = "It was there when the job was made; put it back"
                 raise UserError("this file is missing", where=path, hint=hint)
         prints = {"image": held[case.image], "labels": held[case.labels] if case.labels else None}
         inputs[case.name] = Input(patient=case.patient, role=case.role, frame=case.frame, roi=case.roi, **prints)
-        tell(number, len(context.cases), case.name)
+        tell(number, len(context.noted), case.name)
     return inputs
 
 
@@ -159,7 +160,7 @@ def _settings(config: TrainConfig) -> Iterator[tuple[str, object]]:
 
 
 def _require_same_cases(identity: Identity, context: Context) -> None:
-    now, hint = {case.name: case for case in context.cases}, f"Set it back in job.json, {_FIX}"
+    now, hint = {case.name: case for case in context.noted}, f"Set it back in job.json, {_FIX}"
     for how, names in (("new", now.keys() - identity.inputs.keys()), ("gone", identity.inputs.keys() - now)):
         if names:
             what = f"the cases are not those that the training began with ({how}: {listed(sorted(names), 3)})"
@@ -175,7 +176,7 @@ def _require_same_cases(identity: Identity, context: Context) -> None:
 
 def _compare(identity: Identity, context: Context) -> dict[str, Input]:
     """The inputs with the present times of files that were touched and hold what they held."""
-    tell, cases, held = context.tell_cases("checking inputs"), context.cases, _Held()
+    tell, cases, held = context.tell_cases("checking inputs"), context.noted, _Held()
     inputs, missing, changed = dict(identity.inputs), [], []
     for number, case in enumerate(cases, start=1):
         known, update = inputs[case.name], {}

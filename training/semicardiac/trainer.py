@@ -64,7 +64,8 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
     if config.deterministic:
         make_deterministic()
-    context = Context(folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop)
+    validation = [case for case in spec.cases if case.role == "validation" and case.labels is not None]
+    context = Context(folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop, validation)
     if config.locate.method == "network" and context.unlabeled:
         context.budget.reserve = refine_share(config, context.patients)
     if context.unlabeled and config.schedule.steps and (told := shortfall(config.schedule, config.schedule.steps)):
