@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from helpers import ACDC, draw_heart, engine_environment
 from helpers_engine import Thresholder, model_of
+from helpers_jobs import sign
 from semicardiac import files, inference, segment_job
 from semicardiac.console import Console
 from semicardiac.events import AnyEvent, Device, Result, Warned, Writing, read_events
@@ -137,6 +138,28 @@ class TestFiles:
         assert results == {"a-3.nii.gz", "a-2.nii.gz", "b-3.nii.gz"}
         warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
         assert [event.where for event in warned] == [str(mine[0]), str(mine[1])]
+
+    def test_another_model_does_not_continue_what_one_has_begun(self, model: Path, tmp_path: Path):
+        for name in ("a", "b"):
+            write_series(tmp_path / f"{name}.nrrd", frames(1))
+        inputs = (tmp_path / "a.nrrd", tmp_path / "b.nrrd")
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+
+        def stop(event: AnyEvent) -> None:
+            if isinstance(event, Result):
+                raise KeyboardInterrupt
+
+        assert run_job(folder, stop) == 130
+        card = (model / "README.md").read_text(encoding="utf-8")
+        (model / "README.md").write_text("of another training", encoding="utf-8")
+        sign(model)
+        told: list[AnyEvent] = []
+        assert run_job(folder, told.append) == 2
+        assert "not the model that the segmentation began with" in told[-1].what
+        assert not (tmp_path / "out" / "b.nii.gz").exists()
+        (model / "README.md").write_text(card, encoding="utf-8")
+        sign(model)
+        assert run(folder) == [(tmp_path / "out" / "b.nii.gz").as_posix()]
 
     def test_a_file_that_appears_at_the_last_moment_stays(self, model: Path, tmp_path: Path):
         write_series(tmp_path / "a.nrrd", frames(1))

@@ -97,6 +97,8 @@ class Writing(Event):
     planned: str
     path: str
     sha256: str
+    model: str = ""
+    """A hash of the model that made it."""
 
 
 class Result(Event):

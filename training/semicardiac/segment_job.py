@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Set
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,7 @@ from .label_order import mixed_up
 from .labels import LabelSet
 from .layouts import frame_name
 from .model import load_model
+from .package import CHECKSUMS, open_package
 from .preprocess import as_stack, stack_fault
 from .temporaries import remove_abandoned, temporary_beside
 from .volumes import Volume, read_series, stem, write_labels, write_series
@@ -51,8 +53,8 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
 
     Raises:
         Stopped: If a stop was asked for; the results so far are kept.
-        UserError: If the model or an input cannot be used, or a file has the name of a result before the work
-            begins.
+        UserError: If the model or an input cannot be used, the model is not the one that this job began with, or a
+            file has the name of a result before the work begins.
     """
     plan = inference_plan(pick_device(job.device))
     model = load_model(job.model).to(plan.device)
@@ -60,7 +62,8 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     files.output_folder(job.out, empty=False)
     remove_abandoned(job.out)
     planned: dict[Path, str] = {}
-    results = Results(folder, events, planned.keys())
+    results = Results(folder, events, planned.keys(), hash_of_model(job.model))
+    results.require_same_model(job.model)
 
     def tell(stage: str, number: int, case: str) -> None:
         events.emit(Progress(stage=stage, step=number, total=len(inputs), case=case))
@@ -70,15 +73,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     outputs: dict[str, list[Output]] = {}
     for number, (name, path) in enumerate(inputs.items(), start=1):
         tell("checking inputs", number, name)
-        series = read_sound_series(path)
-        if fault := stack_fault(as_stack(series[0], model.config.preprocess.plane)):
-            raise UserError(fault[0], where=path, hint=fault[1])
-        for fault in (spacing_fault(series[0]), next(filter(None, map(contrast_fault, series)), None)):
-            if fault:
-                events.warn(fault[0], where=str(path), hint=fault[1])
-        for doubt in series[0].doubts:
-            events.warn(doubt.what, where=str(path), hint=doubt.hint)
-        outputs[name] = outputs_of(job, name, len(series))
+        outputs[name] = outputs_of(job, name, count_sound_frames(path, model.config.preprocess.plane, events))
         for output in outputs[name]:
             if files.is_taken(output.path) and not results.begun:
                 hint = "Name another output folder, or move this file away"
@@ -122,17 +117,25 @@ class Results:
         folder: The job folder.
         events: Told of each result, and before it is there of what it will be.
         planned: The names that results will have, if nothing comes between.
+        model: A hash of the model, see `hash_of_model`.
 
     Attributes:
         begun: Whether an earlier run has written something, or was about to.
     """
 
-    def __init__(self, folder: Path, events: EventLog, planned: Set[Path]) -> None:
-        self._folder, self._events, self._planned = folder, events, planned
+    def __init__(self, folder: Path, events: EventLog, planned: Set[Path], model: str) -> None:
+        self._folder, self._events, self._planned, self._model = folder, events, planned, model
         before = read_events(folder / EVENTS)
         self._told = {full_path(folder, event.path) for event in before if isinstance(event, Result)}
         self._noted = {event.planned: event for event in before if isinstance(event, Writing)}
         self.begun = bool(self._told or self._noted)
+
+    def require_same_model(self, place: Path) -> None:
+        """Raises a UserError if an earlier run of the job has segmented with another model."""
+        if any(noted.model not in ("", self._model) for noted in self._noted.values()):
+            what = "this is not the model that the segmentation began with: its results would be of two models"
+            hint = "Put that model back, or segment what is left into another folder"
+            raise UserError(what, where=place, hint=hint)
 
     def is_done(self, output: Output, case: str) -> bool:
         """Whether an output lies where an earlier run put it; if that run was cut off before it said so, this does."""
@@ -159,7 +162,8 @@ class Results:
             for path in names_for(output.path):
                 if files.is_taken(path) or (path != output.path and path in self._planned):
                     continue
-                self._events.emit(Writing(planned=output.path.name, path=self._short(path), sha256=digest))
+                place = {"planned": output.path.name, "path": self._short(path)}
+                self._events.emit(Writing(**place, sha256=digest, model=self._model))
                 if files.move_new(temporary, path):
                     break
         except OSError as error:
@@ -212,6 +216,26 @@ def write_output(output: Output, volumes: list[Volume], labels: LabelSet) -> Non
         write_labels(output.path, volumes[0], labels)
     else:
         write_series(output.path, [each.with_array(labels.to_source(each.array)) for each in volumes])
+
+
+def hash_of_model(path: Path) -> str:
+    """A hash of the model at a path, by the checksums in its package."""
+    return hashlib.sha256(open_package(path).read(CHECKSUMS)).hexdigest()
+
+
+def count_sound_frames(path: Path, plane: str, events: EventLog) -> int:
+    """How many frames an input has; what is doubtful about it becomes a warning.
+
+    Raises:
+        UserError: As `read_sound_series`, and as `preprocess.stack_fault` says.
+    """
+    series = read_sound_series(path)
+    if fault := stack_fault(as_stack(series[0], plane)):
+        raise UserError(fault[0], where=path, hint=fault[1])
+    faults = [spacing_fault(series[0]), next(filter(None, map(contrast_fault, series)), None)]
+    for what, hint in (*filter(None, faults), *series[0].doubts):
+        events.warn(what, where=str(path), hint=hint)
+    return len(series)
 
 
 def read_sound_series(path: Path) -> list[Volume]:
