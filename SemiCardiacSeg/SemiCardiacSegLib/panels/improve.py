@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import qt
 import slicer
 
@@ -82,8 +84,9 @@ class ImprovePanel(Panel):
     def cleanup(self) -> None:
         self.discard(self.view)
         for shortcut in self._shortcuts:
-            shortcut.setEnabled(False)
-            shortcut.deleteLater()
+            with suppress(RuntimeError, ValueError):  # it is gone with the window, as PySide and PythonQt say it
+                shortcut.setEnabled(False)
+                shortcut.deleteLater()
 
     def _fill(self, found: list) -> None:
         self._found = list(found)
