@@ -71,6 +71,7 @@ class TestLatin1:
 
     def test_a_folder_with_one_is_segmented(self, tmp_path, monkeypatch):
         monkeypatch.setattr(segment_job, "load_model", lambda _: model_of(Thresholder()))
+        monkeypatch.setattr(segment_job, "hash_of_model", lambda _: "00")
         study = write_study(tmp_path / "study", labeled=0, unlabeled=2)
         scan = next((study / "patient002").glob("*.nii.gz"))
         shutil.move(scan, latin_1(scan.parent, "M\xfcller.nii.gz"))
@@ -98,6 +99,7 @@ class TestLongNames:
 
     def test_a_result_is_measured_before_the_first_is_written(self, tmp_path, monkeypatch):
         monkeypatch.setattr(segment_job, "load_model", lambda _: model_of(Thresholder()))
+        monkeypatch.setattr(segment_job, "hash_of_model", lambda _: "00")
         study = write_study(tmp_path / "study", labeled=0, unlabeled=1)
         shutil.copy(next(study.rglob("*.nii.gz")), tmp_path / ("z" * 248 + ".nii.gz"))
         inputs_ = (study, tmp_path / ("z" * 248 + ".nii.gz"))

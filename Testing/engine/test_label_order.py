@@ -112,6 +112,7 @@ def test_one_case_among_others_is_named(tmp_path: Path):
 @pytest.mark.parametrize("order", [(1, 2, 3), SWAPPED])
 def test_what_a_model_found_is_looked_at_too(tmp_path: Path, monkeypatch, order):
     monkeypatch.setattr(segment_job, "load_model", lambda _: model_of(Thresholder()))
+    monkeypatch.setattr(segment_job, "hash_of_model", lambda _: "00")
     found = SimpleNamespace(labels=Volume(reordered(heart(), order), GRID), doubt="")
     monkeypatch.setattr(segment_job.inference, "segment", lambda *_, **__: found)
     scan = write(tmp_path / "scan.nii.gz", draw_heart(0)[0])
