@@ -36,7 +36,7 @@ def fromFile(path: Path | str, tick: Callable[[], object] | None = None):
         ValueError: If it cannot be read, or holds a single volume.
     """
     engine.addToPath()
-    from semicardiac.volumes import read_series, stem
+    from semicardiac.images.volumes import read_series, stem
 
     frames = read_series(path)
     if len(frames) == 1:

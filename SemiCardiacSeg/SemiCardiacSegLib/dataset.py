@@ -87,9 +87,9 @@ class DataSet:
         return [node for row in rows if (node := row.volumeNode or row.sequenceNode) is not None]
 
     def labelSet(self):
-        """What the labels mean: a `semicardiac.labels.LabelSet`, `acdc` unless another one was set."""
+        """What the labels mean: a `semicardiac.images.labels.LabelSet`, `acdc` unless another one was set."""
         engine.addToPath()
-        from semicardiac.labels import LabelSet, get_label_set
+        from semicardiac.images.labels import LabelSet, get_label_set
 
         labels = self._table.read()["labels"]
         return get_label_set(labels) if isinstance(labels, str) else LabelSet.model_validate(labels)
@@ -106,7 +106,7 @@ class DataSet:
         return {segmentId: name for segmentId, name in entry["mapping"].items() if name in labelSet.names}
 
     def files(self, key: str) -> list[dict]:
-        """Name, patient, image and so on of each file of a row: fields of a `semicardiac.cases.Case`."""
+        """Name, patient, image and so on of each file of a row: fields of a `semicardiac.data.cases.Case`."""
         return filesOf(entryOf(self._table.read(), key))
 
     def problems(self, row: Row, labelSet=None) -> list[Problem]:
@@ -235,7 +235,7 @@ class DataSet:
         return self.row(key)
 
     def addPaths(self, paths: Sequence[Path | str]) -> list[Row]:
-        """Adds the cases in files, folders and case lists, see `semicardiac.cases.discover`; they stay where they are.
+        """Adds the cases in files, folders and case lists (`semicardiac.data.cases.discover`); they stay there.
 
         Cases with labels take one row each. So do unlabeled ones, unless a folder holds more than 20 of them: then
         these take one row together. Files that are in the table already are not added twice.
@@ -247,7 +247,7 @@ class DataSet:
             ValueError: If a path is missing or holds no volumes.
         """
         engine.addToPath()
-        from semicardiac.cases import discover
+        from semicardiac.data.cases import discover
 
         paths = [Path(path).absolute() for path in paths]
         groups = [[path] for path in paths if path.is_dir() or path.suffix.lower() == ".csv"]
@@ -371,13 +371,13 @@ class DataSet:
         """Says what the labels mean.
 
         Args:
-            labelSet: A `semicardiac.labels.LabelSet`, the name of a ready-made one (`acdc`, `mmwhs`), or a JSON file.
+            labelSet: A `semicardiac.images.labels.LabelSet`, a ready-made one (`acdc`, `mmwhs`), or a JSON file.
 
         Raises:
             ValueError: If there is no such label set.
         """
         engine.addToPath()
-        from semicardiac.labels import LABEL_SETS, LabelSet, get_label_set
+        from semicardiac.images.labels import LABEL_SETS, LabelSet, get_label_set
 
         labelSet = labelSet if isinstance(labelSet, LabelSet) else get_label_set(labelSet)
         isReadyMade = LABEL_SETS.get(labelSet.name) == labelSet

@@ -51,7 +51,7 @@ def addEntry(state: dict, **fields) -> str:
 
 
 def addFile(state: dict, case) -> str:
-    """Adds the entry of a `semicardiac.cases.Case`; returns its key."""
+    """Adds the entry of a `semicardiac.data.cases.Case`; returns its key."""
     size, spacing = _headerTexts(case.image)
     return addEntry(
         state,
@@ -84,8 +84,8 @@ def addPool(state: dict, folder: Path, cases: Sequence) -> str:
 
 def _headerTexts(path: Path) -> tuple[str, str]:
     """Size and spacing as a file's header tells; nothing where it does not."""
-    from semicardiac.errors import UserError
-    from semicardiac.volumes import size_and_spacing
+    from semicardiac.base.errors import UserError
+    from semicardiac.images.volumes import size_and_spacing
 
     try:
         size, spacing = size_and_spacing(path)

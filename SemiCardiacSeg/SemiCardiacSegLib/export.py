@@ -29,7 +29,7 @@ def writeCases(dataSet: DataSet, jobFolder: Path) -> tuple:
     or not at all. The scene stays as it is. Cases to be ignored are left out.
 
     Returns:
-        The `semicardiac.cases.Case`s of the job, with unique names of ASCII letters, digits, `-`, `_` and `.`.
+        The `semicardiac.data.cases.Case`s of the job, with unique names of ASCII letters, digits, `-`, `_` and `.`.
 
     Raises:
         ValueError: If the data set has an error, or the folder cannot be written; then nothing stays in it.
@@ -79,7 +79,7 @@ class _Writer:
     def cases(self, row: Row) -> Iterator:
         """The cases of a row; its nodes are written on the way."""
         engine.addToPath()
-        from semicardiac.cases import Case
+        from semicardiac.data.cases import Case
 
         about = {"patient": row.patient, "role": row.role, "phase": row.phase or None}
         if row.kind == "volume":
@@ -108,14 +108,14 @@ class _Writer:
             self._folder.rmdir()
 
     def _writeVolume(self, name: str, volumeNode) -> Path:
-        from semicardiac.volumes import Volume, write_volume
+        from semicardiac.images.volumes import Volume, write_volume
 
         path = self._newFile(f"{name}.nrrd")
         write_volume(path, Volume(*arrayAndMatrix(volumeNode)))
         return path
 
     def _writeLabels(self, name: str, row: Row) -> Path:
-        from semicardiac.volumes import Volume, write_labels
+        from semicardiac.images.volumes import Volume, write_labels
 
         mapping = self._dataSet.mapping(row.key)
         labels = getLabels(row.segmentationNode, row.volumeNode, mapping, self._labelSet)

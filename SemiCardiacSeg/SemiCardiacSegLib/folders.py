@@ -24,7 +24,7 @@ def newFolder(folder: Path | str | None) -> Iterator[Path]:
         ValueError: If the folder holds anything, or is not writable.
     """
     engine.addToPath()
-    from semicardiac.files import output_folder
+    from semicardiac.base.files import output_folder
 
     isNew = folder is None or not Path(folder).exists()
     folder = Path(folder or tempfile.mkdtemp(prefix="SemiCardiacSeg-", dir=slicer.app.temporaryPath)).absolute()

@@ -74,7 +74,7 @@ class Job:
         if job.isAlive():
             raise ValueError(_("This job runs already: {folder}. Stop it first.").format(folder=job.folder))
         engine.addToPath()
-        from semicardiac.files import output_folder
+        from semicardiac.base.files import output_folder
 
         output_folder(job.folder, empty=False)  # or it says why nothing can be written there
         job._runStart = job._eventsSize()
@@ -290,7 +290,7 @@ class Job:
         alone until somebody writes into it, as each engine does.
         """
         engine.addToPath()
-        from semicardiac.processes import is_held
+        from semicardiac.base.locks import is_held
 
         try:
             written = (self.folder / LOCK).stat().st_mtime_ns

@@ -91,7 +91,7 @@ class SemiCardiacSegLogic:
         dataSet.requireSound()
         engine.addToPath()
         from semicardiac.config import make_config, parse, parse_assignments
-        from semicardiac.jobs import TrainJob, write_job
+        from semicardiac.jobs.job import TrainJob, write_job
 
         given = {"seed": seed, "preprocess.plane": dataSet.labelSet().plane}
         given |= {"schedule.minutes": minutes, "schedule.steps": steps}
@@ -113,7 +113,7 @@ class SemiCardiacSegLogic:
             ValueError: If the folder holds no training, or another process runs it.
         """
         folder = _trainingFolder(folder)
-        from semicardiac.jobs import prolong
+        from semicardiac.jobs.job import prolong
 
         if minutes is not None:
             prolong(folder, minutes=minutes)
@@ -134,7 +134,7 @@ class SemiCardiacSegLogic:
 
         Args:
             folder: As `startTraining`, and so are the `options`.
-            onEvent: Called with each event of the engine, a dictionary (see `semicardiac.events`).
+            onEvent: Called with each event of the engine, a dictionary (see `semicardiac.base.events`).
         """
         return _finished(self.startTraining(folder, **options), onEvent).folder
 
@@ -330,7 +330,7 @@ def _trainingFolder(folder: Path | str) -> Path:
     """The folder, if it holds a training. Raises ValueError if not."""
     installation.require()
     engine.addToPath()
-    from semicardiac.jobs import TrainJob, load_job
+    from semicardiac.jobs.job import TrainJob, load_job
 
     if not isinstance(load_job(Path(folder)), TrainJob):
         raise ValueError(_("{folder} holds no training. Choose the folder of one.").format(folder=folder))

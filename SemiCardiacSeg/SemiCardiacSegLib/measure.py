@@ -72,7 +72,7 @@ def volumesTable(segmentations, labelSet):
         nodes = _nodeList(segmentations)
         columns[_("segmentation")] = [node.GetName() for node in nodes]
         name = nodes[0].GetName()
-    from semicardiac.clinical import implausible_volumes
+    from semicardiac.evaluation.clinical import implausible_volumes
 
     remarks = ["; ".join(implausible_volumes(each, labelSet).values()) for each in volumes]
     if any(remarks):
@@ -95,7 +95,7 @@ def clinicalNumbers(segmentations, labelSet, edFrame: int | None = None, esFrame
         esFrame: Which one is end systole.
 
     Returns:
-        `edFrame` and `esFrame`; the measures of `semicardiac.clinical.MEASURES` that the label set allows, such as
+        `edFrame` and `esFrame`; those of `semicardiac.evaluation.clinical.MEASURES` that the label set allows, such as
         `lv_edv_ml` and `lv_ef_percent`; and `implausible`, what is wrong with those that cannot be of a heart, by
         measure.
 
@@ -116,7 +116,7 @@ def clinicalNumbers(segmentations, labelSet, edFrame: int | None = None, esFrame
         if frame is not None and not 0 <= frame < len(volumes):
             message = _("There is no frame {frame}: they go from 1 to {count}.")
             raise ValueError(message.format(frame=frame + 1, count=len(volumes)))
-    from semicardiac.clinical import cycle_phases, implausible, patient_measures
+    from semicardiac.evaluation.clinical import cycle_phases, implausible, patient_measures
 
     sizes = [each[cavity] for each in volumes]
     filled = sum(size > 0 for size in sizes)
@@ -144,7 +144,7 @@ def clinicalTable(segmentations, labelSet):
         ValueError: As `clinicalNumbers`.
     """
     found = clinicalNumbers(segmentations, labelSet)
-    from semicardiac.clinical import MEASURES
+    from semicardiac.evaluation.clinical import MEASURES
 
     doubts = found.pop("implausible")
     rows = [
@@ -169,14 +169,14 @@ def compare(segmentation, reference, volume, labelSet):
 
     Returns:
         A new vtkMRMLTableNode, a row for each structure that both have: Dice, HD95 and ASD in mm, and volumes in ml;
-        NaN where a value is undefined (see `semicardiac.metrics`).
+        NaN where a value is undefined (see `semicardiac.evaluation.metrics`).
 
     Raises:
         ValueError: If one of them is missing, lies on another grid, or they share no structure.
     """
     engine.addToPath()
-    from semicardiac.metrics import evaluate_pair
-    from semicardiac.volumes import Volume
+    from semicardiac.evaluation.metrics import evaluate_pair
+    from semicardiac.images.volumes import Volume
 
     for node, what in ((segmentation, _("segmentation")), (reference, _("reference")), (volume, _("volume"))):
         if node is None:
@@ -208,14 +208,14 @@ def compare(segmentation, reference, volume, labelSet):
 def saveTable(tableNode, path: Path) -> Path:
     """Writes a table as CSV: whole or not at all, and never over a file that is there.
 
-    Numbers have six digits; an undefined one is left empty, and no text is a formula (see `semicardiac.tables`).
+    Numbers have six digits; an undefined one is left empty, and no text is a formula (see `semicardiac.base.tables`).
 
     Raises:
         ValueError: If there is a file of this name, or the place is not writable.
     """
     engine.addToPath()
-    from semicardiac.files import write_text
-    from semicardiac.tables import format_csv
+    from semicardiac.base.files import write_text
+    from semicardiac.base.tables import format_csv
 
     path = Path(path)
     if path.exists():

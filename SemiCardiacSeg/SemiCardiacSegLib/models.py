@@ -14,8 +14,8 @@ from . import engine
 from .i18n import tr as _
 
 if TYPE_CHECKING:
-    from semicardiac.labels import LabelSet
-    from semicardiac.package import Package
+    from semicardiac.images.labels import LabelSet
+    from semicardiac.models.package import Package
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def checkModel(path: Path) -> Package:
         ValueError: If there is none, or it is damaged or from a newer version.
     """
     engine.addToPath()
-    from semicardiac.package import open_package
+    from semicardiac.models.package import open_package
 
     package = open_package(path)
     package.verify()
@@ -113,7 +113,7 @@ def exportModel(path: Path | str, file: Path | str) -> Path:
     if file.exists():
         raise ValueError(_("There is a file {path} already. Choose another name.").format(path=file))
     package = _package(Path(path))
-    from semicardiac.package import write_zip
+    from semicardiac.models.package import write_zip
 
     write_zip(package, file)
     return file
@@ -126,8 +126,8 @@ def importModel(file: Path | str, folder: Path | str) -> Model:
         ValueError: If the zip is no model package, damaged, reaches outside of its folder, or is of a newer version.
     """
     engine.addToPath()
-    from semicardiac.jobs import subfolder
-    from semicardiac.package import import_package, open_package
+    from semicardiac.jobs.job import subfolder
+    from semicardiac.models.package import import_package, open_package
 
     package = open_package(Path(file))
     if package.place.is_file():
@@ -148,8 +148,8 @@ def deleteModel(path: Path | str) -> None:
         ValueError: If it is no model package, or its folder also holds other files; then nothing is deleted.
     """
     package = _package(Path(path))
-    from semicardiac.package import CHECKSUMS, CONTENT
-    from semicardiac.swap import present, remove_leftovers
+    from semicardiac.base.swap import present, remove_leftovers
+    from semicardiac.models.package import CHECKSUMS, CONTENT
 
     place = present(package.place)
     items = sorted(place.iterdir())
@@ -167,8 +167,8 @@ def deleteModel(path: Path | str) -> None:
 def _packageFolder(path: Path) -> Path | None:
     """The folder of the package at a path, which may be damaged; None if nothing there looks like one."""
     engine.addToPath()
-    from semicardiac.package import CHECKSUMS, MODEL, SETTINGS, WEIGHTS
-    from semicardiac.swap import present
+    from semicardiac.base.swap import present
+    from semicardiac.models.package import CHECKSUMS, MODEL, SETTINGS, WEIGHTS
 
     # A damaged package lacks some of its files, and a file config.json or README.md alone may be anybody's.
     # os.path raises no error where something is locked.
@@ -184,14 +184,14 @@ def _package(path: Path) -> Package:
     if place is None:
         text = _("There is no model in {folder}. Choose a model package or the folder of a finished job.")
         raise ValueError(text.format(folder=path))
-    from semicardiac.package import Package
+    from semicardiac.models.package import Package
 
     return Package(place)
 
 
 def _stamps(package: Package) -> list[os.stat_result]:
     """Of the files of a package, which may be about to be replaced, or be links that lead nowhere."""
-    from semicardiac.swap import present
+    from semicardiac.base.swap import present
 
     try:
         return [file.lstat() for file in sorted(present(package.place).iterdir())]
@@ -213,7 +213,7 @@ def _contents(package: Package, stamps: tuple[tuple[int, int], ...]) -> tuple[La
 
 
 def _refuseOutsiders(file: Path) -> None:
-    from semicardiac.container import open_zip
+    from semicardiac.models.container import open_zip
 
     with open_zip(file) as archive:
         names = archive.namelist()

@@ -54,10 +54,10 @@ class ReportWork(Polled):
 def _writeJob(folder: Path, segmentations, labelSet) -> None:
     """The folder of a segment job that is done, as the engine leaves it."""
     engine.addToPath()
-    from semicardiac.events import EventLog, Result
-    from semicardiac.files import write_json
-    from semicardiac.jobs import EVENTS, FORMAT, JOB
-    from semicardiac.volumes import Volume, write_series
+    from semicardiac.base.events import EventLog, Result
+    from semicardiac.base.files import write_json
+    from semicardiac.images.volumes import Volume, write_series
+    from semicardiac.jobs.job import EVENTS, FORMAT, JOB
 
     safeName, inputs = SafeNames(), []
     folder.mkdir()

@@ -57,7 +57,7 @@ def createReviewJob(
             as `segment.createSegmentJob`.
     """
     engine.addToPath()
-    from semicardiac.cases import Case
+    from semicardiac.data.cases import Case
 
     inputs = {}
     for row in dataSet.rows():
@@ -91,7 +91,7 @@ def uncertainties(dataSet: DataSet, folder: Path | str) -> list[Uncertain]:
         ValueError: If the folder holds no such job.
     """
     engine.addToPath()
-    from semicardiac.volumes import read_series
+    from semicardiac.images.volumes import read_series
 
     rows = {row.key: row for row in dataSet.rows() if row.role == "unlabeled"}
     accepted = dataSet.acceptedKeys()
@@ -242,7 +242,7 @@ def accept(dataSet: DataSet, key: str, segmentationNode) -> Row:
 
 def _loadCase(row: Row, result: segment.SegmentedInput, key: str):
     """The segmentation of a frame or a file, with its volume."""
-    from semicardiac.volumes import read_series
+    from semicardiac.images.volumes import read_series
 
     isFrame = row.kind == "sequence"
     index = _indexOf(key) if isFrame else 0
@@ -259,7 +259,7 @@ def _loadCase(row: Row, result: segment.SegmentedInput, key: str):
 
 def _predicted(result: segment.SegmentedInput, frame: int) -> np.ndarray:
     """The training labels that the model has given to a frame, in the order of the volume that review shows."""
-    from semicardiac.volumes import read_series
+    from semicardiac.images.volumes import read_series
 
     return result.labelSet.to_training(read_series(result.files["segmentation"])[frame].array)
 

@@ -64,7 +64,7 @@ def drawStudy(folder: Path | str | None = None, tick: Callable[[], object] | Non
         return folder
     if _drawing:
         raise ValueError(_("The sample data are being drawn. Wait some seconds."))
-    from semicardiac.files import output_folder
+    from semicardiac.base.files import output_folder
 
     output_folder(folder, empty=True)
     _drawing = True
@@ -93,8 +93,8 @@ def addStudyToScene(folder: Path | str | None = None, tick: Callable[[], object]
         ValueError, RuntimeError: As `drawStudy`; the scene stays as it was.
     """
     folder = drawStudy(folder, tick)
-    from semicardiac.cases import load_image, load_labels, read_case_list
-    from semicardiac.labels import get_label_set
+    from semicardiac.data.cases import load_image, load_labels, read_case_list
+    from semicardiac.images.labels import get_label_set
 
     labelSet = get_label_set("acdc")
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
@@ -130,7 +130,7 @@ def addCineToScene(folder: Path | str | None = None, tick: Callable[[], object] 
         ValueError, RuntimeError: As `drawStudy`; the scene stays as it was.
     """
     folder = drawStudy(folder, tick)
-    from semicardiac.volumes import read_series
+    from semicardiac.images.volumes import read_series
 
     frames = read_series(folder / _CINE)
     arrays, times = [frame.array for frame in frames], [frame.time_s for frame in frames]

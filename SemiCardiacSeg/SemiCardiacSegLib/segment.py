@@ -58,7 +58,7 @@ def createSegmentJob(
     Args:
         folder: New or empty folder; a temporary one without it, see `discard`.
         model: A finished training's folder, or a model package (folder or zip).
-        inputs: A volume node, a sequence node of volumes, a case of the engine (semicardiac.cases.Case), which is a
+        inputs: A volume node, a sequence node of volumes, a case of the engine (`semicardiac.data.cases.Case`): a
             file, or a list of these. Parent transforms do not count: results lie under the same.
         options: What else is wanted.
         keys: What the caller knows the inputs by; `readResults` gives it back.
@@ -70,10 +70,10 @@ def createSegmentJob(
         ValueError: If an input or the model cannot be used, or the folder is not empty or not writable.
     """
     engine.addToPath()
+    from semicardiac.base.files import write_json
     from semicardiac.config import parse
-    from semicardiac.files import write_json
-    from semicardiac.jobs import SegmentJob, write_job
-    from semicardiac.package import open_package
+    from semicardiac.jobs.job import SegmentJob, write_job
+    from semicardiac.models.package import open_package
 
     options = options or Options()
     inputs = list(inputs) if isinstance(inputs, Sequence) else [inputs]
@@ -106,7 +106,7 @@ def createSegmentJob(
 def discard(folder: Path | str) -> None:
     """Deletes a job in a temporary folder, with its copies of the volumes; a folder that somebody chose stays."""
     engine.addToPath()
-    from semicardiac.files import read_json
+    from semicardiac.base.files import read_json
 
     folder = Path(folder).absolute()
     if (folder / MANIFEST).is_file() and read_json(folder / MANIFEST).get("temporary") == str(folder):
@@ -179,7 +179,7 @@ class SegmentedInput(NamedTuple):
 
     def read(self, kind: str, grid: Grid) -> list[np.ndarray]:
         """The training labels or numbers of a file on a grid, [slice, row, column] for each frame."""
-        from semicardiac.volumes import read_series
+        from semicardiac.images.volumes import read_series
 
         arrays = [sequences.onGrid(frame.array, frame.ijk_to_ras, grid) for frame in read_series(self.files[kind])]
         return [self.labelSet.to_training(array) for array in arrays] if kind in _LABELS else arrays
@@ -192,10 +192,10 @@ def readResults(folder: Path | str) -> list[SegmentedInput]:
         ValueError: If the folder holds no job that was made from a scene.
     """
     engine.addToPath()
-    from semicardiac.events import Result, read_events
-    from semicardiac.files import read_json
-    from semicardiac.jobs import EVENTS, full_path, load_job
-    from semicardiac.labels import LabelSet
+    from semicardiac.base.events import Result, read_events
+    from semicardiac.base.files import read_json
+    from semicardiac.images.labels import LabelSet
+    from semicardiac.jobs.job import EVENTS, full_path, load_job
 
     folder = Path(folder).absolute()
     if not (folder / MANIFEST).is_file():
@@ -226,7 +226,7 @@ def _check(each) -> None:
 
 
 def _isCase(each) -> bool:
-    from semicardiac.cases import Case
+    from semicardiac.data.cases import Case
 
     return isinstance(each, Case)
 
@@ -237,8 +237,8 @@ def _titleOf(each) -> str:
 
 def _export(each, name: str, folder: Path) -> Path:
     """The file to segment: that of a case, or a new one with the voxels of a node."""
-    from semicardiac.cases import load_image
-    from semicardiac.volumes import stem, write_series
+    from semicardiac.data.cases import load_image
+    from semicardiac.images.volumes import stem, write_series
 
     if _isCase(each) and each.frame is None and stem(each.image) == name:
         return each.image
@@ -249,7 +249,7 @@ def _export(each, name: str, folder: Path) -> Path:
 
 def _volumesOf(node) -> list:
     """The volumes of a volume or sequence node, as the engine's."""
-    from semicardiac.volumes import Volume
+    from semicardiac.images.volumes import Volume
 
     if not node.IsA("vtkMRMLSequenceNode"):
         return [Volume(*arrayAndMatrix(node))]
@@ -260,7 +260,7 @@ def _volumesOf(node) -> list:
 
 def _requireUnchanged(result: SegmentedInput) -> None:
     """Raises ValueError unless the node of an input is there, with the voxels that were segmented in their place."""
-    from semicardiac.volumes import read_series
+    from semicardiac.images.volumes import read_series
 
     if result.node is None:
         message = _("'{title}' is no longer in the scene, so its segmentation has no place. "

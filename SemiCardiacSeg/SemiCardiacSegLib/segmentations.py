@@ -117,7 +117,7 @@ def setLabels(segmentationNode, array: np.ndarray, place, labelSet) -> None:
 def labelSetOf(segmentationNode):
     """The engine's LabelSet that this module made a segmentation with; None for one that came from elsewhere."""
     engine.addToPath()
-    from semicardiac.labels import LabelSet
+    from semicardiac.images.labels import LabelSet
 
     try:
         return LabelSet.model_validate_json(segmentationNode.GetAttribute(LABEL_SET_ATTRIBUTE) or "")

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--checkout", type=Path, default=ROOT, help="the sources to measure")
     arguments = parser.parse_args()
-    places = ("training", "SemiCardiacSeg", "Testing/slicer", "Testing/engine")
+    places = (".", "training", "SemiCardiacSeg")
     sys.path[:0] = [str(arguments.checkout.resolve() / place) for place in places]
     with tempfile.TemporaryDirectory() as folder:
         _measure(Path(folder), arguments.rows)
@@ -90,21 +90,23 @@ class Heartbeat:
 
 def _panel(folder: Path):
     """The module's widget in a window of the stand-in, with a model of a small network in its output folder."""
-    from boot import boot
+    from Testing.slicer.boot import boot
 
     boot().temporaryPath = str(folder)
-    import qt_standin
     import slicer
 
+    from Testing.slicer import qt_standin
+
     qt_standin.install()
-    from qt_standin import application
+    from Testing.slicer.qt_standin import application
 
     application.application(folder / "settings")
     slicer.app.window = application.addMainWindow()
     slicer.app.processEvents = slicer.qt.QApplication.processEvents
-    from helpers_engine_jobs import workingPackage
     from SemiCardiacSegLib.panels.train import FOLDER
     from SemiCardiacSegLib.widget import SemiCardiacSegWidget
+
+    from Testing.slicer.engine_jobs import workingPackage
 
     slicer.qt.QSettings().setValue(FOLDER, str(folder / "trainings"))
     workingPackage(folder / "trainings" / "model", {})
@@ -131,7 +133,7 @@ def _segment_cine(folder: Path, widget, beat: Heartbeat) -> None:
 
 
 def _add_rows(widget, count: int) -> None:
-    from helpers_scene import makeVolume
+    from Testing.slicer.scenes import makeVolume
 
     with widget.dataSet.atOnce():
         for number in range(count):

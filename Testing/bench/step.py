@@ -13,12 +13,13 @@ import statistics
 import time
 
 import torch
-from semicardiac import augment, thresholds
-from semicardiac.compute import choose_plan, keep_freed_memory, pick_device
 from semicardiac.config import make_config
-from semicardiac.network import build_network
-from semicardiac.step import Batch, Learner, see, teach, train_step
-from semicardiac.teacher import Teacher
+from semicardiac.data import augment
+from semicardiac.methods import threshold_map
+from semicardiac.methods.ema import Teacher
+from semicardiac.models.compute import choose_plan, keep_freed_memory, pick_device
+from semicardiac.models.networks import build_network
+from semicardiac.training.step import Batch, Learner, see, teach, train_step
 
 CLASSES, CROP, MARGIN = 4, 112, 40
 PLAIN = {"dptm": False, "rem": False, "contrast": False, "fixed_threshold": 0.0}
@@ -74,7 +75,7 @@ def main() -> None:
         logits.square().mean().backward()
 
     def map_and_gate() -> None:
-        thresholds.gate(thresholds.update(learner.thresholds, probability, 0.9), probability, 0.95)
+        threshold_map.gate(threshold_map.update(learner.thresholds, probability, 0.9), probability, 0.95)
 
     parts = {
         "drawing the views": lambda: [augment.draw(config.augment, n, torch.Generator()) for n in (4, 8)],
@@ -104,7 +105,7 @@ def _learner(config, plan) -> Learner:
     optimizer = torch.optim.SGD(student.parameters(), 0.01, momentum=0.9, nesterov=True)
     scaler = torch.amp.GradScaler(torch.device(plan.device).type, enabled=plan.dtype == "float16")
     return Learner(
-        student, Teacher(student, 0.99), optimizer, scaler, thresholds.initial_state(CLASSES, CROP, plan.device)
+        student, Teacher(student, 0.99), optimizer, scaler, threshold_map.initial_state(CLASSES, CROP, plan.device)
     )
 
 

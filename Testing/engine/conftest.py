@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import engine_environment, quick_settings, write_study
+
+from Testing.engine.support import engine_environment, quick_settings, write_study
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, engine_environment
+
+from Testing.engine.support import REPOSITORY, engine_environment
 
 SCRIPT = REPOSITORY / "Testing" / "real" / "acdc.py"
 

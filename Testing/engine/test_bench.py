@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from helpers import REPOSITORY, engine_environment
+from Testing.engine.support import REPOSITORY, engine_environment
 
 
 def test_the_benchmark_of_the_step_runs():

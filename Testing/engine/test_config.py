@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from semicardiac.base.errors import UserError
 from semicardiac.config import PRESETS, Section, TrainConfig, make_config, parse, parse_assignments
-from semicardiac.errors import UserError
 
 
 class TestPresets:

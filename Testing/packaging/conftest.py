@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-if str(Path(__file__).parent) not in sys.path:
-    sys.path.insert(0, str(Path(__file__).parent))
-
-from helpers_packaging import Extension, macro_options, unbuilt_extension
+from Testing.packaging.support import Extension, macro_options, unbuilt_extension
 
 
 @pytest.fixture(scope="session", params=["emulated", "real"])

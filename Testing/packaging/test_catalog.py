@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from helpers_packaging import REPOSITORY, Extension
+
+from Testing.packaging.support import REPOSITORY, Extension
 
 ENTRY = REPOSITORY / "SemiCardiacSeg.json"
 

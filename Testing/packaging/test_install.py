@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers_packaging import Extension, cmake
+
+from Testing.packaging.support import Extension, cmake
 
 
 def files_below(folder: Path) -> dict[str, Path]:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import QUICK
-from helpers_packaging import Extension
+
+from Testing.engine.support import QUICK
+from Testing.packaging.support import Extension
 
 MARK = "0.0.0+moved"
 """The version that the moved engine gives itself, so that no other can be taken for it."""
@@ -70,8 +71,8 @@ from SemiCardiacSegLib import engine
 engine.addToPath()
 from semicardiac import phantom
 from semicardiac.config import make_config, parse_assignments
-from semicardiac.jobs import SegmentJob, TrainJob, create_job
-from semicardiac.labels import get_label_set
+from semicardiac.jobs.job import SegmentJob, TrainJob, create_job
+from semicardiac.images.labels import get_label_set
 
 folder = Path(sys.argv[1])
 drawn = phantom.write_study(folder / "study", labeled=1, unlabeled=1, test=1, seed=0)

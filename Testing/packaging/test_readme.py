@@ -7,7 +7,8 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from helpers_packaging import REPOSITORY
+
+from Testing.packaging.support import REPOSITORY
 
 MODULE = REPOSITORY / "SemiCardiacSeg"
 

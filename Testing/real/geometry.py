@@ -16,10 +16,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-from semicardiac.cli import main as semicardiac
-from semicardiac.labels import get_label_set
-from semicardiac.overlays import overlay_montage, write_png
-from semicardiac.volumes import read_labels, read_volume, stem
+from semicardiac.cli.main import main as semicardiac
+from semicardiac.images.labels import get_label_set
+from semicardiac.images.overlays import overlay_montage, write_png
+from semicardiac.images.volumes import read_labels, read_volume, stem
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 

@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from semicardiac.cli import main as semicardiac
+from semicardiac.cli.main import main as semicardiac
 
 LABELED = 7
 

@@ -7,15 +7,16 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers_scene import makeTransform, makeVolume, matrixOf, obliqueMatrix  # noqa: E402
-from SemiCardiacSegLib.acquired_plane import AcquiredPlane, normals  # noqa: E402
+from SemiCardiacSegLib.acquired_plane import AcquiredPlane, normals
+
+from Testing.slicer.scenes import makeTransform, makeVolume, matrixOf, obliqueMatrix
 
 
 @pytest.fixture
 def views(scene, tmp_path):
     """The nodes of the three slice views, by name."""
     pytest.importorskip("PySide6", reason="needs PySide6-Essentials")
-    from qt_standin.application import addLayout
+    from Testing.slicer.qt_standin.application import addLayout
 
     addLayout()
     return {name: scene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in ("Red", "Green", "Yellow")}

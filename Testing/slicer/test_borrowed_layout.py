@@ -6,7 +6,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from SemiCardiacSegLib.borrowed_layout import BorrowedLayout, showChart  # noqa: E402
+from SemiCardiacSegLib.borrowed_layout import BorrowedLayout, showChart
 
 pytestmark = pytest.mark.usefixtures("scene")
 FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView

@@ -15,8 +15,8 @@ import pytest
 
 pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers_engine_jobs import ROOT, workingPackage
-from helpers_panel import UI
+from Testing.slicer.engine_jobs import ROOT, workingPackage
+from Testing.slicer.panel.support import UI
 
 FILES = sorted((ROOT / "SemiCardiacSeg").rglob("*.py"))
 HEAVY = {"torch", "torchvision", "matplotlib", "pandas"}
@@ -93,10 +93,10 @@ def test_pytorch_stays_out_of_the_process(tmp_path: Path):
     model = workingPackage(tmp_path / "model", {"labeled_volumes": 1})
     code = f"""
 import sys
-sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(ROOT / "SemiCardiacSeg")!r}]
-import boot
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "SemiCardiacSeg")!r}]
+from Testing.slicer import boot
 boot.boot()
-from helpers_scene import makeHeartSegmentation, makeVolume
+from Testing.slicer.scenes import makeHeartSegmentation, makeVolume
 from SemiCardiacSegLib.logic import SemiCardiacSegLogic
 logic = SemiCardiacSegLogic()
 volume = makeVolume("patient01")

@@ -7,9 +7,13 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-import vtk  # noqa: E402
-from helpers_dataset import addCine, makeDataSet, writeImage  # noqa: E402
-from helpers_scene import (  # noqa: E402
+import vtk
+from semicardiac.images.labels import LabelSet, get_label_set
+from SemiCardiacSegLib.dataset import DataSet
+from SemiCardiacSegLib.problems import contentState
+
+from Testing.slicer.datasets import addCine, makeDataSet, writeImage
+from Testing.slicer.scenes import (
     heartLabels,
     makeHeartSegmentation,
     makeSequence,
@@ -17,9 +21,6 @@ from helpers_scene import (  # noqa: E402
     makeVolume,
     saveAndReload,
 )
-from semicardiac.labels import LabelSet, get_label_set  # noqa: E402
-from SemiCardiacSegLib.dataset import DataSet  # noqa: E402
-from SemiCardiacSegLib.problems import contentState  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 

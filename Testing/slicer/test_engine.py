@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers_engine_jobs import ROOT, exists, launcher, modelPackage, until
 from SemiCardiacSegLib import engine
+
+from Testing.slicer.engine_jobs import ROOT, exists, launcher, modelPackage, until
 
 LIBRARY = ROOT / "SemiCardiacSeg" / "SemiCardiacSegLib"
 posix = pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for Slicer's launcher")
@@ -80,7 +81,7 @@ class TestProcess:
         assert environment[engine.PARENT_PID] == str(os.getpid())
         assert environment["PYTHONUTF8"] == "1"
         assert environment["PYTHONUNBUFFERED"] == "1"
-        from semicardiac.runner import STARTER
+        from semicardiac.jobs.run import STARTER
 
         assert engine.PARENT_PID == STARTER
 
@@ -124,8 +125,8 @@ found = models.findModels(folder / "models")
 assert [model.problem for model in found] == [""]
 sent = models.exportModel(found[0].path, folder / "sent")
 models.deleteModel(models.importModel(sent, folder / "models").path)
-sys.path += [{str(Path(__file__).parent)!r}, {str(ROOT / "Testing" / "engine")!r}]
-from helpers_engine_jobs import evaluationJob
+sys.path.append({str(ROOT)!r})
+from Testing.slicer.engine_jobs import evaluationJob
 assert job.Job.start(evaluationJob(folder / "job")).wait() == "done"
 print([name for name in sys.modules if name.partition(".")[0] in ("torch", "torchvision")])
 """

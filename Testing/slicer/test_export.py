@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_dataset import makeDataSet, writeImage  # noqa: E402
-from helpers_scene import (  # noqa: E402
+from semicardiac.data.cases import load_image, load_labels
+from semicardiac.images.labels import get_label_set
+from semicardiac.images.volumes import read_volume, write_volume
+from SemiCardiacSegLib.dataset import DataSet
+from SemiCardiacSegLib.export import SafeNames, writeCases
+
+from Testing.slicer.datasets import makeDataSet, writeImage
+from Testing.slicer.scenes import (
     SHAPE,
     heartLabels,
     makeHeartSegmentation,
@@ -27,11 +33,6 @@ from helpers_scene import (  # noqa: E402
     obliqueMatrix,
     saveAndReload,
 )
-from semicardiac.cases import load_image, load_labels  # noqa: E402
-from semicardiac.labels import get_label_set  # noqa: E402
-from semicardiac.volumes import read_volume, write_volume  # noqa: E402
-from SemiCardiacSegLib.dataset import DataSet  # noqa: E402
-from SemiCardiacSegLib.export import SafeNames, writeCases  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")

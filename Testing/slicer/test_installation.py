@@ -14,9 +14,10 @@ from types import ModuleType
 
 import packaging.requirements
 import pytest
-from helpers_engine_jobs import ROOT, exists, launcher, until
-from installation_standin import PIP, Packaging, installed, pytorchUtils
 from SemiCardiacSegLib import engine, installation
+
+from Testing.slicer.engine_jobs import ROOT, exists, launcher, until
+from Testing.slicer.installation_standin import PIP, Packaging, installed, pytorchUtils
 
 NEEDED = [requirement.name for requirement in installation.requirements()]
 OWN = {"numpy": "2.4.6", "SimpleITK": "2.5.5", "vtk": "9.6.2"}

@@ -11,22 +11,17 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers import QUICK, draw_heart  # noqa: E402
-from helpers_engine_jobs import evaluationJob, modelPackage, trainingJob, unprivileged  # noqa: E402
-from helpers_scene import (  # noqa: E402
-    heartLabels,
-    makeHeartSegmentation,
-    makeSequence,
-    makeVolume,
-    saveAndReload,
-)
-from helpers_segmented import heartVolume  # noqa: E402
-from semicardiac.jobs import load_job  # noqa: E402
-from semicardiac.labels import get_label_set  # noqa: E402
-from SemiCardiacSegLib import review, segment, sequences  # noqa: E402
-from SemiCardiacSegLib.job import Job  # noqa: E402
-from SemiCardiacSegLib.logic import SemiCardiacSegLogic  # noqa: E402
-from SemiCardiacSegLib.segmentations import LABEL_SET_ATTRIBUTE, newSegmentation  # noqa: E402
+from semicardiac.images.labels import get_label_set
+from semicardiac.jobs.job import load_job
+from SemiCardiacSegLib import review, segment, sequences
+from SemiCardiacSegLib.job import Job
+from SemiCardiacSegLib.logic import SemiCardiacSegLogic
+from SemiCardiacSegLib.segmentations import LABEL_SET_ATTRIBUTE, newSegmentation
+
+from Testing.engine.support import QUICK, draw_heart
+from Testing.slicer.engine_jobs import evaluationJob, modelPackage, trainingJob, unprivileged
+from Testing.slicer.scenes import heartLabels, makeHeartSegmentation, makeSequence, makeVolume, saveAndReload
+from Testing.slicer.segmented import heartVolume
 
 
 @pytest.fixture

@@ -10,7 +10,14 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers_scene import (  # noqa: E402
+from semicardiac.base.tables import read_csv
+from semicardiac.evaluation.metrics import asd, dice, hd95, surface_distances
+from semicardiac.images.labels import LabelSet, get_label_set
+from SemiCardiacSegLib import measure, sequences
+from SemiCardiacSegLib.plots import volumeTimeChart
+from SemiCardiacSegLib.segmentations import newSegmentation
+
+from Testing.slicer.scenes import (
     SHAPE,
     heartLabels,
     makeHeartSegmentation,
@@ -21,18 +28,12 @@ from helpers_scene import (  # noqa: E402
     obliqueMatrix,
     saveAndReload,
 )
-from semicardiac.labels import LabelSet, get_label_set  # noqa: E402
-from semicardiac.metrics import asd, dice, hd95, surface_distances  # noqa: E402
-from semicardiac.tables import read_csv  # noqa: E402
-from SemiCardiacSegLib import measure, sequences  # noqa: E402
-from SemiCardiacSegLib.plots import volumeTimeChart  # noqa: E402
-from SemiCardiacSegLib.segmentations import newSegmentation  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")
-VOXEL_ML = 1.25 * 1.5 * 8.0 / 1000  # of helpers_scene.obliqueMatrix
+VOXEL_ML = 1.25 * 1.5 * 8.0 / 1000  # of scenes.obliqueMatrix
 RV, MYO, LV = 26, 78, 26
-"""Voxels of helpers_scene.heartLabels."""
+"""Voxels of scenes.heartLabels."""
 
 
 def column(table, name: str) -> list:

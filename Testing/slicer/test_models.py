@@ -10,10 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers_engine_jobs import modelPackage, unprivileged
-from helpers_jobs import sign
-from semicardiac.package import CHECKSUMS, CONTENT, SETTINGS, WEIGHTS, open_package
+from semicardiac.models.package import CHECKSUMS, CONTENT, SETTINGS, WEIGHTS, open_package
 from SemiCardiacSegLib import models
+
+from Testing.engine.jobs.support import sign
+from Testing.slicer.engine_jobs import modelPackage, unprivileged
 
 FILES = sorted((*CONTENT, CHECKSUMS))
 
@@ -219,16 +220,16 @@ class TestReceive:
         assert list(library.iterdir()) == []
 
     def test_what_was_begun_is_removed_when_it_fails(self, sent: Path, library: Path, monkeypatch):
-        import semicardiac.package
+        from semicardiac.models import package
 
-        real = semicardiac.package.atomic_path
+        real = package.atomic_path
 
         def full(path: Path):
             if path.name == CHECKSUMS:
                 raise OSError(28, "No space left on device")
             return real(path)
 
-        monkeypatch.setattr(semicardiac.package, "atomic_path", full)
+        monkeypatch.setattr(package, "atomic_path", full)
         with pytest.raises(OSError, match="No space left"):
             models.importModel(sent, library)
         assert list(library.iterdir()) == []

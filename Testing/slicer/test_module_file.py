@@ -25,7 +25,7 @@ def startup() -> list:
 @pytest.fixture
 def module(scene, startup, monkeypatch):
     """The module as Slicer imports it: anew, and with slicer.i18n."""
-    import qt_standin
+    from Testing.slicer import qt_standin
 
     qt_standin.install()
     i18n = ModuleType("slicer.i18n")

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-import vtk  # noqa: E402
-from helpers_scene import (  # noqa: E402
+import vtk
+from SemiCardiacSegLib import nodes
+from SemiCardiacSegLib.nodes import Grid, gridDifference, gridOf, resampledLabels
+
+from Testing.slicer.scenes import (
     SHAPE,
     heartLabels,
     makeFolder,
@@ -23,8 +26,6 @@ from helpers_scene import (  # noqa: E402
     obliqueMatrix,
     saveAndReload,
 )
-from SemiCardiacSegLib import nodes  # noqa: E402
-from SemiCardiacSegLib.nodes import Grid, gridDifference, gridOf, resampledLabels  # noqa: E402
 
 _manySeeds = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _seeds = st.integers(0, 10_000)

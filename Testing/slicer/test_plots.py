@@ -9,10 +9,11 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-import vtk  # noqa: E402
-from helpers_scene import saveAndReload  # noqa: E402
-from semicardiac.labels import get_label_set  # noqa: E402
-from SemiCardiacSegLib.plots import Curves, TrainingCurves, volumeTimeChart  # noqa: E402
+import vtk
+from semicardiac.images.labels import get_label_set
+from SemiCardiacSegLib.plots import Curves, TrainingCurves, volumeTimeChart
+
+from Testing.slicer.scenes import saveAndReload
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")

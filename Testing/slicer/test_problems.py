@@ -7,9 +7,14 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-import vtk  # noqa: E402
-from helpers_dataset import makeDataSet, writeImage  # noqa: E402
-from helpers_scene import (  # noqa: E402
+import vtk
+from semicardiac.images.labels import get_label_set
+from SemiCardiacSegLib.dataset import DataSet
+from SemiCardiacSegLib.segmentations import getLabels
+from vtk.util.numpy_support import vtk_to_numpy
+
+from Testing.slicer.datasets import makeDataSet, writeImage
+from Testing.slicer.scenes import (
     SHAPE,
     heartLabels,
     makeHeartSegmentation,
@@ -19,10 +24,6 @@ from helpers_scene import (  # noqa: E402
     makeVolume,
     obliqueMatrix,
 )
-from semicardiac.labels import get_label_set  # noqa: E402
-from SemiCardiacSegLib.dataset import DataSet  # noqa: E402
-from SemiCardiacSegLib.segmentations import getLabels  # noqa: E402
-from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")

@@ -10,14 +10,15 @@ import SimpleITK as sitk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers import draw_heart  # noqa: E402
-from helpers_engine_jobs import modelPackage  # noqa: E402
-from helpers_scene import makeSegmentation, makeVolume, obliqueMatrix, saveAndReload  # noqa: E402
-from helpers_segmented import MATRIX, heartVolume, runHere  # noqa: E402
-from SemiCardiacSegLib import review, sequences  # noqa: E402
-from SemiCardiacSegLib.dataset import DataSet  # noqa: E402
-from SemiCardiacSegLib.export import writeCases  # noqa: E402
-from SemiCardiacSegLib.segment import readResults  # noqa: E402
+from SemiCardiacSegLib import review, sequences
+from SemiCardiacSegLib.dataset import DataSet
+from SemiCardiacSegLib.export import writeCases
+from SemiCardiacSegLib.segment import readResults
+
+from Testing.engine.support import draw_heart
+from Testing.slicer.engine_jobs import modelPackage
+from Testing.slicer.scenes import makeSegmentation, makeVolume, obliqueMatrix, saveAndReload
+from Testing.slicer.segmented import MATRIX, heartVolume, runHere
 
 SPACING = (8.0, 2.0, 2.0)
 

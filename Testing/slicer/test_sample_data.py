@@ -14,15 +14,16 @@ import vtk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers_scene import makeVolume  # noqa: E402
-from semicardiac.cases import read_case_list  # noqa: E402
-from semicardiac.labels import get_label_set  # noqa: E402
-from semicardiac.volumes import read_series, read_volume  # noqa: E402
-from SemiCardiacSegLib import installation, sample_data, sequences  # noqa: E402
-from SemiCardiacSegLib.dataset import DataSet  # noqa: E402
-from SemiCardiacSegLib.logic import SemiCardiacSegLogic  # noqa: E402
-from SemiCardiacSegLib.segmentations import getLabels  # noqa: E402
-from SemiCardiacSegLib.structures import guessMapping  # noqa: E402
+from semicardiac.data.cases import read_case_list
+from semicardiac.images.labels import get_label_set
+from semicardiac.images.volumes import read_series, read_volume
+from SemiCardiacSegLib import installation, sample_data, sequences
+from SemiCardiacSegLib.dataset import DataSet
+from SemiCardiacSegLib.logic import SemiCardiacSegLogic
+from SemiCardiacSegLib.segmentations import getLabels
+from SemiCardiacSegLib.structures import guessMapping
+
+from Testing.slicer.scenes import makeVolume
 
 ACDC = get_label_set("acdc")
 
@@ -30,7 +31,7 @@ ACDC = get_label_set("acdc")
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     """A study as the module makes it, with fewer hearts."""
-    from boot import boot
+    from Testing.slicer.boot import boot
 
     boot()
     folder = tmp_path_factory.mktemp("sample data äö") / "study"

@@ -7,8 +7,11 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_dataset import addCine, makeDataSet  # noqa: E402
-from helpers_scene import (  # noqa: E402
+from SemiCardiacSegLib.nodes import RESULT_ATTRIBUTE, shItem
+from SemiCardiacSegLib.scene_cases import patientAndPhase
+
+from Testing.slicer.datasets import addCine, makeDataSet
+from Testing.slicer.scenes import (
     heartLabels,
     makeFolder,
     makeHeartSegmentation,
@@ -16,8 +19,6 @@ from helpers_scene import (  # noqa: E402
     makeVolume,
     obliqueMatrix,
 )
-from SemiCardiacSegLib.nodes import RESULT_ATTRIBUTE, shItem  # noqa: E402
-from SemiCardiacSegLib.scene_cases import patientAndPhase  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 

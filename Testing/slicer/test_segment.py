@@ -12,9 +12,16 @@ import SimpleITK as sitk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-import vtk  # noqa: E402
-from helpers_engine_jobs import modelPackage  # noqa: E402
-from helpers_scene import (  # noqa: E402
+import vtk
+from semicardiac.data.cases import Case
+from semicardiac.images.labels import get_label_set
+from semicardiac.images.volumes import read_series, stem
+from semicardiac.jobs.job import load_job
+from SemiCardiacSegLib import sequences
+from SemiCardiacSegLib.segment import Options, createSegmentJob, discard, loadResults, readResults
+
+from Testing.slicer.engine_jobs import modelPackage
+from Testing.slicer.scenes import (
     makeFolder,
     makeSequence,
     makeTransform,
@@ -23,13 +30,7 @@ from helpers_scene import (  # noqa: E402
     obliqueMatrix,
     saveAndReload,
 )
-from helpers_segmented import MATRIX, draw_heart, heartVolume, runHere  # noqa: E402
-from semicardiac.cases import Case  # noqa: E402
-from semicardiac.jobs import load_job  # noqa: E402
-from semicardiac.labels import get_label_set  # noqa: E402
-from semicardiac.volumes import read_series, stem  # noqa: E402
-from SemiCardiacSegLib import sequences  # noqa: E402
-from SemiCardiacSegLib.segment import Options, createSegmentJob, discard, loadResults, readResults  # noqa: E402
+from Testing.slicer.segmented import MATRIX, draw_heart, heartVolume, runHere
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")

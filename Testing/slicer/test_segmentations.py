@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_scene import (  # noqa: E402
+from semicardiac.images.labels import get_label_set
+from semicardiac.images.volumes import read_labels
+from SemiCardiacSegLib import segmentations
+from SemiCardiacSegLib.segmentations import getLabels, newSegmentation, readLabels, setLabels
+
+from Testing.slicer.scenes import (
     SHAPE,
     heartLabels,
     makeFolder,
@@ -21,10 +26,6 @@ from helpers_scene import (  # noqa: E402
     obliqueMatrix,
     saveAndReload,
 )
-from semicardiac.labels import get_label_set  # noqa: E402
-from semicardiac.volumes import read_labels  # noqa: E402
-from SemiCardiacSegLib import segmentations  # noqa: E402
-from SemiCardiacSegLib.segmentations import getLabels, newSegmentation, readLabels, setLabels  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")

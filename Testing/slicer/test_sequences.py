@@ -7,7 +7,10 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers_scene import (  # noqa: E402
+from semicardiac.images.labels import get_label_set
+from SemiCardiacSegLib import sequences
+
+from Testing.slicer.scenes import (
     SHAPE,
     heartLabels,
     makeFolder,
@@ -18,8 +21,6 @@ from helpers_scene import (  # noqa: E402
     obliqueMatrix,
     saveAndReload,
 )
-from semicardiac.labels import get_label_set  # noqa: E402
-from SemiCardiacSegLib import sequences  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")

@@ -6,10 +6,11 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_scene import heartLabels, makeVolume  # noqa: E402
-from semicardiac.labels import LabelSet, get_label_set  # noqa: E402
-from SemiCardiacSegLib.segmentations import newSegmentation  # noqa: E402
-from SemiCardiacSegLib.structures import guessMapping, missing, unmapped  # noqa: E402
+from semicardiac.images.labels import LabelSet, get_label_set
+from SemiCardiacSegLib.segmentations import newSegmentation
+from SemiCardiacSegLib.structures import guessMapping, missing, unmapped
+
+from Testing.slicer.scenes import heartLabels, makeVolume
 
 pytestmark = pytest.mark.usefixtures("scene")
 ACDC = get_label_set("acdc")

@@ -8,7 +8,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from semicardiac.labels import LABEL_SETS, TERMINOLOGY_CONTEXT, LabelSet  # noqa: E402
+from semicardiac.images.labels import LABEL_SETS, TERMINOLOGY_CONTEXT, LabelSet
 
 STRUCTURES = [
     pytest.param(structure, id=f"{labelSet.name} {structure.name}")

@@ -6,8 +6,9 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers_scene import makeFolder, makeVolume  # noqa: E402
-from SemiCardiacSegLib.undo import nothingHalfMade  # noqa: E402
+from SemiCardiacSegLib.undo import nothingHalfMade
+
+from Testing.slicer.scenes import makeFolder, makeVolume
 
 pytestmark = pytest.mark.usefixtures("scene")
 

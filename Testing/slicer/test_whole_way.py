@@ -10,14 +10,15 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from helpers import QUICK  # noqa: E402
-from helpers_scene import matrixOf  # noqa: E402
-from semicardiac.volumes import read_series, read_volume  # noqa: E402
-from SemiCardiacSegLib import review, sample_data, sequences  # noqa: E402
-from SemiCardiacSegLib.logic import SemiCardiacSegLogic  # noqa: E402
-from SemiCardiacSegLib.plots import TrainingCurves, volumeTimeChart  # noqa: E402
-from SemiCardiacSegLib.segment import readResults  # noqa: E402
-from SemiCardiacSegLib.segmentations import setLabels  # noqa: E402
+from semicardiac.images.volumes import read_series, read_volume
+from SemiCardiacSegLib import review, sample_data, sequences
+from SemiCardiacSegLib.logic import SemiCardiacSegLogic
+from SemiCardiacSegLib.plots import TrainingCurves, volumeTimeChart
+from SemiCardiacSegLib.segment import readResults
+from SemiCardiacSegLib.segmentations import setLabels
+
+from Testing.engine.support import QUICK
+from Testing.slicer.scenes import matrixOf
 
 SMALL = {"LABELED": 1, "UNLABELED": 2, "VALIDATION": 1, "TEST": 1, "CINE_FRAMES": 2}
 """Of the study."""

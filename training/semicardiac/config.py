@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from .errors import UserError, nearest
+from .base.errors import UserError, nearest
 
 Preset = Literal["default", "paper", "supervised"]
 

@@ -247,7 +247,7 @@ class DataPanel(Panel):
             for node in self._fromFiles.get(row.key, (None, None))
         )
         engine.addToPath()
-        from semicardiac.cases import Case, load_image, load_labels
+        from semicardiac.data.cases import Case, load_image, load_labels
 
         # As the labels are only looked at, whatever role the case has.
         case = Case.model_validate({**self.dataSet.files(row.key)[0], "role": "labeled"})

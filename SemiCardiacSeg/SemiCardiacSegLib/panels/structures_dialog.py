@@ -71,7 +71,7 @@ class StructuresDialog:
         """
         engine.addToPath()
         from semicardiac.config import parse
-        from semicardiac.labels import LabelSet
+        from semicardiac.images.labels import LabelSet
 
         structures = []
         for index in range(self.table.rowCount):
@@ -119,7 +119,7 @@ class StructuresDialog:
 
     def _onAdd(self) -> None:
         engine.addToPath()
-        from semicardiac.labels import PALETTE
+        from semicardiac.images.labels import PALETTE
 
         index = self.table.rowCount
         self._addRow(_("structure {number}").format(number=index + 1), str(index + 1), PALETTE[index % len(PALETTE)])

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_engine import write_cases
-from helpers_training import STEPS, config_of, run
-from semicardiac import files, loop
-from semicardiac.cases import Case
+from semicardiac.base import files
+from semicardiac.data.cases import Case
+from semicardiac.training import loop
+
+from Testing.engine.networks import write_cases
+from Testing.engine.training.support import STEPS, config_of, run
 
 
 @pytest.fixture(scope="module", autouse=True)

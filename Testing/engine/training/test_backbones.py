@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers_engine import BACKBONES, heart
-from helpers_training import config_of, history, run
-from semicardiac import loop, weights
-from semicardiac.cases import Case
-from semicardiac.errors import Stopped, UserError
-from semicardiac.inference import segment
-from semicardiac.model import load_model
+from semicardiac.base.errors import Stopped, UserError
+from semicardiac.data.cases import Case
+from semicardiac.models import weights
+from semicardiac.models.model import load_model
+from semicardiac.models.predict import segment
+from semicardiac.training import loop
 from torch import Tensor
+
+from Testing.engine.networks import BACKBONES, heart
+from Testing.engine.training.support import config_of, history, run
 
 
 @pytest.fixture

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_engine import same_weights, stop_after
-from helpers_training import STEPS, config_of, events, history, run, weights
-from semicardiac.cases import Case
-from semicardiac.errors import Stopped, UserError
-from semicardiac.events import Warned
-from semicardiac.files import sha256
-from semicardiac.model import load_model
-from semicardiac.sealed import read_sealed, write_sealed
-from semicardiac.temporaries import temporary_beside
+from semicardiac.base.errors import Stopped, UserError
+from semicardiac.base.events import Warned
+from semicardiac.base.files import sha256
+from semicardiac.base.sealed import read_sealed, write_sealed
+from semicardiac.base.temporaries import temporary_beside
+from semicardiac.data.cases import Case
+from semicardiac.models.model import load_model
+
+from Testing.engine.networks import same_weights, stop_after
+from Testing.engine.training.support import STEPS, config_of, events, history, run, weights
 
 
 def stop_in_mid_training(folder: Path, cases: tuple[Case, ...], **changes) -> Path:

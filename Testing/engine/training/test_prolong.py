@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers_engine import same_weights
-from helpers_training import config_of, history, run, weights
-from semicardiac.cases import Case
+from semicardiac.base.temporaries import is_temporary
 from semicardiac.config import TrainConfig
-from semicardiac.model import load_model
-from semicardiac.temporaries import is_temporary
+from semicardiac.data.cases import Case
+from semicardiac.models.model import load_model
 from torch import Tensor
+
+from Testing.engine.networks import same_weights
+from Testing.engine.training.support import config_of, history, run, weights
 
 BEFORE, AFTER = 3, 5
 """Steps of the training, and of the one that it is prolonged to."""

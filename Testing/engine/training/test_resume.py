@@ -11,14 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import engine_environment
-from helpers_engine import same_weights, stop_after
-from helpers_training import STEPS, config_of, events, history, run, weights
-from semicardiac.cases import Case
-from semicardiac.checkpoint import load_checkpoint
-from semicardiac.errors import Stopped, UserError
-from semicardiac.events import Validation
-from semicardiac.labels import get_label_set
+from semicardiac.base.errors import Stopped, UserError
+from semicardiac.base.events import Validation
+from semicardiac.data.cases import Case
+from semicardiac.images.labels import get_label_set
+from semicardiac.training.checkpoint import load_checkpoint
+
+from Testing.engine.networks import same_weights, stop_after
+from Testing.engine.support import engine_environment
+from Testing.engine.training.support import STEPS, config_of, events, history, run, weights
 
 
 class TestTheSameResult:
@@ -63,11 +64,10 @@ class TestTheSameResult:
         script = f"""
 import sys, pickle
 from pathlib import Path
-sys.path[:0] = [{str(Path(__file__).parents[1])!r}]
-from helpers_engine import Spec, tiny_config
-from semicardiac.cases import Case
-from semicardiac.events import EventLog
-from semicardiac.trainer import train
+from Testing.engine.networks import Spec, tiny_config
+from semicardiac.data.cases import Case
+from semicardiac.base.events import EventLog
+from semicardiac.training.train import train
 import torch
 torch.set_num_threads(1)
 cases = tuple(Case.model_validate_json(line) for line in sys.stdin.read().splitlines())

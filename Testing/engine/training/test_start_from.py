@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_engine import same_weights
-from helpers_training import config_of, run, weights
-from semicardiac.cases import Case
-from semicardiac.errors import UserError
-from semicardiac.labels import get_label_set
-from semicardiac.model import load_model
+from semicardiac.base.errors import UserError
+from semicardiac.data.cases import Case
+from semicardiac.images.labels import get_label_set
+from semicardiac.models.model import load_model
+
+from Testing.engine.networks import same_weights
+from Testing.engine.training.support import config_of, run, weights
 
 
 def test_a_training_without_motion_keeps_the_model_that_it_began_with(

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_training import config_of, events, run, weights
-from semicardiac import loop
-from semicardiac.cases import Case
-from semicardiac.checkpoint import load_checkpoint
-from semicardiac.errors import UserError
-from semicardiac.events import Warned
-from semicardiac.labels import get_label_set
+from semicardiac.base.errors import UserError
+from semicardiac.base.events import Warned
+from semicardiac.data.cases import Case
+from semicardiac.images.labels import get_label_set
+from semicardiac.training import loop
+from semicardiac.training.checkpoint import load_checkpoint
+
+from Testing.engine.training.support import config_of, events, run, weights
 
 
 class TestTrouble:

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers_engine_jobs import ROOT, launcher
 from SemiCardiacSegLib import job
+
+from Testing.slicer.engine_jobs import ROOT, launcher
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def asLauncher(tmp_path: Path, monkeypatch):
 def holder(folder: Path):
     """Another process that works on the job; a function that kills it."""
     code = (
-        "import sys, time; from pathlib import Path; from semicardiac.processes import exclusive\n"
+        "import sys, time; from pathlib import Path; from semicardiac.base.locks import exclusive\n"
         "with exclusive(Path(sys.argv[1])):\n"
         "    print('holds', flush=True); time.sleep(300)"
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers_job import event, write
-from semicardiac.errors import UserError
-from semicardiac.processes import _lock, exclusive
+from semicardiac.base.errors import UserError
+from semicardiac.base.locks import _lock, exclusive
 from SemiCardiacSegLib import job
 from SemiCardiacSegLib.job import Job
+
+from Testing.slicer.job.support import event, write
 
 
 class TestAttach:

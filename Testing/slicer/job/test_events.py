@@ -7,12 +7,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from helpers_job import event, write
 from hypothesis import given
 from hypothesis import strategies as st
-from semicardiac import jobs
+from semicardiac.jobs import job as jobs
 from SemiCardiacSegLib import job
 from SemiCardiacSegLib.job import Job
+
+from Testing.slicer.job.support import event, write
 
 
 def test_files_are_named_as_the_engine_names_them():

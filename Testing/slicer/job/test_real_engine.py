@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers_engine_jobs import ROOT, evaluationJob, exists, trainingJob, until
-from helpers_job import posix
 from SemiCardiacSegLib import job
 from SemiCardiacSegLib.job import Job
+
+from Testing.slicer.engine_jobs import ROOT, evaluationJob, exists, trainingJob, until
+from Testing.slicer.job.support import posix
 
 
 class TestRealEngine:

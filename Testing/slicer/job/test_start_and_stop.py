@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from helpers_engine_jobs import exists, trainingJob, unprivileged, until
-from helpers_job import event, posix, write
 from SemiCardiacSegLib import engine, job
 from SemiCardiacSegLib.job import Job
+
+from Testing.slicer.engine_jobs import exists, trainingJob, unprivileged, until
+from Testing.slicer.job.support import event, posix, write
 
 
 class TestBadStart:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from helpers_panel import settle
+
+from Testing.slicer.panel.support import settle
 
 
 @pytest.fixture
 def slicerQt(scene, tmp_path):
     """`slicer` with its Qt side: a main window, settings and documents of the test alone."""
     pytest.importorskip("PySide6", reason="needs PySide6-Essentials")
-    import qt_standin
     import slicer
 
+    from Testing.slicer import qt_standin
+
     qt_standin.install()
-    from qt_standin import application, pythonqt
+    from Testing.slicer.qt_standin import application, pythonqt
 
     application.application(tmp_path / "settings")
     window = application.addMainWindow()
@@ -76,8 +78,8 @@ def widget(makeWidget):
 @pytest.fixture
 def withModel(widget):
     """The widget, with a package in its output folder: of a small network that knows nothing yet."""
-    from helpers_engine_jobs import workingPackage
-    from helpers_results import ABOUT
+    from Testing.slicer.engine_jobs import workingPackage
+    from Testing.slicer.results import ABOUT
 
     workingPackage(widget.train.folder() / "training-1", ABOUT)
     widget.models.refresh()
@@ -88,7 +90,7 @@ def withModel(widget):
 @pytest.fixture
 def study(widget, scene):
     """Four volumes, the first two with a segmentation, in the table."""
-    from helpers_scene import makeHeartSegmentation, makeVolume
+    from Testing.slicer.scenes import makeHeartSegmentation, makeVolume
 
     volumes = [makeVolume(f"patient{number:02}_ED", seed=number) for number in range(4)]
     for volume in volumes[:2]:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers_case_table import CASE, ROLE, SEGMENTATION, SPACING, STATUS, choose, menu, roles, texts, why
-from helpers_panel import line, photograph, settle, shown
+
+from Testing.slicer.case_tables import CASE, ROLE, SEGMENTATION, SPACING, STATUS, choose, menu, roles, texts, why
+from Testing.slicer.panel.support import line, photograph, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_scene import (
-    SHAPE,
-    heartLabels,
-    makeHeartSegmentation,
-    makeSequence,
-    makeTransform,
-    makeVolume,
-)
+from Testing.slicer.scenes import SHAPE, heartLabels, makeHeartSegmentation, makeSequence, makeTransform, makeVolume
 
 RESULT_ATTRIBUTE = "SemiCardiacSeg.Result"
 
@@ -117,8 +111,9 @@ def test_a_long_table_is_filled_a_few_rows_at_a_time_and_never_again(widget, mon
 
 @pytest.mark.parametrize("stays", [True, False])
 def test_sample_data_are_shown_and_nothing_else_can_begin_meanwhile(widget, slicerQt, monkeypatch, stays):
-    from qt_standin.application import addLayers
     from SemiCardiacSegLib.sequences import newCine
+
+    from Testing.slicer.qt_standin.application import addLayers
 
     layers, browsers, seen = addLayers(), [], []
     slicerQt.modules.sequences.showSequenceBrowser = browsers.append
@@ -147,9 +142,10 @@ def test_sample_data_are_shown_and_nothing_else_can_begin_meanwhile(widget, slic
 
 
 def test_a_double_click_on_a_file_loads_its_frame_and_its_labels_once(widget, scene, tmp_path, slicerQt):
-    from helpers import ACDC
-    from qt_standin.application import addLayers
-    from semicardiac.volumes import Volume, write_labels, write_series
+    from semicardiac.images.volumes import Volume, write_labels, write_series
+
+    from Testing.engine.support import ACDC
+    from Testing.slicer.qt_standin.application import addLayers
 
     images = [np.full(SHAPE, value, np.float32) for value in (1, 2)]
     write_series(tmp_path / "heart.nrrd", [Volume(image, np.eye(4), float(time)) for time, image in enumerate(images)])
@@ -181,7 +177,7 @@ def test_a_double_click_on_a_file_loads_its_frame_and_its_labels_once(widget, sc
 
 
 def test_a_label_map_is_shown_over_its_volume(widget, slicerQt):
-    from qt_standin.application import addLayers
+    from Testing.slicer.qt_standin.application import addLayers
 
     volume = makeVolume("patient01")
     labels = slicerQt.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "patient01 labels")
@@ -252,7 +248,7 @@ def test_the_wheel_over_a_row_changes_no_role(widget):
     volume = makeVolume("patient01")
     row = widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
     settle()
-    from qt_standin.application import turnWheel
+    from Testing.slicer.qt_standin.application import turnWheel
 
     for box in (widget.ui.caseTable.cellWidget(0, 2), widget.ui.labelSetBox):
         before = box.currentIndex
@@ -274,7 +270,7 @@ def test_a_message_goes_with_the_scene_that_it_speaks_of(widget, study, scene):
 
 
 def test_the_column_leaves_out_what_its_title_says(widget, scene):
-    from helpers_case_table import SEGMENTATION
+    from Testing.slicer.case_tables import SEGMENTATION
 
     volume = makeVolume("patient01")
     widget.dataSet.addVolume(volume, makeHeartSegmentation(volume, "patient01 segmentation"))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from helpers_case_table import CASE, menu, roles, texts, why
-from helpers_panel import line, settle, shown
+
+from Testing.slicer.case_tables import CASE, menu, roles, texts, why
+from Testing.slicer.panel.support import line, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_scene import (
-    heartLabels,
-    makeHeartSegmentation,
-    makeSegmentation,
-    makeVolume,
-)
+from Testing.slicer.scenes import heartLabels, makeHeartSegmentation, makeSegmentation, makeVolume
 
 
 def test_segments_of_unknown_names_are_mapped_in_a_dialog(widget, scene):

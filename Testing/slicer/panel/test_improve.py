@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import draw_heart
-from helpers_panel import follow, line, photograph, settle
+
+from Testing.engine.support import draw_heart
+from Testing.slicer.panel.support import follow, line, photograph, settle
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_results import MATRIX, Editor, EditorModule, draw, heart, select
-from helpers_scene import makeSequence, makeVolume
+from Testing.slicer.results import MATRIX, Editor, EditorModule, draw, heart, select
+from Testing.slicer.scenes import makeSequence, makeVolume
 
 
 class TestImprove:
@@ -90,7 +91,7 @@ class TestImprove:
         assert line(widget, "improveMessage") == "not now"
 
     def test_correct_keeps_the_acquired_plane_that_leaving_gives_back(self, withModel, slicerQt, scene):
-        from qt_standin.application import addLayout
+        from Testing.slicer.qt_standin.application import addLayout
 
         addLayout()
         widget = withModel

@@ -6,13 +6,14 @@ import csv
 
 import numpy as np
 import pytest
-from helpers import ACDC, draw_heart
-from helpers_panel import answerSaveDialog, follow, line, photograph, settle
+
+from Testing.engine.support import ACDC, draw_heart
+from Testing.slicer.panel.support import answerSaveDialog, follow, line, photograph, settle
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_results import MATRIX, draw, heart
-from helpers_scene import heartLabels, makeSegmentation, makeVolume
+from Testing.slicer.results import MATRIX, draw, heart
+from Testing.slicer.scenes import heartLabels, makeSegmentation, makeVolume
 
 
 class TestMeasure:
@@ -144,7 +145,7 @@ class TestMeasure:
         assert line(widget, "numbersText").count("1.00") == 3  # Dice
 
     def test_a_cine_gives_a_curve_and_a_table_and_the_users_layout_comes_back(self, widget, slicerQt):
-        from qt_standin.application import addLayout
+        from Testing.slicer.qt_standin.application import addLayout
 
         layout = addLayout()
         before = layout.GetViewArrangement()
@@ -175,7 +176,7 @@ class TestMeasure:
         assert layout.GetViewArrangement() == before
 
     def test_of_several_that_borrow_the_views_the_last_one_has_them(self, widget, slicerQt):
-        from qt_standin.application import addLayout
+        from Testing.slicer.qt_standin.application import addLayout
 
         layout = addLayout()
         before = layout.GetViewArrangement()

@@ -6,13 +6,14 @@ import json
 import shutil
 
 import pytest
-from helpers_jobs import sign
-from helpers_panel import answerSaveDialog, line, photograph
-from semicardiac.package import SETTINGS
+from semicardiac.models.package import SETTINGS
+
+from Testing.engine.jobs.support import sign
+from Testing.slicer.panel.support import answerSaveDialog, line, photograph
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_results import select
+from Testing.slicer.results import select
 
 
 class TestModels:

@@ -45,7 +45,7 @@ def test_signals_are_connected_by_their_signature(qt):
 
 
 def test_what_a_slot_raises_stops_nothing_and_is_kept(qt, capsys):
-    from qt_standin import pythonqt
+    from Testing.slicer.qt_standin import pythonqt
 
     button, got = qt.QPushButton(), []
     button.connect("clicked()", lambda: 1 / 0)
@@ -66,7 +66,7 @@ class Color(enum.Enum):
 
 @pytest.fixture
 def parameters(slicerQt):
-    from qt_standin.parameter_node_wrapper import WithinRange, parameterNodeWrapper
+    from Testing.slicer.qt_standin.parameter_node_wrapper import WithinRange, parameterNodeWrapper
 
     hints = {
         "number": Annotated[int, WithinRange(1, 9)],

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import draw_heart
-from helpers_case_table import menu
-from helpers_panel import follow, line, photograph, settle, shown
+
+from Testing.engine.support import draw_heart
+from Testing.slicer.case_tables import menu
+from Testing.slicer.panel.support import follow, line, photograph, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_results import MATRIX, heart, select
-from helpers_scene import makeSequence, makeVolume, saveAndReload
+from Testing.slicer.results import MATRIX, heart, select
+from Testing.slicer.scenes import makeSequence, makeVolume, saveAndReload
 
 
 class TestSegment:
@@ -48,7 +49,7 @@ class TestSegment:
         photograph(widget, "segmented")
 
     def test_the_views_of_another_module_are_left_alone_until_the_user_comes_back(self, withModel, slicerQt):
-        from qt_standin.application import addLayers
+        from Testing.slicer.qt_standin.application import addLayers
 
         widget, layers = withModel, addLayers()
         volume, _byHand = heart("scan")
@@ -70,7 +71,7 @@ class TestSegment:
         assert widget.parameters.measured is result
 
     def test_a_cine_is_shown_with_its_segmentation_and_its_map(self, withModel, slicerQt):
-        from qt_standin.application import addLayers
+        from Testing.slicer.qt_standin.application import addLayers
 
         widget, layers, browsers = withModel, addLayers(), []
         slicerQt.modules.sequences.showSequenceBrowser = browsers.append
@@ -247,7 +248,7 @@ class TestCineInput:
 
     def test_a_4d_file_is_opened_as_a_cine(self, withModel, monkeypatch, tmp_path, slicerQt):
         import qt
-        from semicardiac.volumes import Volume, write_series
+        from semicardiac.images.volumes import Volume, write_series
 
         widget = withModel
         frames = [draw_heart(seed)[0].astype("float32") for seed in (1, 2, 3)]
@@ -266,7 +267,7 @@ class TestCineInput:
 
     def test_a_single_volume_is_no_cine(self, withModel, monkeypatch, tmp_path):
         import qt
-        from semicardiac.volumes import Volume, write_volume
+        from semicardiac.images.volumes import Volume, write_volume
 
         write_volume(tmp_path / "one.nrrd", Volume(draw_heart(1)[0], MATRIX))
         monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: str(tmp_path / "one.nrrd"))
@@ -304,7 +305,7 @@ def shownFrame(cine):
 
 
 def test_the_3d_view_is_centered_when_surfaces_are_shown(withModel, slicerQt, monkeypatch):
-    from qt_standin.application import addLayout
+    from Testing.slicer.qt_standin.application import addLayout
 
     addLayout()
     centered = []

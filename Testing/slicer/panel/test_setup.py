@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers_panel import follow, line, photograph, shown
+
+from Testing.slicer.panel.support import follow, line, photograph, shown
 
 SECTIONS = ("data", "train", "segment", "measure", "improve", "models")
 

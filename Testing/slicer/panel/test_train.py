@@ -7,16 +7,17 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from helpers_panel import follow, line, photograph, settle, shown
 from PIL import Image
-from semicardiac.cases import Case
-from semicardiac.jobs import TrainJob, write_job
-from semicardiac.labels import get_label_set
-from semicardiac.processes import exclusive
+from semicardiac.base.locks import exclusive
+from semicardiac.data.cases import Case
+from semicardiac.images.labels import get_label_set
+from semicardiac.jobs.job import TrainJob, write_job
+
+from Testing.slicer.panel.support import follow, line, photograph, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_scene import makeHeartSegmentation, makeVolume
+from Testing.slicer.scenes import makeHeartSegmentation, makeVolume
 
 NOW = time.time()
 STARTED = {"event": "started", "kind": "train", "version": "0.1.0", "pid": 1234}
@@ -126,7 +127,7 @@ def test_a_started_training_makes_its_folder_the_users(widget, monkeypatch, tmp_
 
 
 def test_a_model_cannot_be_deleted_while_a_training_runs(training, makeWidget):
-    from helpers_engine_jobs import modelPackage
+    from Testing.slicer.engine_jobs import modelPackage
 
     modelPackage(training.folder.parent / "model")
     training.begin()
@@ -143,7 +144,7 @@ def test_a_model_cannot_be_deleted_while_a_training_runs(training, makeWidget):
 
 
 def test_discarding_a_finished_training_takes_its_model_from_the_lists(training, makeWidget, monkeypatch, slicerQt):
-    from helpers_engine_jobs import modelPackage
+    from Testing.slicer.engine_jobs import modelPackage
 
     modelPackage(training.folder / "model")
     training.tell(STARTED, DONE)
@@ -234,7 +235,7 @@ def test_the_end_is_announced_outside_of_the_panel(training, makeWidget, slicerQ
 
 
 def test_curves_grow_and_the_users_layout_comes_back(training, makeWidget, slicerQt):
-    from qt_standin.application import addLayout
+    from Testing.slicer.qt_standin.application import addLayout
 
     layout = addLayout()
     before = layout.GetViewArrangement()
@@ -272,7 +273,7 @@ def test_curves_grow_and_the_users_layout_comes_back(training, makeWidget, slice
 
 
 def test_leaving_the_module_gives_the_layout_back(training, makeWidget):
-    from qt_standin.application import addLayout
+    from Testing.slicer.qt_standin.application import addLayout
 
     layout = addLayout()
     before = layout.GetViewArrangement()
@@ -311,7 +312,7 @@ def test_previews_do_not_widen_the_panel(training, makeWidget):
     ],
 )
 def test_a_training_that_is_not_done_opens_its_section_and_says_so_first(training, makeWidget, last, text):
-    from helpers_engine_jobs import modelPackage
+    from Testing.slicer.engine_jobs import modelPackage
 
     modelPackage(training.folder.parent / "model")
     training.tell(STARTED, progress(), *last)
@@ -332,7 +333,7 @@ def test_a_finished_training_leaves_that_line_out_and_tells_its_steps(training, 
 def test_a_look_at_another_training_keeps_the_offer_to_continue_the_last_one(
     training, makeWidget, monkeypatch, slicerQt
 ):
-    from helpers_engine_jobs import modelPackage
+    from Testing.slicer.engine_jobs import modelPackage
 
     training.tell(STARTED, progress(), STOPPED)
     finished = Training(training.folder.parent / "finished")
@@ -498,8 +499,9 @@ class TestWords:
     def test_every_stage_that_the_engine_names_has_words(self, monkeypatch):
         import re
 
-        from helpers_engine_jobs import ROOT
         from SemiCardiacSegLib.panels import words
+
+        from Testing.slicer.engine_jobs import ROOT
 
         source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "training").rglob("*.py"))
         named = {*re.findall(r'stage="([a-z -]+)"', source), *re.findall(r'tell(?:_cases)?\("([a-z ]+)"', source)}

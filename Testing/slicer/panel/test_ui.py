@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from helpers_panel import MODULE, UI
+
+from Testing.slicer.panel.support import MODULE, UI
 
 ROOT = ElementTree.parse(UI).getroot()
 WIDGETS = {widget.get("name"): widget for widget in ROOT.iter("widget")}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from helpers import QUICK
-from helpers_panel import PICTURES, follow, line, photograph, settle
+
+from Testing.engine.support import QUICK
+from Testing.slicer.panel.support import PICTURES, follow, line, photograph, settle
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from helpers_panel import line, photograph, settle, shown
+
+from Testing.slicer.panel.support import line, photograph, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
-from helpers_scene import makeHeartSegmentation, makeVolume, saveAndReload
+from Testing.slicer.scenes import makeHeartSegmentation, makeVolume, saveAndReload
 
 SECTIONS = ("data", "train", "segment", "measure", "improve", "models")
 

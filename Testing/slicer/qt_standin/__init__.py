@@ -21,7 +21,7 @@ import slicer.util
 def install() -> None:
     """Makes `import qt`, `import ctk` and Slicer's Python modules of the Qt side find the stand-in."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    from . import ctk, parameter_node_wrapper, qt, scripted_module, widgets
+    from Testing.slicer.qt_standin import ctk, parameter_node_wrapper, qt, scripted_module, widgets
 
     sys.modules["qt"] = slicer.qt = qt
     sys.modules["ctk"] = slicer.ctk = ctk

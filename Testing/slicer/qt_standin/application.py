@@ -6,7 +6,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import qt  # noqa: F401 - PySide6 answers as PythonQt from here on
+from Testing.slicer.qt_standin import qt  # noqa: F401 - PySide6 answers as PythonQt from here on
 
 _DARK = {
     "Window": "#2d2d2d", "WindowText": "#e4e4e4", "Base": "#1f1f1f", "AlternateBase": "#282828", "Text": "#e4e4e4",

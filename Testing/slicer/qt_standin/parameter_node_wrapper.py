@@ -15,7 +15,7 @@ import slicer
 import vtk
 from PySide6 import QtWidgets
 
-from . import widgets
+from Testing.slicer.qt_standin import widgets
 
 
 @dataclass

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
-from . import pythonqt, widgets
+from Testing.slicer.qt_standin import pythonqt, widgets
 
 
 def __getattr__(name: str):

@@ -9,7 +9,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import pythonqt  # noqa: F401 - changes PySide6 before any class is derived from it
+from Testing.slicer.qt_standin import pythonqt  # noqa: F401 - changes PySide6 before any class is derived from it
 
 _HEADER = 26
 """Height of the title of a collapsible section, in pixels."""

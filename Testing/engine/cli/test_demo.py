@@ -1,0 +1,86 @@
+"""The demo from end to end, on two small studies' worth of time."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from semicardiac.base.errors import Stopped
+from semicardiac.cli import demo
+from semicardiac.cli.main import main
+from semicardiac.config import make_config, parse_assignments
+from semicardiac.jobs.job import load_job
+from semicardiac.jobs.record import read_record
+from semicardiac.report.compare import compare
+
+from Testing.engine.support import QUICK
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def small(monkeypatch) -> None:
+    """Few patients, a tiny network and a few steps."""
+    for name in ("LABELED", "UNLABELED", "TEST"):
+        monkeypatch.setattr(demo, name, 1)
+
+    def quick_config(preset: str, overrides: dict):
+        assert set(overrides) == {"schedule"}
+        settings = parse_assignments([*QUICK, "schedule.steps=4", "deterministic=true"])
+        return make_config(preset, settings)
+
+    monkeypatch.setattr(demo, "make_config", quick_config)
+
+
+@pytest.mark.slow
+def test_both_trainings_are_measured_on_patients_that_neither_has_seen(tmp_path: Path, small, capsys):
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), "--device", "cpu"]) == 0
+    default, supervised = load_job(out / "default"), load_job(out / "supervised")
+    assert (default.config.preset, supervised.config.preset) == ("default", "supervised")
+    assert default.cases == supervised.cases
+    trained = {case.patient for case in default.cases}
+    for preset in ("default", "supervised"):
+        with open(out / preset / "evaluation" / "metrics.csv", newline="", encoding="utf-8") as file:
+            measured = {row["patient"] for row in csv.DictReader(file)}
+        assert len(measured) == 1
+        assert not measured & trained
+    printed = capsys.readouterr().out
+    assert str(out / "report.html") in printed
+    comparison = compare(read_record(out / "default"), read_record(out / "supervised"))
+    assert comparison.sentence in printed
+    assert f"alone           {comparison.theirs:.3f}\n" in printed
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<html" in page
+
+
+def test_a_stop_ends_the_whole_demo(tmp_path: Path, small, monkeypatch):
+    def work(*_) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("semicardiac.jobs.run._work", work)
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--device", "cpu"]) == 130
+    assert not (tmp_path / "demo" / "supervised").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--minutes", value) for value in ("0", "-3", "nan", "Infinity", "1e400")),
+        ("--seed", "-1"),
+        ("--device", "gpu"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_drawn(option: str, value: str, tmp_path: Path, capsys):
+    assert main(["demo", "--out", str(tmp_path / "demo"), f"{option}={value}"]) == 2
+    complaint = capsys.readouterr().err
+    assert option.removeprefix("--") in complaint
+    assert len(complaint.splitlines()) == 1
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys):
+    (tmp_path / "mine.txt").touch()
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "not empty" in capsys.readouterr().err

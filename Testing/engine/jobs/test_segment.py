@@ -1,0 +1,302 @@
+"""A segment job: which files it writes and when, what it holds in memory, and that its folder can be moved."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import shutil
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from semicardiac.base import files
+from semicardiac.base.events import AnyEvent, Device, Result, Warned, Writing, read_events
+from semicardiac.base.temporaries import temporary_beside
+from semicardiac.cli.progress import Console
+from semicardiac.images.volumes import Volume, read_labels, read_series, write_series
+from semicardiac.jobs import segment
+from semicardiac.jobs.job import SegmentJob, create_job, load_job
+from semicardiac.jobs.run import run_job
+from semicardiac.models import predict
+from semicardiac.models.model import save_model
+from semicardiac.models.networks import build_network
+from semicardiac.report.write import write_report
+
+from Testing.engine.jobs.support import sign
+from Testing.engine.networks import Thresholder, model_of
+from Testing.engine.support import ACDC, draw_heart, engine_environment
+
+GRID = np.diag([2.0, 2.0, 8.0, 1.0])
+
+
+def frames(count: int) -> list[Volume]:
+    """Frames of a cine, each with another heart."""
+    return [Volume(draw_heart(seed, shape=(3, 40, 40))[0], GRID) for seed in range(count)]
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch) -> Path:
+    """A package; what it would predict is replaced by a threshold on the intensity."""
+    made = model_of(Thresholder())
+    network = build_network(made.config.network, ACDC.classes)
+    monkeypatch.setattr(segment, "load_model", lambda _: made)
+    save_model(tmp_path / "model", model_of(network))
+    return tmp_path / "model"
+
+
+def run(folder: Path) -> list[str]:
+    """Runs a job; gives the paths of its new results as its events tell them."""
+    before = len(read_events(folder / "events.jsonl")) if (folder / "events.jsonl").exists() else 0
+    assert run_job(folder) == 0
+    return [event.path for event in read_events(folder / "events.jsonl")[before:] if isinstance(event, Result)]
+
+
+class TestFiles:
+    def test_frames_in_files_of_their_own_are_numbered_from_1(self, model: Path, tmp_path: Path):
+        cine = frames(3)
+        write_series(tmp_path / "cine.nii.gz", cine)
+        job = SegmentJob(model=model, inputs=(tmp_path / "cine.nii.gz",), out=tmp_path / "out", suffix=".seg.nrrd")
+        run(create_job(tmp_path / "job", job))
+        for number, frame in enumerate(cine, start=1):
+            found = read_labels(tmp_path / "out" / f"cine_frame{number:02d}.seg.nrrd", ACDC, grid=frame)
+            expected = predict.segment(segment.load_model(model), frame, flips=False).labels
+            np.testing.assert_array_equal(found.array, expected.array)
+
+    def test_a_spacing_that_no_scanner_has_is_said(self, model: Path, tmp_path: Path):
+        (frame,) = frames(1)
+        write_series(tmp_path / "wide.nrrd", [Volume(frame.array, np.diag([100.0, 100.0, 8.0, 1.0]))])
+        write_series(tmp_path / "usual.nrrd", [frame])
+        inputs = (tmp_path / "wide.nrrd", tmp_path / "usual.nrrd")
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+        run(folder)
+        warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
+        assert [event.where for event in warned if "spacing" in event.warning] == [str(tmp_path / "wide.nrrd")]
+
+    def test_an_image_with_little_contrast_is_said(self, model: Path, tmp_path: Path):
+        sound, odd = frames(2)
+        strange = odd.array.copy()
+        strange[:, ::9, ::7] *= 1e20
+        write_series(tmp_path / "cine.nrrd", [sound, odd.with_array(strange)])
+        write_series(tmp_path / "usual.nrrd", [sound])
+        inputs = (tmp_path / "cine.nrrd", tmp_path / "usual.nrrd")
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+        run(folder)
+        warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
+        assert [event.where for event in warned if "contrast" in event.warning] == [str(tmp_path / "cine.nrrd")]
+
+    def test_slices_that_cannot_be_are_refused_before_anything_is_segmented(self, model: Path, tmp_path: Path, capsys):
+        write_series(tmp_path / "a.nrrd", frames(1))
+        write_series(tmp_path / "lines.nrrd", [Volume(draw_heart(0, shape=(3, 1, 400))[0], GRID)])
+        inputs = (tmp_path / "a.nrrd", tmp_path / "lines.nrrd")
+        job = SegmentJob(model=model, inputs=inputs, out=tmp_path / "out")
+        assert run_job(create_job(tmp_path / "job", job), Console()) == 2
+        assert "lines.nrrd: the slices have 1 x 400 voxels" in capsys.readouterr().err
+        assert not list((tmp_path / "out").iterdir())
+
+    def test_two_results_of_one_name_are_refused_before_anything_is_written(self, model: Path, tmp_path: Path, capsys):
+        write_series(tmp_path / "a.nrrd", frames(1))
+        write_series(tmp_path / "a_entropy.nrrd", frames(1))
+        inputs = (tmp_path / "a.nrrd", tmp_path / "a_entropy.nrrd")
+        job = SegmentJob(model=model, inputs=inputs, out=tmp_path / "out", entropy=True)
+        assert run_job(create_job(tmp_path / "job", job), Console()) == 2
+        assert "the results of a and a_entropy would be one file" in capsys.readouterr().err
+        assert not list((tmp_path / "out").iterdir())
+
+    def test_a_result_that_was_deleted_is_written_again_and_the_others_are_not(self, model: Path, tmp_path: Path):
+        for name in ("a", "b"):
+            write_series(tmp_path / f"{name}.nrrd", frames(1))
+        inputs = (tmp_path / "a.nrrd", tmp_path / "b.nrrd")
+        folder = create_job(tmp_path / "out" / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+        assert run(folder) == ["../a.nii.gz", "../b.nii.gz"]
+        (tmp_path / "out" / "a.nii.gz").unlink()
+        assert run(folder) == ["../a.nii.gz"]
+        assert (tmp_path / "out" / "a.nii.gz").exists()
+
+    def test_a_file_that_appears_meanwhile_stays_and_the_result_gets_its_own_name(
+        self, model: Path, tmp_path: Path, monkeypatch
+    ):
+        for name in ("a", "a-2", "b"):
+            write_series(tmp_path / f"{name}.nrrd", frames(1))
+        inputs = (tmp_path / "a.nrrd", tmp_path / "a-2.nrrd", tmp_path / "b.nrrd")
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+        mine = [tmp_path / "out" / name for name in ("a.nii.gz", "b.nii.gz", "b-2.nii.gz")]
+
+        def save(event: AnyEvent) -> None:
+            if isinstance(event, Device):
+                for path in mine:
+                    path.write_text("mine")
+            if isinstance(event, Result) and event.case == "a-2":
+                raise KeyboardInterrupt
+
+        assert run_job(folder, save) == 130
+        assert run(folder) == [(tmp_path / "out" / "b-3.nii.gz").as_posix()]
+        assert not run(folder)
+        assert {path.read_text() for path in mine} == {"mine"}
+        results = {path.name for path in (tmp_path / "out").iterdir()} - {path.name for path in mine}
+        assert results == {"a-3.nii.gz", "a-2.nii.gz", "b-3.nii.gz"}
+        warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
+        assert [event.where for event in warned] == [str(mine[0]), str(mine[1])]
+
+    def test_another_model_does_not_continue_what_one_has_begun(self, model: Path, tmp_path: Path):
+        for name in ("a", "b"):
+            write_series(tmp_path / f"{name}.nrrd", frames(1))
+        inputs = (tmp_path / "a.nrrd", tmp_path / "b.nrrd")
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+
+        def stop(event: AnyEvent) -> None:
+            if isinstance(event, Result):
+                raise KeyboardInterrupt
+
+        assert run_job(folder, stop) == 130
+        card = (model / "README.md").read_text(encoding="utf-8")
+        (model / "README.md").write_text("of another training", encoding="utf-8")
+        sign(model)
+        told: list[AnyEvent] = []
+        assert run_job(folder, told.append) == 2
+        assert "not the model that the segmentation began with" in told[-1].what
+        assert not (tmp_path / "out" / "b.nii.gz").exists()
+        (model / "README.md").write_text(card, encoding="utf-8")
+        sign(model)
+        assert run(folder) == [(tmp_path / "out" / "b.nii.gz").as_posix()]
+
+    def test_a_file_that_appears_at_the_last_moment_stays(self, model: Path, tmp_path: Path):
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out")
+
+        def save(event: AnyEvent) -> None:
+            if isinstance(event, Writing) and event.path.endswith("a.nii.gz"):
+                (tmp_path / "out" / "a.nii.gz").write_text("mine")
+
+        assert run_job(create_job(tmp_path / "job", job), save) == 0
+        assert (tmp_path / "out" / "a.nii.gz").read_text() == "mine"
+        assert len(read_series(tmp_path / "out" / "a-2.nii.gz")) == 1
+
+    def test_what_a_person_has_corrected_stays_when_a_map_is_made_again(self, model: Path, tmp_path: Path):
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out", entropy=True)
+        folder = create_job(tmp_path / "out" / "job", job)
+        run(folder)
+        (tmp_path / "out" / "a.nii.gz").write_text("corrected")
+        (tmp_path / "out" / "a_entropy.nii.gz").unlink()
+        assert run(folder) == ["../a_entropy.nii.gz"]
+        assert (tmp_path / "out" / "a.nii.gz").read_text() == "corrected"
+
+    def test_a_name_that_the_disk_does_not_take_is_told_before_the_work(self, model: Path, tmp_path: Path):
+        name = "a" * 245
+        for each in ("short", name):
+            write_series(tmp_path / f"{each}.nii", frames(1))
+        inputs = (tmp_path / "short.nii", tmp_path / f"{name}.nii")
+        heard: list[AnyEvent] = []
+        job = SegmentJob(model=model, inputs=inputs, out=tmp_path / "out", entropy=True)
+        assert run_job(create_job(tmp_path / "job", job), heard.append) == 2
+        assert "too long" in heard[-1].what
+        assert f"{name}_entropy" in heard[-1].where
+        assert not list((tmp_path / "out").iterdir())
+
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".seg.nrrd"])
+    def test_a_full_disk_names_the_result_and_leaves_nothing(
+        self, model: Path, tmp_path: Path, monkeypatch, suffix: str
+    ):
+        def fill(*_) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out", suffix=suffix)
+        folder = create_job(tmp_path / "job", job)
+        heard: list[AnyEvent] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(files.os, "replace", fill)
+            assert run_job(folder, heard.append) == 2
+        assert (heard[-1].what, heard[-1].where) == ("the disk is full", str(tmp_path / "out" / f"a{suffix}"))
+        assert not list((tmp_path / "out").iterdir())
+        run(folder)
+
+    def test_leftovers_of_a_killed_run_are_removed(self, model: Path, tmp_path: Path):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        write_series(tmp_path / "a.nrrd", frames(1))
+        job = SegmentJob(model=model, inputs=(tmp_path / "a.nrrd",), out=tmp_path / "out")
+        folder = create_job(tmp_path / "job", job)
+        for place in (folder, folder / "work" / "bank", tmp_path / "out"):
+            place.mkdir(parents=True, exist_ok=True)
+            name = temporary_beside(place / "half.nii.gz").name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")
+            (place / name).write_text("half")
+        run(folder)
+        assert not list(tmp_path.rglob("*half*"))
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        ("fields", "kept"), [({}, set()), ({"suffix": ".seg.nrrd"}, set()), ({"entropy": True}, {"entropy"})]
+    )
+    def test_of_a_cine_only_what_will_be_written_stays(
+        self, model: Path, tmp_path: Path, monkeypatch, fields: dict, kept: set[str]
+    ):
+        alive: list[dict[str, weakref.ref]] = []
+
+        def watched(*arguments, **options):
+            gc.collect()
+            for maps in alive[:-1]:  # the last one is what the loop holds at this moment
+                assert {kind for kind, volume in maps.items() if volume() is not None} == kept
+            prediction = original(*arguments, **options)
+            alive.append({kind: weakref.ref(getattr(prediction, kind)) for kind in ("confidence", "entropy")})
+            return prediction
+
+        original = predict.segment
+        monkeypatch.setattr(predict, "segment", watched)
+        write_series(tmp_path / "cine.nii.gz", frames(4))
+        job = SegmentJob(model=model, inputs=(tmp_path / "cine.nii.gz",), out=tmp_path / "out", **fields)
+        run(create_job(tmp_path / "job", job))
+        assert len(alive) == 4
+        for kind in kept:
+            assert len(read_series(tmp_path / "out" / f"cine_{kind}.nii.gz")) == 4
+
+
+class TestMoved:
+    """A folder with a job and its results goes elsewhere in the middle of the job."""
+
+    @pytest.mark.parametrize("inside", [True, False], ids=["results in the job", "the job in the results"])
+    def test_it_goes_on_and_is_reported(self, model: Path, tmp_path: Path, inside: bool):
+        pytest.importorskip("matplotlib")
+        here, there = tmp_path / "here", tmp_path / "there"
+        for name in ("a", "b"):
+            write_series(tmp_path / f"{name}.nrrd", frames(1))
+        inputs = (tmp_path / "a.nrrd", tmp_path / "b.nrrd")
+        place = Path("results") if inside else Path()
+        name = Path() if inside else Path("segment-job")
+        job = SegmentJob(model=model, inputs=inputs, out=here / place)
+        folder = create_job(here / name, job)
+
+        def interrupt(event: AnyEvent) -> None:
+            if isinstance(event, Result):
+                raise KeyboardInterrupt
+
+        assert run_job(folder, interrupt) == 130
+        shutil.move(here, there)
+        assert run(there / name) == ["results/b.nii.gz" if inside else "../b.nii.gz"]
+        assert load_job(there / name).out == there / place
+        page = write_report(there / name).read_text(encoding="utf-8")
+        assert page.count('<img src="data:image/png') == 2
+        assert str(there / place / "a.nii.gz") in page
+        assert json.loads((there / name / "job.json").read_text())["inputs"][0] == (tmp_path / "a.nrrd").as_posix()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+@pytest.mark.parametrize("how", ["killed", "killed in the middle", "full", "killed, no links"])
+def test_a_job_that_is_cut_off_at_any_write_can_be_continued(tmp_path: Path, how: str):
+    place = tmp_path / "place"  # where the job will run
+    source = tmp_path / "source"
+    for name in ("a", "b"):
+        write_series(source / "in" / f"{name}.nii.gz", frames(1))
+    inputs = (place / "in" / "a.nii.gz", place / "in" / "b.nii.gz")
+    job = SegmentJob(model=place / "model", inputs=inputs, out=place / "out", confidence=how == "killed")
+    create_job(source / "job", job)
+    command = [sys.executable, "-m", "Testing.engine.jobs.kills", str(source), how]
+    done = subprocess.run(command, env=engine_environment(), capture_output=True, encoding="utf-8", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []

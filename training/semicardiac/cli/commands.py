@@ -1,0 +1,87 @@
+"""The commands of `semicardiac`: their options, with what the help says of them, and what they do.
+
+Everything heavy is imported where it is used: `--help` should not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from .results import Evaluate, Info, Report, Run, Segment
+from .train import Check, Train
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train, segment and evaluate on a phantom heart: no data needed, three minutes."""
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("semicardiac-demo")
+    """New folder for the phantom's volumes, the models and the report."""
+    minutes: float = 3.0
+    """Time for all of it."""
+    seed: int = 0
+    """Another number makes other hearts."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps."""
+
+    EXAMPLES = """
+  semicardiac demo
+  semicardiac demo --out /tmp/demo --minutes 10"""
+
+    def run(self) -> int:
+        from .demo import run_demo
+
+        return run_demo(self.out, minutes=self.minutes, seed=self.seed, device=self.device)
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """Draw a study of phantom hearts with exact labels, to try things out on."""
+
+    out: Annotated[Path, arg(metavar="DIR")]
+    """New folder for the study, in the layout of ACDC, with a cases.csv."""
+    labeled: int = 3
+    """Patients with labels; each is drawn at end diastole and end systole."""
+    unlabeled: int = 12
+    """Patients without."""
+    validation: int = 0
+    """Patients with labels that only serve to watch a training."""
+    test: int = 4
+    """Patients that no training sees, in the folder test."""
+    cine: int = 0
+    """Frames of a time series of one more heart, cine.nii.gz; 0 for none."""
+    seed: int = 0
+    """Another number makes other hearts."""
+
+    EXAMPLES = """
+  semicardiac phantom --out study
+  semicardiac phantom --out study --labeled 2 --unlabeled 24 --cine 30"""
+
+    def run(self) -> int:
+        from ..phantom.study import REFERENCE, require_sound, write_cine, write_study
+
+        parts = {name: getattr(self, name) for name in ("labeled", "unlabeled", "validation", "test")}
+        require_sound(**parts, seed=self.seed, cine=self.cine)
+        write_study(self.out, **parts, seed=self.seed)
+        if self.cine:
+            labels = self.out / REFERENCE / "cine.nii.gz"
+            write_cine(self.out / "cine.nii.gz", frames=self.cine, labels=labels, seed=self.seed * 10_000)
+        print(f"The study is in {self.out}. Train on it:   semicardiac train {self.out} --out JOB")
+        return 0
+
+
+COMMANDS: dict[str, Any] = {
+    "demo": Demo,
+    "phantom": Phantom,
+    "check": Check,
+    "train": Train,
+    "segment": Segment,
+    "evaluate": Evaluate,
+    "report": Report,
+    "run": Run,
+    "info": Info,
+}

@@ -1,0 +1,27 @@
+"""What the commands of `semicardiac` share: kinds of options, and a job that is run and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+Data = Annotated[Positional[tuple[Path, ...]], arg(metavar="DATA", help_behavior_hint="")]
+
+
+def optional(metavar: str = "") -> Any:
+    """An option whose absence needs no mention in the help."""
+    return arg(metavar=metavar or None, help_behavior_hint="")
+
+
+def run_shown(folder: Path, *, jsonl: bool) -> int:
+    """Runs a job and shows what it tells, to a person or as lines of JSON; returns its exit status."""
+    from ..jobs.run import run_job
+    from .progress import Console, Lines
+
+    if jsonl:
+        return run_job(folder, Lines())
+    with Console(folder=folder) as console:
+        return run_job(folder, console)

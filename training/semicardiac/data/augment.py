@@ -1,0 +1,155 @@
+"""Random views of slices, batched on the device. What is drawn is data, so that any view can be replayed.
+
+Geometry is one sampling grid a view, in crop units: (x, y) with -1 and 1 at the outer edges of the canonical crop. The
+same grid moves image, label, pseudo-label and γ, whatever the size of the square that each is stored in.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..config import AugmentConfig
+
+
+class View(NamedTuple):
+    """What was drawn for a batch of B views; float32 where nothing else is said."""
+
+    matrix: Tensor
+    """(B, 2, 2): from a place in the view to one in the canonical crop, in crop units (x, y)."""
+    shift: Tensor
+    """(B, 2), crop units."""
+    displacement: Tensor
+    """(B, 2, P, P): elastic displacement of the control points, crop units."""
+    flip: Tensor
+    """(B, 2) bool: left-right, up-down; contained in `matrix`."""
+    intensity: Tensor
+    """(B, 5): brightness, gain, gamma, standard deviation of the noise, weight of the blur."""
+    cutout: Tensor
+    """(B, 4): x, y, half width, half height of the blanked rectangle in view units; 0 where there is none."""
+    noise_seed: int
+
+    def to(self, device: torch.device) -> View:
+        # Without waiting only on CUDA: elsewhere the copy may be read before it is there.
+        return View(*(part.to(device, non_blocking=device.type == "cuda") for part in self[:-1]), self.noise_seed)
+
+
+def draw(config: AugmentConfig, batch: int, generator: torch.Generator) -> View:
+    """Draws the parameters of `batch` views, on the CPU, whatever the device that will use them."""
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(batch, *shape, generator=generator)
+
+    def happens(probability: float, *shape: int) -> Tensor:
+        return torch.rand(batch, *shape, generator=generator) < probability
+
+    angle = uniform(-math.radians(config.rotation), math.radians(config.rotation))
+    scale = torch.exp(uniform(math.log(config.scale[0]), math.log(config.scale[1])))
+    flip = happens(config.flip, 2)
+    crop_zoom = torch.where(happens(config.crop), uniform(0.7, 1.0), 1.0)
+    crop_shift = uniform(-1, 1, 2) * (1 - crop_zoom).unsqueeze(1)
+    size = (crop_zoom / scale).unsqueeze(1)
+    sign = torch.where(flip, -1.0, 1.0)
+    rows = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), dim=1).view(batch, 2, 2)
+    matrix = rows * (size * sign).unsqueeze(1)
+    shift = uniform(-2 * config.shift, 2 * config.shift, 2) + crop_shift
+    points = config.elastic_points
+    displacement = 2 * config.elastic * torch.randn(batch, 2, points, points, generator=generator)
+    intensity = torch.stack(
+        (
+            uniform(*config.brightness),
+            uniform(*config.gain),
+            torch.exp(uniform(math.log(config.gamma[0]), math.log(config.gamma[1]))),
+            uniform(0, config.noise) * happens(0.5),
+            uniform(0, 1) * happens(config.blur),
+        ),
+        dim=1,
+    )
+    cutout = torch.cat((uniform(-0.8, 0.8, 2), uniform(0.1, 0.35, 2)), dim=1) * happens(config.cutout, 1)
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    return View(matrix, shift, displacement, flip, intensity, cutout, seed)
+
+
+def grid_of(view: View, size: int) -> Tensor:
+    """The sampling grid of a batch of views, (B, size, size, 2) in crop units."""
+    place = plain_grid(1, size, view.matrix.device).reshape(1, -1, 2)
+    grid = (place @ view.matrix.transpose(1, 2) + view.shift.unsqueeze(1)).view(-1, size, size, 2)
+    bend = F.interpolate(view.displacement, (size, size), mode="bicubic", align_corners=True)
+    return grid + bend.movedim(1, -1)
+
+
+def plain_grid(batch: int, size: int, device: torch.device) -> Tensor:
+    """The grid of the canonical crop itself."""
+    axis = (torch.arange(size, device=device) * 2 + 1) / size - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack((x, y), dim=-1).expand(batch, size, size, 2)
+
+
+def warp(
+    stored: Tensor,
+    grid: Tensor,
+    *,
+    crop: int,
+    offset: Tensor | None = None,
+    mode: str = "bilinear",
+    outside: str = "zeros",
+) -> Tensor:
+    """Samples squares of any side along grids in crop units.
+
+    Args:
+        stored: (B, K, S, S) float; the middle of the square is the middle of the canonical crop but for `offset`.
+        grid: (B, H, W, 2) in crop units.
+        crop: Side of the canonical crop in pixels of `stored`.
+        offset: (B, 2): where the crop's middle lies from the square's, (row, col) in pixels.
+        mode: `bilinear` or `nearest`.
+        outside: `zeros` or `border`.
+
+    Returns:
+        (B, K, H, W).
+    """
+    side = stored.shape[-1]
+    grid = grid * (crop / side)
+    if offset is not None:
+        grid = grid + offset.flip(1).view(-1, 1, 1, 2) * (2 / side)
+    return F.grid_sample(stored, grid, mode=mode, padding_mode=outside, align_corners=False)
+
+
+def clean_crops(image: Tensor, offset: Tensor, size: int) -> Tensor:
+    """The canonical crops (B, 1, size, size) of squares (B, 1, S, S); `offset`: see `warp`."""
+    grid = plain_grid(len(image), size, image.device)
+    return warp(image, grid, crop=size, offset=offset, outside="border")
+
+
+def recolor(image: Tensor, view: View, clip: tuple[float, float]) -> Tensor:
+    """Brightness, gamma, gain, blur, noise and cutout.
+
+    Args:
+        image: (B, 1, H, W) float32 within `clip`.
+        view: What was drawn.
+        clip: Bounds of the intensities; brightness and gamma work on the range between them as 0 to 1.
+    """
+    low, high = clip
+    brightness, gain, gamma, noise, blur = (value.view(-1, 1, 1, 1) for value in view.intensity.unbind(1))
+    unit = ((image - low) / (high - low)).clamp(1e-4, 1) * brightness
+    image = unit.pow(gamma) * (high - low) + low
+    mean = image.mean(dim=(2, 3), keepdim=True)
+    image = mean + (image - mean) * gain
+    image = torch.lerp(image, F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1), blur)
+    generator = torch.Generator(image.device).manual_seed(view.noise_seed)
+    image = image + noise * torch.randn(image.shape, device=image.device, generator=generator)
+    size = image.shape[-1]
+    axis = (torch.arange(size, device=image.device) * 2 + 1) / size - 1
+    x, y, half_width, half_height = (value.view(-1, 1, 1) for value in view.cutout.unbind(1))
+    inside = ((axis.view(1, 1, -1) - x).abs() < half_width) & ((axis.view(1, -1, 1) - y).abs() < half_height)
+    return torch.where(inside.unsqueeze(1), low, image.clamp(low - 2, high + 2))
+
+
+def flip_like(features: Tensor, flip: Tensor) -> Tensor:
+    """Feature maps (B, F, h, w) of the canonical crop, flipped as the views were; `flip`: (B, 2), see `View`."""
+    columns, rows = flip.view(-1, 2, 1, 1, 1).unbind(1)
+    features = torch.where(columns, features.flip(3), features)
+    return torch.where(rows, features.flip(2), features)

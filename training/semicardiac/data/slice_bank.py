@@ -1,0 +1,187 @@
+"""The slice bank: preprocessed slices of all training cases in files that are read in place.
+
+Memory use does not grow with the pool: the files are mapped, not loaded. A bank is built once for a training; its index
+is written last, so that a bank without an index is one that was never finished. One that is damaged is built anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..base.errors import UserError
+from ..base.files import as_user_error, sha256
+from ..base.sealed import read_sealed, write_sealed
+from ..images.labels import LabelSet
+from .cases import Case, load_image, load_labels
+from .slices import Center, Stack, as_stack, sample_images, sample_labels
+
+Placing = Callable[[Case, Stack], Center]
+
+IMAGES, LABELS, INDEX = "images.f16", "labels.u8", "index.json"
+
+
+@dataclass(frozen=True, eq=False)
+class SliceBank:
+    """Slices of cases, one after the other, the labeled cases first.
+
+    Attributes:
+        images: (N, size, size) float16, mapped.
+        labels: (L, size, size) uint8 training labels of the first L slices, mapped.
+        ranges: First slice and the one behind the last, by case name.
+        centers: Where each case's squares have their middle, (row, col) in mm.
+        size: Side of the squares.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ranges: dict[str, tuple[int, int]]
+    centers: dict[str, Center]
+    size: int
+
+    @property
+    def labeled_slices(self) -> int:
+        return len(self.labels)
+
+    def broken(self) -> list[str]:
+        """Cases whose slices hold values that are not numbers."""
+        ranges = self.ranges.items()
+        return [name for name, (first, last) in ranges if not np.isfinite(self.images[first:last]).all()]
+
+
+def read_case(case: Case, plane: str) -> Stack:
+    """The image of a case as a stack of slices."""
+    return as_stack(load_image(case), plane)
+
+
+def read_case_labels(case: Case, plane: str, labels: LabelSet) -> Stack:
+    """The training labels of a labeled case as a stack of slices."""
+    return as_stack(load_labels(case, labels), plane)
+
+
+def build_bank(
+    folder: Path,
+    cases: list[Case],
+    labels: LabelSet,
+    *,
+    content: str,
+    plane: str,
+    spacing: float,
+    size: int,
+    clip: tuple[float, float],
+    place: Placing,
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+) -> SliceBank:
+    """The bank of these cases in `folder`; one that was built for the same training is opened, not built again.
+
+    Args:
+        folder: Belongs to the bank alone.
+        cases: Labeled and unlabeled ones.
+        labels: The label set of the labeled ones.
+        content: Tells the training and what its inputs hold, see `Identity.content`.
+        plane: See `preprocess.as_stack`.
+        spacing: In-plane spacing in mm.
+        size: Side of the squares in pixels.
+        clip: Bounds of the normalized intensities.
+        place: Gives the center of a case's squares.
+        progress: Called after each case.
+
+    Raises:
+        UserError: If an input cannot be read or used, or the disk is full.
+    """
+    ordered = sorted(cases, key=lambda case: case.role != "labeled")
+    settings = [plane, spacing, size, list(clip), labels.model_dump(mode="json"), content]
+    settings.append([[case.name, case.role, case.frame] for case in ordered])
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    if (stored := _finished(folder, key, [case.name for case in ordered], size)) is not None:
+        return _open(folder, stored)
+    (folder / INDEX).unlink(missing_ok=True)
+
+    ranges: dict[str, tuple[int, int]] = {}
+    centers: dict[str, Center] = {}
+    start = labeled = 0
+    try:
+        with _Hashed(folder / IMAGES) as image_file, _Hashed(folder / LABELS) as label_file:
+            for number, case in enumerate(ordered):
+                stack = read_case(case, plane)
+                center = place(case, stack)
+                images = sample_images(stack, center, spacing, size, clip).astype(np.float16)
+                if not np.isfinite(images).all():
+                    what = f"the image of {case.name} holds values that are not numbers"
+                    raise UserError(what, where=case.image, hint="Replace them by a number, such as 0")
+                image_file.write(images.tobytes())
+                if case.role == "labeled":
+                    label_stack = read_case_labels(case, plane, labels)
+                    label_file.write(sample_labels(label_stack, center, spacing, size, labels.classes).tobytes())
+                    labeled += len(stack.array)
+                centers[case.name] = center
+                ranges[case.name] = (start, start + len(stack.array))
+                start += len(stack.array)
+                progress(number + 1, len(ordered), case.name)
+    except OSError as error:
+        raise as_user_error(error, folder) from error
+    stored = {"key": key, "size": size, "slices": start, "labeled": labeled, "ranges": ranges, "centers": centers}
+    stored |= {"sha256": {IMAGES: image_file.sha256, LABELS: label_file.sha256}}
+    write_sealed(folder / INDEX, stored)
+    return _open(folder, stored)
+
+
+class _Hashed:
+    """A file that is written, and its checksum."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb")  # noqa: SIM115 - closed on exit
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> _Hashed:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._digest.update(content)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _finished(folder: Path, key: str, names: list[str], size: int) -> dict[str, Any] | None:
+    """The index of a bank that was built for this key and is whole; None if there is none.
+
+    Indexes of earlier versions hold no checksums, and keys of another kind: what they say of cases and size decides.
+    """
+    try:
+        stored = read_sealed(folder / INDEX)
+        checksums = stored.get("sha256")
+        fits = stored["key"] == key if checksums else (list(stored["ranges"]), stored["size"]) == (names, size)
+        pixels = stored["size"] ** 2
+        lengths = {IMAGES: 2 * stored["slices"] * pixels, LABELS: stored["labeled"] * pixels}
+        whole = all((folder / name).stat().st_size == length for name, length in lengths.items())
+        if fits and whole and all(sha256(folder / name) == each for name, each in (checksums or {}).items()):
+            return stored
+    except (UserError, OSError, KeyError, TypeError, AttributeError):
+        pass  # never finished, or damaged
+    return None
+
+
+def _open(folder: Path, stored: dict[str, Any]) -> SliceBank:
+    size = stored["size"]
+    # Mode "c" (copy on write) because torch wants arrays that it could write to; nothing is ever written.
+    images = np.memmap(folder / IMAGES, np.float16, "c", shape=(stored["slices"], size, size))
+    if stored["labeled"]:
+        labels = np.memmap(folder / LABELS, np.uint8, "c", shape=(stored["labeled"], size, size))
+    else:
+        labels = np.zeros((0, size, size), np.uint8)
+    ranges = {name: tuple(bounds) for name, bounds in stored["ranges"].items()}
+    centers = {name: tuple(center) for name, center in stored["centers"].items()}
+    return SliceBank(images, labels, ranges, centers, size)

@@ -1,0 +1,1 @@
+"""Segmentations compared with a reference, and clinical measures."""

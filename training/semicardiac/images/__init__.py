@@ -1,0 +1,1 @@
+"""Volumes in patient coordinates, read from and written to files, and what their labels mean."""

@@ -1,0 +1,172 @@
+"""Runs a job to its end, whatever that is: done, stopped, or an error that says who can fix it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..base import files
+from ..base.errors import Stopped, UserError
+from ..base.events import Done, EventLog, Failed, Listener, Started, StoppedEvent
+from ..base.explain import explain, fault_of_ours
+from ..base.locks import exclusive, gone_check
+from ..base.temporaries import is_temporary, remove_abandoned
+from .crash import crash_report
+from .job import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, Job, SegmentJob, TrainJob, load_job
+
+DONE, OUR_FAULT, USER_CAN_FIX, STOPPED = 0, 1, 2, 130
+"""Exit statuses."""
+
+STARTER = "SEMICARDIAC_PARENT_PID"
+"""Environment variable: the number of the process, one with a window, whose end also ends the job, gracefully."""
+
+
+def run_job(folder: Path, *listeners: Listener) -> int:
+    """Runs the job of a folder, or continues it where it was interrupted.
+
+    Args:
+        folder: A job folder.
+        listeners: Called with each event, which also goes to events.jsonl in the folder.
+
+    Returns:
+        The exit status: 0 done, 2 the user can fix it, 1 our fault, 130 stopped.
+    """
+    folder = Path(folder).absolute()
+    aside = EventLog(None, *listeners)  # for what cannot or must not be written into the folder
+    try:
+        if not (folder / JOB).is_file():
+            raise UserError("this is not a job folder", where=folder, hint=f"A job folder holds a file {JOB}")
+        with exclusive(folder / LOCK):
+            log = EventLog(folder / EVENTS, *listeners)
+            end = _run(folder, log)
+            try:
+                log.emit(end)
+            except OSError:  # a full disk takes no event, but whoever listens should hear of it
+                aside.emit(end)
+    except (UserError, OSError) as error:  # another engine's job, or no place even for a lock
+        end = _failure(error, folder, None)
+        aside.emit(end)
+    if isinstance(end, Done):
+        return DONE
+    if isinstance(end, StoppedEvent):
+        return STOPPED
+    return USER_CAN_FIX if end.fault == "user" else OUR_FAULT
+
+
+def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
+    """Does the job's work and tells how it ended."""
+    start, cpu_start = time.monotonic(), time.process_time()
+    job = None
+    try:
+        resumed = (folder / EVENTS).exists()
+        (folder / CRASH_REPORT).unlink(missing_ok=True)
+        _remove_abandoned(folder)
+        job = load_job(folder)
+        with _stop_requests(folder) as stop:
+            log.emit(Started(kind=job.kind, version=__version__, pid=os.getpid(), resumed=resumed))
+            summary = _work(job, folder, log, stop)
+        seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
+        return Done(seconds=seconds, cpu_seconds=cpu_seconds, summary=summary)
+    except (Stopped, KeyboardInterrupt):
+        return StoppedEvent()
+    except Exception as error:
+        return _failure(error, folder, job)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What killed runs have left behind in the job folder and the folders in it."""
+    for place, folders, _ in os.walk(folder):
+        remove_abandoned(Path(place))
+        folders[:] = [name for name in folders if not is_temporary(Path(name))]
+
+
+def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
+    """What the kind of job asks for. Imported here, since PyTorch takes seconds that not every job has to wait."""
+    if STARTER in os.environ and isinstance(job, TrainJob | SegmentJob):
+        from ..models.compute import leave_a_core
+
+        leave_a_core()
+    if isinstance(job, TrainJob):
+        from .train import run_train
+
+        return run_train(job, folder, log, stop)
+    if isinstance(job, SegmentJob):
+        from .segment import run_segment
+
+        return run_segment(job, folder, log, stop)
+    from ..evaluation.evaluate import evaluate_folder
+
+    return {"table": evaluate_folder(job.predictions, job.reference, job.labels, folder, log, stop).table}
+
+
+def _failure(error: Exception, folder: Path, job: Job | None) -> Failed:
+    """The event that tells of an error; of one that the user cannot fix also a crash report is written."""
+    if (told := explain(error, folder)) is not None:
+        return Failed(what=told.what, where=told.where, hint=told.hint, fault="user")
+    report = folder / CRASH_REPORT
+    with suppress(OSError, UserError):
+        files.write_text(report, crash_report(error, job))
+    told = fault_of_ours(error, report.name, where=folder)
+    return Failed(what=told.what, where=told.where, hint=told.hint, fault="engine")
+
+
+@contextmanager
+def _stop_requests(folder: Path) -> Iterator[StopRequest]:
+    """Ctrl+C, a termination signal, a file STOP or the end of the starter ask for a graceful stop."""
+    (folder / STOP).unlink(missing_ok=True)  # it stopped an earlier run
+    stop = StopRequest(folder)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+                before[number] = signal.signal(number, stop.on_signal)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _starter() -> int | None:
+    """The number of the process whose end also ends the job, if there is one.
+
+    Raises:
+        UserError: If it is none that a process can have.
+    """
+    text = os.environ.get(STARTER, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 1 << 32):
+        hint = "Set this environment variable to the number of a process, or not at all"
+        raise UserError(f"{text[:20]!r} is not the number of a process", where=STARTER, hint=hint)
+    return int(text)
+
+
+class StopRequest:
+    """Called at every step: whether the job was asked to stop. It looks at files and processes twice a second."""
+
+    def __init__(self, folder: Path) -> None:
+        starter = _starter()
+        self._starter_gone = gone_check(starter) if starter is not None else lambda: False
+        self._file = folder / STOP
+        self._asked = False
+        self._look_again = 0.0
+
+    def __call__(self) -> bool:
+        if not self._asked and time.monotonic() >= self._look_again:
+            self._asked = self._file.exists() or self._starter_gone()
+            self._look_again = time.monotonic() + 0.5
+        return self._asked
+
+    def on_signal(self, number: int, frame: object) -> None:
+        if self._asked:  # asked twice: at once
+            raise KeyboardInterrupt
+        self._asked = True

@@ -1,0 +1,112 @@
+"""The work of a train job: sound inputs first, then one training, or one for each seed."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..base import files
+from ..base.errors import Stopped, UserError
+from ..base.events import AnyEvent, EventLog, Preview, Progress, Result
+from ..base.swap import replaced_folder
+from ..base.text import count
+from ..data.checks import check_cases
+from ..models.compute import pick_device
+from ..training import train
+from ..training.identity import IDENTITY, inherit
+from ..training.loop import MODEL, WORK
+from ..training.prepare import FINDINGS
+from .job import EVENTS, TrainJob
+
+Summary = dict[str, Any]
+
+
+def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> Summary:
+    """Trains, or goes on with what an earlier run left; with several seeds, each in a subfolder of its own.
+
+    Args:
+        job: Cases, labels, configuration, device.
+        folder: The job folder; with several seeds the model in it is that of the first.
+        events: Told of everything.
+        stop: Whether a stop was asked for.
+
+    Returns:
+        The summary of the training, or means and standard deviations over the seeds.
+
+    Raises:
+        Stopped: If a stop was asked for; what is done is kept.
+        UserError: If an input or the device cannot be used.
+    """
+    seeds = [job.config.seed + number for number in range(job.seeds)]
+    places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
+    pick_device(job.device)
+    if not any((places[0] / WORK / name).exists() for name in (IDENTITY, FINDINGS)):  # it has not begun
+        if job.start_from is not None:
+            train.load_start(job.start_from, job)  # what is wrong with it is told before any long work
+        require_sound(job, events, stop)
+    if job.seeds == 1:
+        return train.train(folder, job, events, stop)
+    summaries = []
+    for seed, place in zip(seeds, places, strict=True):
+        place.mkdir(exist_ok=True)
+        config = job.config.model_copy(update={"seed": seed})
+        inherit(places[0] / WORK, place / WORK, config)  # all on the same inputs, though hours lie between
+        log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name))
+        summaries.append(train.train(place, job.model_copy(update={"config": config}), log, stop))
+    # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.
+    with replaced_folder(folder / MODEL) as model:
+        shutil.copytree(places[0] / MODEL, model, dirs_exist_ok=True)
+    events.emit(Result(kind="model", path=MODEL))
+    summary = over_seeds(summaries)
+    files.write_json(folder / "summary.json", summary)
+    return summary
+
+
+def require_sound(job: TrainJob, events: EventLog, stop: Callable[[], bool]) -> None:
+    """Looks at every input; what is doubtful becomes a warning event.
+
+    Raises:
+        Stopped: If a stop was asked for.
+        UserError: For the first error, saying how many more there are.
+    """
+
+    def tell(done: int, total: int, name: str) -> None:
+        events.emit(Progress(stage="checking inputs", step=done, total=total, case=name))
+        if stop():
+            raise Stopped
+
+    findings = check_cases(job.cases, job.labels, job.config, progress=tell)
+    errors = [finding for finding in findings if finding.level == "error"]
+    if errors:
+        first, others = errors[0], len(errors) - 1
+        more = f" (and {count(others, 'more error')}, which semicardiac check lists)" if others else ""
+        what = f"{first.what}{more}"
+        raise UserError(what, where=first.where, hint=first.hint)
+    for warning in findings:
+        events.warn(warning.what, where=warning.where, hint=warning.hint)
+
+
+def over_seeds(summaries: list[Summary]) -> Summary:
+    """Mean and standard deviation of every number in the summaries of trainings that differ in their seeds."""
+    summary: Summary = {"seeds": len(summaries)}
+    for key in summaries[0]:
+        values = [each[key] for each in summaries if isinstance(each.get(key), int | float)]
+        if len(values) == len(summaries):
+            summary |= {f"{key}_mean": statistics.fmean(values), f"{key}_sd": statistics.stdev(values)}
+    if "validation_mean_dice_mean" in summary:
+        mean, sd = summary["validation_mean_dice_mean"], summary["validation_mean_dice_sd"]
+        summary["table"] = f"validation: mean Dice {mean:.3f} ± {sd:.3f} over {len(summaries)} seeds"
+    return summary
+
+
+def _pass_on(event: AnyEvent, *, events: EventLog, name: str) -> None:
+    """An event of one seed's training, with its stage and path as seen from the job folder."""
+    if isinstance(event, Progress):
+        event = event.model_copy(update={"stage": f"{name}: {event.stage}"})
+    elif isinstance(event, Preview | Result):
+        event = event.model_copy(update={"path": f"{name}/{event.path}"})
+    events.emit(event)

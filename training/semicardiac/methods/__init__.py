@@ -1,0 +1,1 @@
+"""The method: pseudo-labels, losses and the teacher."""

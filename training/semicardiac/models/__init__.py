@@ -1,0 +1,1 @@
+"""Networks, models that are saved and loaded, and what they predict."""

@@ -1,0 +1,205 @@
+"""From a volume to its segmentation, on the volume's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from skimage.measure import label as connected_components
+
+from ..base.errors import UserError
+from ..config import Roi
+from ..data.slices import (
+    Center,
+    Stack,
+    as_stack,
+    centroid,
+    restore_maps,
+    restore_probabilities,
+    sample_images,
+    stack_fault,
+)
+from ..images.volumes import Volume
+from ..methods.threshold_map import MapState, limits
+from .compute import ComputePlan
+from .find_heart import find_heart, roi_center
+from .model import Model
+
+#: Slices a network call: more do not pay on a CPU.
+CPU_BATCH, GPU_BATCH = 4, 64
+
+#: In slices of so many pixels together the classes come back onto the volume's grid: those of a whole CT would not fit.
+PIXELS = 2**21
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says of a volume, all on the volume's grid.
+
+    Attributes:
+        labels: Training labels, uint8.
+        confidence: Largest class probability of each voxel, float32.
+        entropy: Entropy of the class probabilities over its largest possible value, 0 to 1, float32.
+        threshold: What a pseudo-label of each voxel's class c had to exceed at the end of training, M_c (Eq. 9) or the
+            least threshold of the configuration, 0 to 1, float32; 0 outside the square that the network sees.
+        pseudo_labels: Training labels, uint8, where the confidence passes that threshold (Eq. 10), else 0: what the
+            student would be taught here.
+        center: Where the square around the heart had its middle, (row, col) in mm of the stack's plane.
+        doubt: Empty, or why the heart may have been missed.
+    """
+
+    labels: Volume
+    confidence: Volume
+    entropy: Volume
+    threshold: Volume
+    pseudo_labels: Volume
+    center: Center
+    doubt: str
+
+
+def cpu_plan() -> ComputePlan:
+    """Full precision on the CPU, for predictions outside a job."""
+    return ComputePlan(device="cpu", name="cpu", dtype="float32", channels_last=False, threads=torch.get_num_threads())
+
+
+def segment(
+    model: Model,
+    volume: Volume,
+    plan: ComputePlan | None = None,
+    *,
+    flips: bool = True,
+    largest_component: bool = True,
+    roi: Roi | None = None,
+) -> Prediction:
+    """Segments a volume.
+
+    The heart is found, the square around it predicted, and predicted again around the middle of that prediction.
+
+    Args:
+        model: The trained model, on the plan's device.
+        volume: Intensities.
+        plan: Where to compute; without it, full precision on the CPU.
+        flips: Average over the four flips of each slice.
+        largest_component: Keep of every structure only its largest connected part.
+        roi: Where the heart is, instead of finding it.
+
+    Raises:
+        UserError: If the ROI lies outside the volume, or as `preprocess.stack_fault` says.
+    """
+    plan = plan or cpu_plan()
+    config = model.config
+    stack = as_stack(volume, config.preprocess.plane)
+    if fault := stack_fault(stack):
+        raise UserError(fault[0], where="volume", hint=fault[1])
+    if roi is None:
+        center, doubt, _ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
+    else:
+        center, doubt = roi_center(volume, stack, roi), ""
+    probability = predict_square(model, stack, center, plan, flips=False)
+    for _ in range(2):
+        better = square_centroid(probability.argmax(axis=1), center, config.preprocess.spacing_mm)
+        if better is None or np.hypot(better[0] - center[0], better[1] - center[1]) < 3:
+            break
+        center = better
+        probability = predict_square(model, stack, center, plan, flips=False)
+    if flips:
+        probability = predict_square(model, stack, center, plan, flips=True)
+
+    shape = stack.array.shape
+    labels = np.zeros(shape, np.uint8)
+    confidence, entropy, threshold = (np.zeros(shape, np.float32) for _ in range(3))
+    canonical = restore_maps(model.threshold.cpu().numpy(), stack, center, config.preprocess.spacing_mm)
+    step = max(1, PIXELS // (shape[1] * shape[2]))
+    for at in range(0, len(probability), step):
+        rows = slice(at, at + step)
+        restored = restore_probabilities(probability[rows], stack, center, config.preprocess.spacing_mm)
+        labels[rows] = restored.argmax(axis=1)
+        confidence[rows] = restored.max(axis=1)
+        safe = restored.clip(1e-12, 1)
+        entropy[rows] = -(safe * np.log(safe)).sum(axis=1) / np.log(model.labels.classes)
+        threshold[rows] = _limits(model, canonical, labels[rows])
+    pseudo_labels = np.where(confidence > threshold, labels, 0).astype(np.uint8)
+    if largest_component:
+        labels = keep_largest(labels)
+    if not labels.any():
+        doubt = doubt or "no structure was found"
+    maps = (labels, confidence, entropy.clip(0, 1), threshold, pseudo_labels)
+    as_volume = (volume.with_array(stack.restore(array)) for array in maps)
+    return Prediction(*as_volume, center, doubt)
+
+
+def _limits(model: Model, canonical: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The threshold of each voxel's class, (slices, rows, cols); `canonical` is M, (rows, cols), 0 beyond its frame."""
+    state = MapState(torch.from_numpy(canonical), model.ratio.cpu())
+    limit = limits(state, torch.from_numpy(labels).long(), model.config.loss.least_threshold)
+    return np.where(canonical > 0, limit.numpy(), np.float32(0))
+
+
+@torch.no_grad()
+def predict_square(model: Model, stack: Stack, center: Center, plan: ComputePlan, *, flips: bool) -> np.ndarray:
+    """Class probabilities on the square around `center`, (slices, C, crop, crop) float32."""
+    config = model.config.preprocess
+    images = torch.from_numpy(sample_images(stack, center, config.spacing_mm, config.crop, config.clip)).unsqueeze(1)
+    size = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
+    axes: list[list[int]] = [[], [3], [2], [2, 3]] if flips else [[]]
+    parts = []
+    for batch in images.split(size):
+        total = torch.zeros((), device=plan.device)
+        for flip in axes:
+            with plan.autocast():
+                logits, _ = model.network(plan.place(batch.flip(flip)))
+            total = total + logits.float().softmax(1).flip(flip)
+        parts.append((total / len(axes)).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def square_centroid(labels: np.ndarray, center: Center, spacing: float) -> Center | None:
+    """The middle of the heart predicted on a square around `center`, (row, col) in mm; None if there is none.
+
+    Args:
+        labels: (slices, crop, crop) training labels.
+        center: Of the square, (row, col) in mm.
+        spacing: Of the square, mm.
+    """
+    square = Stack(labels, (1.0, spacing, spacing), (0, 1, 2), (False, False, False))
+    found = centroid(keep_largest(labels) > 0, square)
+    if found is None:
+        return None
+    half = (labels.shape[-1] - 1) / 2 * spacing
+    return center[0] + found[0] - half, center[1] + found[1] - half
+
+
+def keep_largest(labels: np.ndarray) -> np.ndarray:
+    """The heart alone: of each structure its largest part, in the one place where the structures lie together.
+
+    With few labels a network may take chest wall fat for a cavity, in a part larger than the cavity itself. So the
+    connected part of the whole foreground with the most structures in it comes first (the largest of several), and of
+    each structure the largest part within it; a structure that has no part there keeps its largest elsewhere.
+
+    Args:
+        labels: Training labels [slice,row,col]; voxels that touch at a corner are connected.
+    """
+    values = np.unique(labels[labels > 0])
+    if not len(values):
+        return labels.copy()
+    places = connected_components(labels > 0, connectivity=3)
+    together = np.zeros(places.max() + 1)
+    for value in values:
+        together[np.unique(places[labels == value])] += 1
+    sizes = np.bincount(places.ravel())
+    together[0] = sizes[0] = 0
+    heart = places == np.lexsort((sizes, together))[-1]
+    kept = np.zeros_like(labels)
+    for value in values:
+        own = labels == value
+        inside = own & heart
+        kept[_largest_part(inside if inside.any() else own)] = value
+    return kept
+
+
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    parts = connected_components(mask, connectivity=3)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return parts == sizes.argmax()

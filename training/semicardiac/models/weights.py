@@ -1,0 +1,142 @@
+"""Weights as safetensors, and their comparison with what a configuration needs before anything large is read or built.
+
+Weights are never unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as serialize_safetensors
+from torch import Tensor, nn
+
+from ..base.errors import UserError
+from ..base.files import atomic_path
+from ..base.printable import on_one_line
+from ..config import NetworkConfig, TrainConfig
+from .container import AGAIN
+from .networks import shapes_of
+from .package import SETTINGS, WEIGHTS, Package, Settings, require_digest
+from .tensor_file import Entry
+
+LOCATOR_CLASSES = 2
+"""Heart or not."""
+
+_FIELDS = {
+    "network": "config.network", "locator": "config.locate.widths", "threshold": "config.preprocess.crop",
+    "ratio": "labels.structures",
+}  # fmt: skip
+"""By the first word of a tensor's name: what in config.json decides on its shape."""
+
+
+def locator_config(config: TrainConfig) -> NetworkConfig:
+    """What the locator is built from."""
+    return config.network.model_copy(update={"name": "unet", "widths": config.locate.widths})
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers by name, each once: MONAI's DynUNet holds its layers under two names."""
+    kept: dict[int, tuple[str, Tensor]] = {}
+    for name, value in network.state_dict(keep_vars=True).items():
+        kept.setdefault(id(value), (name, value))
+    return dict(kept.values())
+
+
+def serialize(tensors: dict[str, Tensor]) -> bytes:
+    """Tensors as float32 safetensors.
+
+    Raises:
+        UserError: If safetensors cannot hold them.
+    """
+    try:
+        return serialize_safetensors(
+            {name: value.detach().float().cpu().contiguous() for name, value in tensors.items()}
+        )
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        what = f"this network cannot be saved ({error})"
+        raise UserError(what, where="network.name", hint="Choose another network") from None
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Writes tensors as float32 safetensors, atomically."""
+    content = serialize(tensors)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)  # save_file would not tell a full disk as such
+
+
+def read_weights(package: Package, settings: Settings, digests: dict[str, str]) -> dict[str, Tensor]:
+    """The tensors of a package, each of them as its configuration needs it.
+
+    Args:
+        package: That was verified.
+        settings: Its settings.
+        digests: What it was verified with.
+
+    Raises:
+        UserError: If one is missing, too many, of another shape or type or not finite, or if the file is damaged.
+    """
+    needed = _needed(package, settings)
+    header = package.tensors()
+    _require_fit(package, header.entries, needed)
+    content = package.read(WEIGHTS, header.own + 4 * sum(shape.numel() for shape in needed.values()))
+    require_digest(package, WEIGHTS, hashlib.sha256(content).hexdigest(), digests)
+    try:
+        tensors = parse_safetensors(content)
+    except SafetensorError as error:
+        raise UserError(f"{WEIGHTS} is damaged ({error})", where=package.place, hint=AGAIN) from None
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            what = f"{WEIGHTS} holds values in {name} that are no numbers"
+            raise UserError(what, where=package.place, hint=AGAIN)
+    return tensors
+
+
+def load_part(network: nn.Module, tensors: dict[str, Tensor], part: str) -> nn.Module:
+    """Puts the tensors of `network.` or `locator.` into a network of that shape."""
+    network.load_state_dict(
+        {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)},
+        strict=False,  # the second names of what is held twice are not there
+    )
+    return network.eval().requires_grad_(False)
+
+
+def _needed(package: Package, settings: Settings) -> dict[str, torch.Size]:
+    """The shape of every tensor that a configuration needs."""
+    config, crop, classes = settings.config, settings.config.preprocess.crop, settings.labels.classes
+    where = f"{package.place}: {SETTINGS}: config"
+    try:
+        network = shapes_of(config.network, classes)
+    except UserError as error:
+        raise UserError(error.what, where=f"{where}.{error.where}", hint=error.hint) from None
+    if not crop or crop % network.stride:
+        what = f"got {crop}, which is no multiple of the {network.stride} of this network"
+        raise UserError(what, where=f"{where}.preprocess.crop", hint=AGAIN)
+    needed = {f"network.{name}": value.shape for name, value in tensors_of(network).items()}
+    if settings.locator:
+        try:
+            locator = shapes_of(locator_config(config), LOCATOR_CLASSES)
+        except UserError as error:
+            raise UserError(error.what, where=f"{where}.locate.widths", hint=error.hint) from None
+        needed |= {f"locator.{name}": value.shape for name, value in tensors_of(locator).items()}
+    return needed | {"threshold": torch.Size((crop, crop)), "ratio": torch.Size((classes,))}
+
+
+def _require_fit(package: Package, stored: dict[str, Entry], needed: dict[str, torch.Size]) -> None:
+    misfits = {name: "is missing" for name in needed if name not in stored}
+    misfits |= {name: "has no place in it" for name in stored if name not in needed}
+    for name in needed.keys() & stored.keys():
+        found, wanted = stored[name], tuple(needed[name])
+        if found.shape != wanted:
+            misfits[name] = f"has the shape {list(found.shape)} instead of {list(wanted)}"
+        elif found.dtype != "F32":
+            misfits[name] = f"is of type {found.dtype[:20]!r} instead of 'F32'"
+    if misfits:
+        name = min(misfits)
+        more = f", and {len(misfits) - 1} more do not fit" if len(misfits) > 1 else ""
+        what = f"the weights do not fit the configuration: {on_one_line(name[:80])} {misfits[name]}{more}"
+        field = _FIELDS.get(name.partition(".")[0], "config.network")
+        raise UserError(what, where=f"{package.place}: {SETTINGS}: {field}", hint=AGAIN)

@@ -1,0 +1,1 @@
+"""Synthetic hearts with exact labels, to try everything without a patient's data."""

@@ -1,0 +1,1 @@
+"""A training from its cases to its model: stages, steps, checkpoints."""

@@ -1,0 +1,246 @@
+"""What precedes the training itself: how to compute, where the hearts are, and the bank of slices around them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from torch import nn
+
+from ..base.errors import UserError
+from ..base.events import Device, EventLog
+from ..base.files import sha256
+from ..base.sealed import read_sealed, write_sealed
+from ..config import TrainConfig, parse
+from ..data.cases import Case, load_image
+from ..data.slice_bank import SliceBank, build_bank, read_case_labels
+from ..data.slices import Center, Stack, as_stack, centroid
+from ..models.compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
+from ..models.find_heart import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center, train_locator
+from ..models.model import build_locator, write_tensors
+from ..models.networks import build_network
+from .context import Context
+from .identity import Identity, identify
+
+COARSE_FOLDER, BANK_FOLDER = "coarse", "bank"
+FINDINGS, LOCATOR = "findings.json", "locator.safetensors"
+
+
+class Findings(BaseModel):
+    """What the first stage found; kept, so that a resumed job goes on from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    plan: ComputePlan
+    crop: int
+    heart_area_mm2: tuple[float, float]
+    centers: dict[str, Center]
+    """By case name, (row, col) in mm."""
+    used_s: float
+    """What of the budget is spent."""
+    job: str = ""
+    """The training's number; earlier versions noted none."""
+    locator_sha256: str = ""
+    """Of the locator's file, if there is one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that the training loop starts from."""
+
+    config: TrainConfig
+    """With the side of the crop as it was found to be needed."""
+    plan: ComputePlan
+    locator: nn.Module | None
+    heart_area_mm2: tuple[float, float]
+    bank: SliceBank
+    identity: Identity
+
+
+def prepare(context: Context, device: str, start: nn.Module | None = None) -> Prepared:
+    """Does the first stage, or takes up what an earlier run of the job left of it.
+
+    Args:
+        context: Of the training.
+        device: As asked for.
+        start: A trained locator to go on from.
+
+    Raises:
+        Stopped: If a stop was asked for.
+        UserError: If an input cannot be read or has changed since the training began, what an earlier run left is
+            damaged, or the crop does not suit the network.
+    """
+    keep_freed_memory()
+    identity = identify(context)
+    torch.manual_seed(context.config.seed)
+    kept, weights = context.folder / FINDINGS, context.folder / LOCATOR
+    locator = build_locator(context.config) if context.config.locate.method == "network" else None
+    if locator is not None and start is not None:
+        locator.load_state_dict(start.state_dict())
+    if kept.exists():
+        findings = _known_findings(kept, context, identity)
+        pick_device(findings.plan.device)
+        if locator is not None:
+            load_locator(weights, locator, findings.locator_sha256)
+            findings.plan.place(locator).eval()
+        context.budget.used_before = max(context.budget.used_before, findings.used_s)
+    else:
+        findings = _find(context, locator, device, identity)
+        if locator is not None:
+            write_tensors(weights, locator.state_dict())
+            findings = findings.model_copy(update={"locator_sha256": sha256(weights)})
+        write_sealed(kept, findings.model_dump(mode="json"))
+    plan = findings.plan
+    torch.set_num_threads(plan.threads)
+    context.events.emit(Device(**plan.model_dump()))
+
+    settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
+    bank = build_bank(
+        context.folder / BANK_FOLDER, context.cases, context.labels, content=identity.content,
+        plane=settings.plane, spacing=settings.spacing_mm, size=settings.crop + 2 * settings.margin, clip=settings.clip,
+        place=lambda case, stack: findings.centers[case.name], progress=context.tell_cases("preparing slices"),
+    )  # fmt: skip
+    config = context.config.model_copy(update={"preprocess": settings})
+    return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)
+
+
+def _known_findings(path: Path, context: Context, identity: Identity) -> Findings:
+    findings = parse(Findings, read_sealed(path), where=path)
+    if findings.job not in ("", identity.job):
+        hint = "Put back the one that was there, or start again in a new folder"
+        raise UserError("this is of another training", where=path, hint=hint)
+    if unknown := [case.name for case in context.cases if case.name not in findings.centers]:
+        hint = "Take the case out of job.json again, or start a new training"
+        raise UserError("this case was not there when the training began", where=unknown[0], hint=hint)
+    return findings
+
+
+def load_locator(path: Path, locator: nn.Module, checksum: str) -> None:
+    """Fills a locator with the weights that an earlier run of the job has kept.
+
+    Args:
+        path: Of the weights.
+        locator: As the settings want it.
+        checksum: SHA-256 of the file; empty where none was noted.
+
+    Raises:
+        UserError: If they are missing, damaged, of another training or of other settings.
+    """
+    hint = "Put back the file that was there, or start again in a new folder"
+    try:
+        if checksum and sha256(path) != checksum:
+            raise UserError("these weights are damaged or of another training", where=path, hint=hint)
+        locator.load_state_dict(parse_safetensors(path.read_bytes()))
+    except (OSError, SafetensorError):
+        raise UserError("the weights of this training are missing or damaged", where=path, hint=hint) from None
+    except RuntimeError:
+        what = "these weights do not fit locate.widths or network"
+        raise UserError(what, where=path, hint="Set them back in job.json, or start a new training") from None
+
+
+def _find(context: Context, locator: nn.Module | None, device: str, identity: Identity) -> Findings:
+    config, plane = context.config, context.config.preprocess.plane
+    network = build_network(config.network, context.labels.classes)
+    if (config.preprocess.crop or 0) % network.stride:
+        what = f"got {config.preprocess.crop}, which is no multiple of the {network.stride} of this network"
+        raise UserError(what, where="preprocess.crop", hint="Leave it out, or take the next multiple")
+    areas, reaches, centers = [], [], {}
+    for case in context.labeled:
+        stack = read_case_labels(case, plane, context.labels)
+        centers[case.name] = centroid(stack.array > 0, stack) or stack.middle
+        areas.append(heart_area(stack))
+        reaches.append(reach_mm(stack, centers[case.name]))
+    bounds = area_bounds([area for area in areas if area > 0] or [1.0])
+    step = math.lcm(16, network.stride)
+    crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
+    plan = choose_plan(network, crop, pick_device(device), fixed=config.deterministic)
+
+    coarse = coarse_bank(context, identity)
+    middles = coarse.centers
+    found = {case.name: Found(middles[case.name], "") for case in context.cases}
+    if locator is not None:
+        most = locator_steps(config, context.patients)
+        done = context.budget.stage(locator_share(config, context.patients), most)
+        train_locator(locator, coarse, plan, context, stage="finding the heart", seed=config.seed + 1, share_done=done)
+        for case in context.unlabeled:
+            first, last = coarse.ranges[case.name]
+            images = np.asarray(coarse.images[first:last], np.float32)
+            found[case.name] = find_in_coarse(locator, images, middles[case.name], config, plan, bounds)
+    for case in context.unlabeled:
+        if case.roi is not None:
+            volume = load_image(case)
+            found[case.name] = Found(roi_center(volume, as_stack(volume, plane), case.roi), "", math.inf)
+    moved = reconcile(found, context.unlabeled, middles)
+    _tell_doubts(found, moved, context.unlabeled, context.events)
+    found |= moved
+    centers |= {case.name: found[case.name].center for case in context.unlabeled}
+    used = context.budget.used()
+    return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=used, job=identity.job)
+
+
+def coarse_bank(context: Context, identity: Identity) -> SliceBank:
+    """The whole field of view of all cases at the locator's spacing, around the middle of each image."""
+    config = context.config
+    return build_bank(
+        context.folder / COARSE_FOLDER, context.cases, context.labels, content=identity.content,
+        plane=config.preprocess.plane, spacing=config.locate.spacing_mm, size=config.locate.size,
+        clip=config.preprocess.clip, place=lambda case, stack: stack.middle,
+        progress=context.tell_cases("reading volumes"),
+    )  # fmt: skip
+
+
+def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Case], events: EventLog) -> None:
+    """One warning for all cases of a kind: a pool may hold thousands."""
+    missed = {case.name: found[case.name].doubt for case in pool if found[case.name].doubt and case.name not in moved}
+    apart = {name: place.doubt for name, place in moved.items()}
+    kinds = (
+        ("the heart was not found, the middle of the image was taken", missed),
+        ("the heart was first seen elsewhere", apart),
+    )
+    for what, doubts in kinds:
+        if doubts:
+            shown = "; ".join(f"{name}: {doubt}" for name, doubt in list(doubts.items())[:5])
+            more = f"; and {len(doubts) - 5} more" if len(doubts) > 5 else ""
+            hint = "Look at these cases, or give the bounds of the heart (roi) in cases.csv"
+            events.warn(f"in {len(doubts)} of {len(pool)} unlabeled volumes {what}", where=shown + more, hint=hint)
+
+
+def locator_share(config: TrainConfig, patients: int) -> float:
+    """The locator's share of a timed budget: twice as much for 1 labeled patient as for 7."""
+    return min(0.5, config.locate.share * fewness(patients))
+
+
+def refine_share(config: TrainConfig, patients: int) -> float:
+    """The share of a timed budget for training the locator again: none for 7 labeled patients or more."""
+    return config.locate.refine * (fewness(patients) - 1)
+
+
+def locator_steps(config: TrainConfig, patients: int) -> int:
+    """The most steps that the locator is trained for."""
+    most = round(config.locate.steps_max * fewness(patients))
+    return most if config.schedule.steps is None else min(most, max(50, config.schedule.steps // 2))
+
+
+def fewness(patients: int) -> float:
+    """1 for 7 labeled patients or more, 2 for a single one, in between by the logarithm."""
+    return 1 + max(0.0, 1 - math.log(max(patients, 1)) / math.log(7))
+
+
+def reach_mm(labels: Stack, center: Center) -> float:
+    """How far the labeled structures reach from `center` in the slice plane, along rows or columns, mm."""
+    rows, cols = np.nonzero((labels.array > 0).any(axis=0))
+    if not len(rows):
+        return 0.0
+    aside = np.abs(rows * labels.spacing[1] - center[0]).max(), np.abs(cols * labels.spacing[2] - center[1]).max()
+    return float(max(aside))
+
+
+def fitting_crop(reaches_mm: list[float], spacing_mm: float, step: int = 16) -> int:
+    """The side of a square that holds the hearts with a tenth to spare: a multiple of `step`, 112 to 320 pixels."""
+    pixels = min(320, max(112, 2 * 1.1 * max(reaches_mm) / spacing_mm))
+    return math.ceil(pixels / step) * step

@@ -1,0 +1,148 @@
+"""A training as a job, from its cases to its model: preparing, the loop, and what comes after."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import UserError
+from ..base.events import EventLog
+from ..base.sealed import read_sealed, write_sealed
+from ..base.swap import present
+from ..base.temporaries import remove_abandoned
+from ..config import ScheduleConfig, TrainConfig, parse
+from ..data.cases import Case
+from ..models.compute import make_deterministic
+from ..models.model import Model, load_model, rehearse_saving
+from .context import Context
+from .locator import refine_locator
+from .loop import CHECKPOINT, MODEL, WORK, Training, TrainSpec
+from .prepare import BANK_FOLDER, COARSE_FOLDER, coarse_bank, prepare, refine_share
+from .schedule import Budget, shortfall
+
+FINISHED = "finished.json"
+_OF_EARLIER_VERSIONS = re.compile(
+    r"\.[0-9a-f]{8}\.(checkpoint\.pt|(history|validation)\.csv|(findings|finished|index|config)\.json"
+    r"|(model|locator|locator_refined)\.safetensors|step\d{6}\.png|README\.md|LICENSE\.txt|SHA256SUMS)"
+)
+"""Temporary files as earlier versions named them, of the files that a training writes."""
+
+
+def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
+    """Trains in a job folder, or goes on with what an earlier run left there.
+
+    Args:
+        folder: The job folder: findings, bank, checkpoint, history, previews and at the end `model/` go there.
+        spec: Cases, labels, configuration, device.
+        events: Told of everything.
+        stop: Asked at every step; a graceful stop saves a checkpoint.
+
+    Returns:
+        A summary: steps, seconds, mean validation Dice if there are validation cases.
+
+    Raises:
+        Stopped: After a graceful stop.
+        UserError: If an input or the checkpoint cannot be used.
+    """
+    config = spec.config
+    _remove_leftovers(folder)
+    if (summary := _finished(folder, config)) is not None:
+        _remove_banks(folder / WORK)  # a kill may have left them
+        return summary
+    if present(folder / MODEL).is_dir() and not (folder / CHECKPOINT).exists():
+        what = "the checkpoint of the finished training is gone: it starts from the beginning"
+        hint = "Stop it to keep the model, or to put the checkpoint back"
+        events.warn(what, where=folder / CHECKPOINT, hint=hint)
+    _require_validation(spec.cases)
+    roles = ("labeled", "unlabeled") if config.schedule.warmup < 1 else ("labeled",)
+    cases = [case for case in spec.cases if case.role in roles]
+    if not any(case.role == "labeled" for case in cases):
+        raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
+    if config.deterministic:
+        make_deterministic()
+    validation = [case for case in spec.cases if case.role == "validation" and case.labels is not None]
+    context = Context(folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop, validation)
+    if config.locate.method == "network" and context.unlabeled:
+        context.budget.reserve = refine_share(config, context.patients)
+    if context.unlabeled and config.schedule.steps and (told := shortfall(config.schedule, config.schedule.steps)):
+        events.warn(told[0], where="schedule", hint=told[1])
+    fresh = spec.start_from is not None and not (folder / CHECKPOINT).exists()
+    start = load_start(spec.start_from, spec) if fresh else None
+    ready = prepare(context, spec.device, start and start.locator)
+    if context.budget.reserve:
+        coarse_bank(context, ready.identity)  # not to miss an image only when it is needed, at the end
+    training = Training(folder, spec, ready, context)
+    if start is not None:
+        training.start_from(start)
+    rehearse_saving(folder / MODEL, training.model())  # what cannot be saved is not trained for an hour
+    training.resume()
+    training.run()
+    if context.budget.reserve:
+        refine_locator(context, ready, training.bank, training.learner.teacher.network)
+    summary = training.finish()
+    write_sealed(folder / WORK / FINISHED, {"schedule": config.schedule.model_dump(mode="json"), "summary": summary})
+    del training, ready  # they hold the banks open, and what is open cannot be removed everywhere
+    _remove_banks(folder / WORK)
+    return summary
+
+
+def _finished(folder: Path, config: TrainConfig) -> dict[str, Any] | None:
+    """The summary of a training that has come to the end of its schedule; None if it has not, or has lost its model.
+
+    If what tells so is damaged, the end is repeated from the checkpoint.
+    """
+    try:
+        kept = read_sealed(folder / WORK / FINISHED)
+        schedule, summary = parse(ScheduleConfig, kept.get("schedule")), kept.get("summary")
+    except UserError:
+        return None
+    done = schedule == config.schedule and isinstance(summary, dict) and present(folder / MODEL).is_dir()
+    return summary if done else None
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that kills have left; the job's lock is held, so that none is in use."""
+    for place, _, names in os.walk(folder):
+        remove_abandoned(Path(place))
+        for name in filter(_OF_EARLIER_VERSIONS.fullmatch, names):
+            (Path(place) / name).unlink(missing_ok=True)
+
+
+def _remove_banks(work: Path) -> None:
+    """Gigabytes for a large pool, and quickly built anew."""
+    for name in (COARSE_FOLDER, BANK_FOLDER):
+        shutil.rmtree(work / name, ignore_errors=True)
+
+
+def _require_validation(cases: Iterable[Case]) -> None:
+    """Raises UserError if a file that is only read at the end is missing."""
+    for case in cases:
+        if case.role == "validation" and case.labels is not None:
+            for path in (case.image, case.labels):
+                if not path.exists():
+                    hint = "Put it back, or take the case out of job.json"
+                    raise UserError("this file is missing", where=path, hint=hint)
+
+
+def load_start(path: Path, spec: TrainSpec) -> Model:
+    """The model that a training goes on from.
+
+    Raises:
+        UserError: If it cannot be read, or segments other structures or with another network.
+    """
+    start = load_model(path)
+    if start.labels.names != spec.labels.names:
+        what = f"this model segments {', '.join(start.labels.names)}, not {', '.join(spec.labels.names)}"
+        raise UserError(what, where=path, hint="Take a model of the same label set, or start without one")
+    theirs, ours = (
+        {"network": config.network, "locate.widths": config.locate.widths} for config in (start.config, spec.config)
+    )
+    for name, value in theirs.items():
+        if value != ours[name]:
+            what = f"this model has the {name} {value}, not {ours[name]}"
+            raise UserError(what, where=path, hint="Set it as that model has it, or start without a model")
+    return start
