@@ -210,9 +210,7 @@ def _newBeside(cine, node, frames: Sequence[np.ndarray], setFrame: SetFrame, tic
     return sequence
 
 
-def _fill(
-    sequence, node, values: Sequence[str], frames: Sequence[np.ndarray], setFrame: SetFrame, tick: Tick
-) -> None:
+def _fill(sequence, node, values: Sequence[str], frames: Sequence[np.ndarray], setFrame: SetFrame, tick: Tick) -> None:
     """Adds frames to a sequence by way of a copy of `node` outside of the scene, which no view follows."""
     scratch = slicer.mrmlScene.CreateNodeByClass(node.GetClassName())
     scratch.UnRegister(None)

@@ -37,7 +37,7 @@ class QuitGuard(qt.QObject):
             return False
         text = _(
             "A training is running. If Slicer closes, it saves its state and stops. Nothing is lost: "
-            "\"Resume last run\" continues it.\n\nClose Slicer?"
+            '"Resume last run" continues it.\n\nClose Slicer?'
         )
         if slicer.util.confirmOkCancelDisplay(text):
             return False

@@ -26,6 +26,7 @@ def incomplete(slicerQt, monkeypatch):
             if self.wanted == "surprise":
                 raise KeyError(self.wanted)
             monkeypatch.setattr(installation, "status", lambda: installation.Status(True, [], "2.13", "PyTorch 2.13"))
+
     missing = installation.Status(False, ["torch>=2.5"], None, "Not installed: torch>=2.5")
     monkeypatch.setattr(installation, "status", lambda: missing)
     monkeypatch.setattr(installation, "install", Installation)

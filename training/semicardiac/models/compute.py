@@ -58,9 +58,7 @@ def pick_device(asked: str) -> str:
         cure = "Compute on the CPU (device cpu), or install a PyTorch build for your GPU and driver"
         raise UserError("CUDA was asked for, but PyTorch sees no CUDA device here", where="device", hint=cure)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"CUDA devices here: {torch.cuda.device_count()}, numbered from 0", where=f"device {asked}"
-        )
+        raise UserError(f"CUDA devices here: {torch.cuda.device_count()}, numbered from 0", where=f"device {asked}")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("PyTorch sees no Apple GPU here", where="device", hint="Compute on the CPU (device cpu)")
     if device.type not in ("cpu", "cuda", "mps"):
