@@ -235,7 +235,7 @@ class DataSet:
         return self.row(key)
 
     def addPaths(self, paths: Sequence[Path | str]) -> list[Row]:
-        """Adds the cases in files, folders and case lists (`semicardiac.data.cases.discover`); they stay there.
+        """Adds the cases in files, folders and case lists (`semicardiac.data.discover.discover`); they stay there.
 
         Cases with labels take one row each. So do unlabeled ones, unless a folder holds more than 20 of them: then
         these take one row together. Files that are in the table already are not added twice.
@@ -247,7 +247,7 @@ class DataSet:
             ValueError: If a path is missing or holds no volumes.
         """
         engine.addToPath()
-        from semicardiac.data.cases import discover
+        from semicardiac.data.discover import discover
 
         paths = [Path(path).absolute() for path in paths]
         groups = [[path] for path in paths if path.is_dir() or path.suffix.lower() == ".csv"]

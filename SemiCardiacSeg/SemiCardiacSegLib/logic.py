@@ -90,7 +90,8 @@ class SemiCardiacSegLogic:
         dataSet = self.dataSet()
         dataSet.requireSound()
         engine.addToPath()
-        from semicardiac.config import make_config, parse, parse_assignments
+        from semicardiac.base.settings import parse, parse_assignments
+        from semicardiac.config import make_config
         from semicardiac.jobs.job import TrainJob, write_job
 
         given = {"seed": seed, "preprocess.plane": dataSet.labelSet().plane}

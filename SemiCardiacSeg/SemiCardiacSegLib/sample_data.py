@@ -93,7 +93,8 @@ def addStudyToScene(folder: Path | str | None = None, tick: Callable[[], object]
         ValueError, RuntimeError: As `drawStudy`; the scene stays as it was.
     """
     folder = drawStudy(folder, tick)
-    from semicardiac.data.cases import load_image, load_labels, read_case_list
+    from semicardiac.data.cases import load_image, load_labels
+    from semicardiac.data.discover import read_case_list
     from semicardiac.images.labels import get_label_set
 
     labelSet = get_label_set("acdc")

@@ -71,7 +71,7 @@ def createSegmentJob(
     """
     engine.addToPath()
     from semicardiac.base.files import write_json
-    from semicardiac.config import parse
+    from semicardiac.base.settings import parse
     from semicardiac.jobs.job import SegmentJob, write_job
     from semicardiac.models.package import open_package
 

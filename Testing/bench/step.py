@@ -15,11 +15,12 @@ import time
 import torch
 from semicardiac.config import make_config
 from semicardiac.data import augment
+from semicardiac.data.batches import Batch
 from semicardiac.methods import threshold_map
 from semicardiac.methods.ema import Teacher
 from semicardiac.models.compute import choose_plan, keep_freed_memory, pick_device
 from semicardiac.models.networks import build_network
-from semicardiac.training.step import Batch, Learner, see, teach, train_step
+from semicardiac.training.step import Learner, see, teach, train_step
 
 CLASSES, CROP, MARGIN = 4, 112, 40
 PLAIN = {"dptm": False, "rem": False, "contrast": False, "fixed_threshold": 0.0}

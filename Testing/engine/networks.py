@@ -14,6 +14,7 @@ import pytest
 import torch
 from semicardiac.config import AugmentConfig, TrainConfig, make_config
 from semicardiac.data import augment
+from semicardiac.data.batches import Batch
 from semicardiac.data.cases import Case
 from semicardiac.images.labels import LabelSet
 from semicardiac.images.volumes import Volume, write_labels, write_volume
@@ -22,7 +23,7 @@ from semicardiac.methods.ema import Teacher
 from semicardiac.models.compute import ComputePlan
 from semicardiac.models.model import Model
 from semicardiac.models.networks import build_network
-from semicardiac.training.step import Batch, Learner
+from semicardiac.training.step import Learner
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode

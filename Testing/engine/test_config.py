@@ -6,7 +6,8 @@ import json
 
 import pytest
 from semicardiac.base.errors import UserError
-from semicardiac.config import PRESETS, Section, TrainConfig, make_config, parse, parse_assignments
+from semicardiac.base.settings import Section, parse, parse_assignments
+from semicardiac.config import PRESETS, TrainConfig, make_config
 
 
 class TestPresets:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import semicardiac
 
-from Testing.engine.support import engine_environment
+from Testing.engine.support import REPOSITORY, engine_environment
 
 PACKAGE = Path(semicardiac.__file__).parent
 
@@ -26,11 +26,6 @@ LIGHT = (
     "cli.progress", "cli.commands", "cli.main",
 )  # fmt: skip
 """What a program without PyTorch, such as the GUI, may import."""
-
-STILL = {
-    "models.compute.ComputePlan", "models.predict.square_centroid", "training.step.Batch", "training.context.Context",
-}  # fmt: skip
-"""Imports that the next step takes away."""
 
 
 def name_of(path: Path) -> str:
@@ -72,7 +67,75 @@ def test_every_module_is_in_a_package():
 def test_a_package_imports_only_from_those_before_it(name: str):
     place = PACKAGES.index(package_of(name))
     later = {other for other in IMPORTS[name] if package_of(other) in PACKAGES[place + 1 :]}
-    assert not later - STILL
+    assert not later
+
+
+def test_models_and_evaluation_know_nothing_of_each_other():
+    for one, other in (("models", "evaluation"), ("evaluation", "models")):
+        for name in MODULES:
+            if package_of(name) == one:
+                assert other not in {package_of(target) for target in IMPORTS[name]}, name
+
+
+def at_import(nodes: Iterable[ast.stmt]) -> Iterator[ast.AST]:
+    """The imports that run when a module is imported: none of functions, none for a type checker alone."""
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.Try | ast.If) and "TYPE_CHECKING" not in ast.dump(node):
+            yield from at_import(node.body)
+
+
+def loads_torch(name: str) -> bool:
+    """Whether importing a module imports PyTorch, itself or through others of the engine."""
+    waiting, seen = [name], {name}
+    while waiting:
+        current = waiting.pop()
+        nodes = list(at_import(ast.parse(MODULES[current].read_text(encoding="utf-8")).body))
+        foreign = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+        foreign |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        if any(module.partition(".")[0] == "torch" or module == "safetensors.torch" for module in foreign if module):
+            return True
+        for target in imports_of(current, nodes):
+            known = target if target in MODULES else target.rpartition(".")[0]
+            if known in MODULES and known not in seen:
+                seen.add(known)
+                waiting.append(known)
+    return False
+
+
+WITH_TORCH = ("methods.", "models.", "training.")
+SOME_WITH_TORCH = {"data.augment", "data.batches", "jobs.train", "jobs.segment", "cli.demo"}
+"""Modules of other packages that are imported only where something is computed."""
+
+
+def test_pytorch_is_imported_only_where_something_is_computed():
+    heavy = {name for name in MODULES if not name.startswith(WITH_TORCH) and loads_torch(name)}
+    assert heavy == SOME_WITH_TORCH
+    assert not loads_torch("models.package")
+
+
+def test_to_segment_a_volume_nothing_of_training_is_imported():
+    names = run_python("import sys, semicardiac.jobs.segment; print(*sys.modules)").split()
+    assert "semicardiac.models.predict" in names
+    assert not [name for name in names if name.startswith(("semicardiac.training", "semicardiac.report"))]
+
+
+SLICER_MAY = (
+    "base.", "config", "images.", "data.", "evaluation.", "jobs.job", "models.package", "models.container",
+)  # fmt: skip
+"""What the module in Slicer may import of the engine."""
+
+
+def test_the_module_in_slicer_imports_what_is_light():
+    imported = set()
+    for path in (REPOSITORY / "SemiCardiacSeg").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semicardiac."):
+                imported.add(node.module.removeprefix("semicardiac."))
+    assert "jobs.job" in imported
+    assert {name for name in imported if not name.startswith(SLICER_MAY)} == set()
+    assert not {name for name in imported if loads_torch(name)}
 
 
 @pytest.mark.parametrize("name", MODULES)

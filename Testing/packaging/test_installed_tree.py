@@ -69,8 +69,9 @@ from pathlib import Path
 from SemiCardiacSegLib import engine
 
 engine.addToPath()
-from semicardiac import phantom
-from semicardiac.config import make_config, parse_assignments
+from semicardiac.phantom import study as phantom
+from semicardiac.base.settings import parse_assignments
+from semicardiac.config import make_config
 from semicardiac.jobs.job import SegmentJob, TrainJob, create_job
 from semicardiac.images.labels import get_label_set
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def trainingJob(folder: Path, **schedule) -> Path:
     """A job folder of a training of a tiny network on two labeled and two unlabeled volumes."""
     from semicardiac.config import make_config
-    from semicardiac.data.cases import discover
+    from semicardiac.data.discover import discover
     from semicardiac.images.labels import get_label_set
     from semicardiac.jobs.job import TrainJob, create_job
 

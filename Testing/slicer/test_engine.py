@@ -81,7 +81,7 @@ class TestProcess:
         assert environment[engine.PARENT_PID] == str(os.getpid())
         assert environment["PYTHONUTF8"] == "1"
         assert environment["PYTHONUNBUFFERED"] == "1"
-        from semicardiac.jobs.run import STARTER
+        from semicardiac.jobs.stop import STARTER
 
         assert engine.PARENT_PID == STARTER
 

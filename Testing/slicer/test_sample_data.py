@@ -14,7 +14,7 @@ import vtk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from semicardiac.data.cases import read_case_list
+from semicardiac.data.discover import read_case_list
 from semicardiac.images.labels import get_label_set
 from semicardiac.images.volumes import read_series, read_volume
 from SemiCardiacSegLib import installation, sample_data, sequences

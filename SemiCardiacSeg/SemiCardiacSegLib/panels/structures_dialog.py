@@ -70,7 +70,7 @@ class StructuresDialog:
             ValueError: If it is not valid: two structures of one name, no values, and the like.
         """
         engine.addToPath()
-        from semicardiac.config import parse
+        from semicardiac.base.settings import parse
         from semicardiac.images.labels import LabelSet
 
         structures = []

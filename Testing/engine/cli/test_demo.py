@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from semicardiac.base.errors import Stopped
+from semicardiac.base.settings import parse_assignments
 from semicardiac.cli import demo
 from semicardiac.cli.main import main
-from semicardiac.config import make_config, parse_assignments
+from semicardiac.config import make_config
 from semicardiac.jobs.job import load_job
 from semicardiac.jobs.record import read_record
 from semicardiac.report.compare import compare

@@ -276,7 +276,7 @@ def test_a_crash_outside_a_job_has_status_1_and_leaves_a_report_without_names(tm
     def crash(*_) -> None:
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr("semicardiac.data.cases.discover", crash)
+    monkeypatch.setattr("semicardiac.data.discover.discover", crash)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     assert main(["check", str(folder)]) == 1

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from semicardiac.base.errors import UserError
-from semicardiac.data.cases import Case, discover, read_case_list
+from semicardiac.data.cases import Case
+from semicardiac.data.discover import discover, read_case_list
 
 from Testing.engine.data.support import table, touch
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from semicardiac.base.errors import UserError
-from semicardiac.data.cases import Case, discover, load_image, load_labels
+from semicardiac.data.cases import Case, load_image, load_labels
+from semicardiac.data.discover import discover
 from semicardiac.images.labels import get_label_set
 from semicardiac.images.volumes import Volume, write_labels, write_series, write_volume
 from semicardiac.jobs.job import SegmentJob

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from semicardiac.data.cases import discover
 from semicardiac.data.check_names import check_names
 from semicardiac.data.checks import check_cases
+from semicardiac.data.discover import discover
 from semicardiac.data.findings import Finding
 from semicardiac.images.labels import get_label_set
 

@@ -11,8 +11,9 @@ from semicardiac.base.errors import UserError
 from semicardiac.cli.environment import check_environment
 from semicardiac.config import make_config
 from semicardiac.data import checks
-from semicardiac.data.cases import Case, discover, split
+from semicardiac.data.cases import Case, split
 from semicardiac.data.checks import check_cases, spacing_fault
+from semicardiac.data.discover import discover
 from semicardiac.data.findings import Finding
 from semicardiac.images.volumes import Volume, read_series, write_series
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from semicardiac.base.errors import UserError
 from semicardiac.base.events import EventLog, Result
-from semicardiac.data.cases import discover
+from semicardiac.data.discover import discover
 from semicardiac.jobs.job import named_inputs
 
 from Testing.engine.data.support import table, touch

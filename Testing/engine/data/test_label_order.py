@@ -115,7 +115,7 @@ def test_what_a_model_found_is_looked_at_too(tmp_path: Path, monkeypatch, order)
     monkeypatch.setattr(segment, "load_model", lambda _: model_of(Thresholder()))
     monkeypatch.setattr(segment, "hash_of_model", lambda _: "00")
     found = SimpleNamespace(labels=Volume(reordered(heart(), order), GRID), doubt="")
-    monkeypatch.setattr(segment.inference, "segment", lambda *_, **__: found)
+    monkeypatch.setattr(segment.predict, "segment", lambda *_, **__: found)
     scan = write(tmp_path / "scan.nii.gz", draw_heart(0)[0])
     job = create_job(tmp_path / "job", SegmentJob(model=tmp_path, inputs=(scan,), out=tmp_path / "out"))
     assert run_job(job) == 0

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from semicardiac.base.errors import UserError
-from semicardiac.data.cases import discover, load_image
+from semicardiac.data.cases import load_image
+from semicardiac.data.discover import discover
 from semicardiac.images.volumes import Volume, write_series
 
 from Testing.engine.data.support import DATA, table, touch

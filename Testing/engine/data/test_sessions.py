@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semicardiac.data.cases import discover, split
+from semicardiac.data.cases import split
+from semicardiac.data.discover import discover
 from semicardiac.evaluation.evaluate import CLINICAL_CSV, evaluate_folder
 
 from Testing.engine.evaluation.support import ACDC, labels_of, read_rows, write_labels_of

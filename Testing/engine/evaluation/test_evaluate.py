@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from semicardiac.base.errors import Stopped, UserError
 from semicardiac.base.events import EventLog, Progress, Result, Warned
-from semicardiac.data.cases import discover
 from semicardiac.evaluation import evaluate
 from semicardiac.evaluation.matching import match
-from semicardiac.images.volumes import Volume, read_labels, write_series, write_volume
+from semicardiac.images.volumes import Volume, write_series, write_volume
 
 from Testing.engine.evaluation.support import (
     ACDC,
@@ -383,24 +381,3 @@ def test_an_image_that_cannot_be_read_costs_its_picture_alone(study):
     evaluate.evaluate_folder(*study[:2], ACDC, study[2], EventLog(None, events.append))
     assert [text.partition(":")[0] for text in told(events)] == ["no picture of it"] * 2
     assert (study[2] / "metrics.csv").is_file()
-
-
-def test_a_model_on_its_validation_cases(tmp_path, monkeypatch):
-    predict = pytest.importorskip("semicardiac.models.predict")
-    write_acdc(tmp_path, "patient001", {"frame01": labels_of(20, 20, 20), "frame12": labels_of(10, 20, 10)})
-    cases = [case.with_role("validation") for case in discover([tmp_path])]
-    asked = []
-
-    def segment(model, volume, plan, roi):
-        asked.append((model, volume.array.shape, plan, roi))
-        return SimpleNamespace(labels=labels_of(20, 20, 20))
-
-    monkeypatch.setattr(predict, "segment", segment)
-    model = SimpleNamespace(labels=ACDC)
-    result = evaluate.evaluate_model(model, cases, "plan", tmp_path / "job")
-    assert asked == [(model, (3, 12, 40), "plan", None)] * 2
-    assert result.summary["by_phase"]["ED"]["mean"]["dice"]["mean"] == 1.0
-    assert result.summary["by_phase"]["ES"]["RV cavity"]["dice"]["mean"] == pytest.approx(2 / 3)
-    kept = read_labels(tmp_path / "job" / "validation" / "patient001_frame12.nii.gz", ACDC)
-    np.testing.assert_array_equal(kept.array, labels_of(20, 20, 20).array)
-    assert {path.name for path in (tmp_path / "job").iterdir()} >= {"metrics.csv", "metrics.json", "overlays"}

@@ -20,7 +20,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 from semicardiac.base.errors import UserError
-from semicardiac.data.cases import discover
+from semicardiac.data.discover import discover
 from semicardiac.images.volumes import count_frames, read_series, read_volume
 
 from Testing.engine.data.support import DATA

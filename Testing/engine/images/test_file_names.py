@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from semicardiac.base.errors import UserError
-from semicardiac.data.cases import discover
 from semicardiac.data.checks import check_cases
+from semicardiac.data.discover import discover
 from semicardiac.images import image_files
 from semicardiac.images.volumes import count_frames, read_labels, read_volume, stem, write_labels, write_volume
 from semicardiac.jobs import segment

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from semicardiac.base.errors import UserError
-from semicardiac.data.cases import discover
 from semicardiac.data.checks import check_cases
+from semicardiac.data.discover import discover
 from semicardiac.images.labels import get_label_set
 
 from Testing.engine.data.odd_images import SMALL_BATCHES, make_image, make_labels, write

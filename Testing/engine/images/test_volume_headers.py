@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from semicardiac.base.errors import UserError
-from semicardiac.data.cases import discover
 from semicardiac.data.checks import check_cases
+from semicardiac.data.discover import discover
 from semicardiac.images import image_files, volumes
 from semicardiac.images.volumes import (
     count_frames,
@@ -160,8 +160,8 @@ class TestUnreadable:
         def refuse(*_: object) -> None:
             raise OSError(code, os.strerror(code))
 
-        for module in ("nifti", "headers"):
-            monkeypatch.setattr(f"semicardiac.{module}.open", refuse, raising=False)
+        for module in ("nifti", "itk_headers"):
+            monkeypatch.setattr(f"semicardiac.images.{module}.open", refuse, raising=False)
         for work in (read_series, count_frames, lambda path: read_labels(path, ACDC)):
             with pytest.raises(UserError, match=rf"cannot be read \({os.strerror(code)}\)") as caught:
                 work(path)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from semicardiac.base import files
 from semicardiac.base.errors import UserError
-from semicardiac.config import make_config, parse_assignments
+from semicardiac.base.settings import parse_assignments
+from semicardiac.config import make_config
 from semicardiac.data.cases import Case
 from semicardiac.jobs.crash import crash_report
 from semicardiac.jobs.job import TrainJob
@@ -74,7 +75,7 @@ class TestCrashReport:
             report = crash_report(error, job)
         assert "torch " in report
         assert '"preset": "paper"' in report
-        assert "File semicardiac/files.py, line" in report
+        assert "File semicardiac/base/files.py, line" in report
         assert "in read_json" in report
         assert "read_text(" in report
         assert "jane" not in report

@@ -18,9 +18,10 @@ from semicardiac.base import events
 from semicardiac.base.errors import Stopped, UserError
 from semicardiac.base.events import Done, Failed, Started, StoppedEvent, read_events
 from semicardiac.base.locks import exclusive
-from semicardiac.config import make_config, parse_assignments
-from semicardiac.data.cases import discover
-from semicardiac.jobs import run
+from semicardiac.base.settings import parse_assignments
+from semicardiac.config import make_config
+from semicardiac.data.discover import discover
+from semicardiac.jobs import run, stop
 from semicardiac.jobs.job import TrainJob, create_job
 from semicardiac.models.compute import leave_a_core
 
@@ -196,13 +197,13 @@ class TestStop:
 
     @pytest.mark.parametrize("number", [str(1 << 63), "9" * 5000, "\u00b2", "0", "me"])
     def test_a_starter_that_no_process_can_be_is_told(self, folder: Path, works, monkeypatch, number: str):
-        monkeypatch.setenv(run.STARTER, number)
+        monkeypatch.setenv(stop.STARTER, number)
         assert run.run_job(folder) == 2
         assert "not the number of a process" in read_events(folder / "events.jsonl")[-1].what
 
     def test_the_end_of_the_starter(self, folder: Path, monkeypatch):
         starter = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        monkeypatch.setenv(run.STARTER, str(starter.pid))
+        monkeypatch.setenv(stop.STARTER, str(starter.pid))
         self.until_stopped(monkeypatch, lambda folder: starter.communicate(b"\n"))
         assert run.run_job(folder) == 130
 
@@ -221,7 +222,7 @@ class TestThreads:
     ):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if window:
-            monkeypatch.setenv(run.STARTER, str(os.getpid()))
+            monkeypatch.setenv(stop.STARTER, str(os.getpid()))
         if asked:
             monkeypatch.setenv("OMP_NUM_THREADS", asked)
         seen = []

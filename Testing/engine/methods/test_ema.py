@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from semicardiac.methods.ema import Teacher
-from semicardiac.models.networks import UNet
+from semicardiac.models.unet import UNet
 from torch import nn
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from semicardiac.methods import losses
-from semicardiac.models.networks import UNet
+from semicardiac.models.unet import UNet
 from torch import Tensor, nn
 
 UNIFORM = torch.zeros(2, 4, 3, 3)

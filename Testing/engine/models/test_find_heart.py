@@ -16,17 +16,10 @@ from semicardiac.data.cases import Case
 from semicardiac.data.slice_bank import SliceBank
 from semicardiac.data.slices import Stack, as_stack
 from semicardiac.images.volumes import Volume
-from semicardiac.models.find_heart import (
-    Found,
-    area_bounds,
-    find_heart,
-    find_in_coarse,
-    heart_area,
-    reconcile,
-    train_locator,
-)
+from semicardiac.models.find_heart import Found, area_bounds, find_heart, find_in_coarse, heart_area, reconcile
 from semicardiac.models.model import build_locator
 from semicardiac.training.context import Context
+from semicardiac.training.locator import train_locator
 from semicardiac.training.schedule import Budget
 from torch import nn
 

@@ -9,7 +9,8 @@ import torch
 from semicardiac.base.errors import UserError
 from semicardiac.config import NetworkConfig
 from semicardiac.methods.ema import Teacher
-from semicardiac.models.networks import UNet, build_network, shapes_of
+from semicardiac.models.networks import build_network, shapes_of
+from semicardiac.models.unet import UNet
 from torch import nn
 
 from Testing.engine.networks import BACKBONES

@@ -13,7 +13,8 @@ from semicardiac.base.errors import UserError
 from semicardiac.data.slices import as_stack, restore_probabilities, sample_images
 from semicardiac.images.volumes import Volume
 from semicardiac.models import predict
-from semicardiac.models.predict import Prediction, keep_largest, predict_square, segment, square_centroid
+from semicardiac.models.components import keep_largest
+from semicardiac.models.predict import Prediction, predict_square, segment, square_centroid
 from torch import Tensor, nn
 
 from Testing.engine.networks import (

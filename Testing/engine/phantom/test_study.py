@@ -13,12 +13,12 @@ import pytest
 from scipy import ndimage
 from semicardiac.base.errors import UserError
 from semicardiac.cli.main import main
-from semicardiac.data.cases import discover
-from semicardiac.evaluation.evaluate import match
+from semicardiac.data.discover import discover
+from semicardiac.evaluation.matching import match
 from semicardiac.images.volumes import Volume, read_labels, read_series, read_volume, same_geometry
 from semicardiac.phantom.heart import ANGLES, END_SYSTOLE, PATHOLOGIES, draw_heart, ejected
 from semicardiac.phantom.patient import LABELS, Patient
-from semicardiac.phantom.scene import SCANNERS, acquire, smooth_noise
+from semicardiac.phantom.scanner import SCANNERS, acquire, smooth_noise
 from semicardiac.phantom.study import CYCLE_S, make_heart, write_cine, write_study
 
 from Testing.engine.support import engine_environment

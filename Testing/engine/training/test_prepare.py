@@ -14,7 +14,8 @@ from semicardiac.data.slices import Stack
 from semicardiac.models.find_heart import Found
 from semicardiac.training import prepare as preparing
 from semicardiac.training.context import Context
-from semicardiac.training.prepare import fewness, fitting_crop, locator_share, locator_steps, prepare, reach_mm
+from semicardiac.training.locator import fewness, locator_share, locator_steps
+from semicardiac.training.prepare import fitting_crop, prepare, reach_mm
 from semicardiac.training.schedule import Budget
 
 from Testing.engine.networks import (

@@ -19,6 +19,7 @@ from semicardiac.images.volumes import read_volume
 from semicardiac.models.model import load_model
 from semicardiac.models.predict import segment
 from semicardiac.training.checkpoint import load_checkpoint
+from semicardiac.training.recenter import recenter
 
 from Testing.engine.networks import CPU, Thresholder, same_weights, tiny_config
 from Testing.engine.training.support import STEPS, config_of, events, history, run, weights
@@ -148,15 +149,15 @@ class TestRecentering:
         images[4:6, 8:13, 8:13] = 3  # middle (10, 10): by (-13.5, -13.5)
         bank = SliceBank(images, np.zeros((2, size, size), np.uint8), {"a": (0, 2), "b": (2, 4), "c": (4, 6)}, {}, size)
         on_device = DeviceBank(bank, "cpu")
-        on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
+        recenter(on_device, bank, Thresholder(above=1.0), tiny_config(), CPU)
         assert on_device.offsets.tolist() == [[0, 0]] * 2 + [[-1, 6]] * 2 + [[-margin, -margin]] * 2
-        on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
+        recenter(on_device, bank, Thresholder(above=1.0), tiny_config(), CPU)
         assert on_device.offsets[2:4].tolist() == [[-1, 6]] * 2  # where it is right it stays
 
     def test_a_volume_without_a_prediction_stays(self):
         bank = SliceBank(np.zeros((2, 48, 48), np.float16), np.zeros((0, 48, 48), np.uint8), {"a": (0, 2)}, {}, 48)
         on_device = DeviceBank(bank, "cpu")
-        on_device.recenter(Thresholder(above=1.0), tiny_config(), CPU, bank)
+        recenter(on_device, bank, Thresholder(above=1.0), tiny_config(), CPU)
         assert on_device.offsets.eq(0).all()
 
 

@@ -52,7 +52,7 @@ class Segment:
   semicardiac segment runs/first data/unlabeled --out results --confidence --entropy"""
 
     def run(self) -> int:
-        from ..config import parse
+        from ..base.settings import parse
         from ..jobs.job import MAPS, SegmentJob, create_job, subfolder
 
         if not self.inputs:

@@ -42,7 +42,8 @@ class Cases:
 
     def find(self) -> tuple[tuple[Any, ...], Any]:
         """The cases with their roles, and the label set."""
-        from ..data.cases import discover, split
+        from ..data.cases import split
+        from ..data.discover import discover
         from ..images.labels import get_label_set
 
         if not self.data:
@@ -63,7 +64,8 @@ class Cases:
 
     def configure(self, labels: Any, **options: Any) -> Any:
         """The configuration: the preset, over it what the options ask for (None: nothing), over that `--set`."""
-        from ..config import make_config, parse_assignments
+        from ..base.settings import parse_assignments
+        from ..config import make_config
 
         values = {"seed": self.seed, "preprocess.plane": labels.plane, **options}
         asked = [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
@@ -136,7 +138,7 @@ class Train(Cases):
   semicardiac train --resume runs/first --minutes 10"""
 
     def run(self) -> int:
-        from ..config import parse
+        from ..base.settings import parse
         from ..jobs.job import TrainJob, create_job
 
         if self.minutes is not None and self.steps is not None:

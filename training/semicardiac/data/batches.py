@@ -1,16 +1,56 @@
-"""The slice bank where the batches are made: on the device, or read in place."""
+"""Batches: which slices are drawn, and their squares and views on the device."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from typing import Any, NamedTuple
 
-from ..config import TrainConfig
-from ..models.compute import ComputePlan
-from ..models.predict import square_centroid
-from ..training.step import Batch
+import torch
+from torch import Tensor
+
 from . import augment
 from .slice_bank import SliceBank
+
+
+class Batch(NamedTuple):
+    """Squares from the bank and the views in which the student sees them, on the device."""
+
+    image: Tensor
+    """(B, 1, S, S) float32."""
+    label: Tensor | None
+    """(B, 1, S, S) float32 training labels; None for unlabeled slices."""
+    offset: Tensor
+    """(B, 2): where the canonical crop's middle lies in the square, (row, col) in pixels from its own."""
+    view: augment.View
+
+
+class Stream:
+    """Slices in random order, each as often as any other.
+
+    Args:
+        first: First slice of the range to draw from.
+        last: The one behind the last.
+    """
+
+    def __init__(self, first: int, last: int) -> None:
+        self._first, self._last = first, last
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def take(self, count: int, generator: torch.Generator) -> Tensor:
+        """The next `count` slices, (count,) int64; a new order begins when one has run out."""
+        while len(self._order) < count:
+            shuffled = self._first + torch.randperm(len(self), generator=generator)
+            self._order = torch.cat((self._order, shuffled))
+        taken, self._order = self._order[:count], self._order[count:].clone()
+        return taken
+
+    def state(self) -> Tensor:
+        return self._order
+
+    def restore(self, state: Any) -> None:
+        self._order = state
 
 
 class DeviceBank:
@@ -25,42 +65,20 @@ class DeviceBank:
                 self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
         self.offsets = torch.zeros(len(bank.images), 2, device=self.device)
 
-    def batch(self, index: torch.Tensor, view: augment.View, *, labeled: bool) -> Batch:
+    def batch(self, index: Tensor, view: augment.View, *, labeled: bool) -> Batch:
         """Slices by their numbers, as float32 on the device."""
         label = self._take(self.labels, index) if labeled else None
         return Batch(self._take(self.images, index), label, self.offsets[self._moved(index, self.device)], view)
 
-    def _take(self, squares: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def clean_crops(self, index: Tensor, crop: int) -> Tensor:
+        """The canonical crops of slices by their numbers, (len(index), 1, crop, crop) float32 on the device."""
+        return augment.clean_crops(self._take(self.images, index), self.offsets[index.to(self.device)], crop)
+
+    def _take(self, squares: Tensor, index: Tensor) -> Tensor:
         taken = squares[self._moved(index, squares.device)]
         return self._moved(taken, self.device).float().unsqueeze(1)
 
     @staticmethod
-    def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    def _moved(tensor: Tensor, device: torch.device) -> Tensor:
         # Without waiting only on CUDA: elsewhere the copy may be read before it is there.
         return tensor.to(device, non_blocking=device.type == "cuda")
-
-    @torch.no_grad()
-    def recenter(self, network: torch.nn.Module, config: TrainConfig, plan: ComputePlan, bank: SliceBank) -> None:
-        """Moves the crops of the unlabeled volumes onto the teacher's own prediction, by at most the margin."""
-        margin = config.preprocess.margin
-        for first, last in bank.ranges.values():
-            if first < bank.labeled_slices:
-                continue
-            labels = self.predict(network, config, plan, first, last)
-            middle = square_centroid(labels, (0.0, 0.0), 1.0)
-            if middle is not None:
-                middle = torch.tensor(middle) + self.offsets[first].cpu()
-                self.offsets[first:last] = middle.round().clamp(-margin, margin).to(self.device)
-
-    @torch.no_grad()
-    def predict(
-        self, network: torch.nn.Module, config: TrainConfig, plan: ComputePlan, first: int, last: int
-    ) -> np.ndarray:
-        """Training labels that the network gives slices on their crops, (last - first, crop, crop) uint8."""
-        crop, parts = config.preprocess.crop, []
-        for index in torch.arange(first, last).split(8):
-            clean = augment.clean_crops(self._take(self.images, index), self.offsets[index.to(self.device)], crop)
-            with plan.autocast():
-                logits, _ = network(plan.place(clean))
-            parts.append(logits.argmax(1).to(torch.uint8).cpu())
-        return torch.cat(parts).numpy()

@@ -22,20 +22,18 @@ from ..base.events import EventLog, Progress, Result
 from ..base.files import write_json
 from ..base.tables import write_csv
 from ..base.text import count, listed
-from ..data.cases import Case, load_image
 from ..data.layouts import visit_of
 from ..images.labels import LabelSet
 from ..images.overlays import overlay_montage, write_png
 from ..images.seg_nrrd import SUFFIX as SEGMENTATION_SUFFIX
-from ..images.volumes import Volume, read_labels, read_volume, same_geometry, write_labels
+from ..images.volumes import Volume, read_labels, read_volume, same_geometry
 from .averages import by_volume, format_table, summarize
 from .clinical import MEASURES, implausible, patient_measures
 from .matching import Pair, match
 from .metrics import evaluate_pair
 
 if TYPE_CHECKING:
-    from ..models.compute import ComputePlan
-    from ..models.model import Model
+    pass
 
 METRICS_CSV, METRICS_JSON, CLINICAL_CSV, OVERLAYS, VALIDATION = (
     "metrics.csv", "metrics.json", "clinical.csv", "overlays", "validation",
@@ -107,34 +105,6 @@ def evaluate_folder(
 def _lacking(noun: str, what: str, names: Sequence[str]) -> str:
     """`2 references have no segmentation: a, b`."""
     return f"{count(len(names), noun)} {'has' if len(names) == 1 else 'have'} no {what}: {listed(names)}"
-
-
-def evaluate_model(
-    model: Model,
-    cases: Sequence[Case],
-    plan: ComputePlan,
-    out: Path,
-    events: EventLog | None = None,
-    stop: Callable[[], bool] = never,
-) -> Evaluation:
-    """Segments cases that have labels, keeps the segmentations in `out`/validation, and evaluates these.
-
-    Raises:
-        UserError: If a case cannot be read.
-        Stopped: If asked to stop.
-    """
-    from ..models.predict import segment  # torch: who compares files does without
-
-    events = events or EventLog()
-    pairs = []
-    for number, case in enumerate(cases):
-        if stop():
-            raise Stopped
-        events.emit(Progress(stage="validate", step=number, total=len(cases), case=case.name))
-        path = out / VALIDATION / f"{case.name}.nii.gz"
-        write_labels(path, segment(model, load_image(case), plan, roi=case.roi).labels, model.labels)
-        pairs.append(Pair(case.name, case.patient, case.phase, path, case.labels, case.image, case.frame))
-    return evaluate_pairs(pairs, model.labels, out, events, stop)
 
 
 def evaluate_pairs(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base.errors import UserError
-from ..data.cases import Case, case_name, discover
+from ..data.cases import Case, case_name
+from ..data.discover import discover
 from ..data.layouts import (
     IMAGE_ENDING,
     LABEL_ENDING,

@@ -21,9 +21,11 @@ from ..base import files
 from ..base.errors import UserError, nearest
 from ..base.events import Failed, Progress, Started, StoppedEvent, Warned, read_events
 from ..base.locks import exclusive, holder_of, is_lock
+from ..base.settings import Roi, Section, parse
 from ..base.temporaries import is_temporary
-from ..config import Roi, ScheduleConfig, Section, TrainConfig, parse
-from ..data.cases import Case, images_in
+from ..config import ScheduleConfig, TrainConfig
+from ..data.cases import Case
+from ..data.discover import images_in
 from ..images.labels import LabelSet
 from ..images.volumes import stem
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,14 @@ from ..base import files
 from ..base.errors import Stopped, UserError
 from ..base.events import Done, EventLog, Failed, Listener, Started, StoppedEvent
 from ..base.explain import explain, fault_of_ours
-from ..base.locks import exclusive, gone_check
+from ..base.locks import exclusive
 from ..base.temporaries import is_temporary, remove_abandoned
 from .crash import crash_report
-from .job import CRASH_REPORT, EVENTS, JOB, LOCK, STOP, Job, SegmentJob, TrainJob, load_job
+from .job import CRASH_REPORT, EVENTS, JOB, LOCK, Job, SegmentJob, TrainJob, load_job
+from .stop import STARTER, stop_requests
 
 DONE, OUR_FAULT, USER_CAN_FIX, STOPPED = 0, 1, 2, 130
 """Exit statuses."""
-
-STARTER = "SEMICARDIAC_PARENT_PID"
-"""Environment variable: the number of the process, one with a window, whose end also ends the job, gracefully."""
 
 
 def run_job(folder: Path, *listeners: Listener) -> int:
@@ -69,7 +65,7 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
         (folder / CRASH_REPORT).unlink(missing_ok=True)
         _remove_abandoned(folder)
         job = load_job(folder)
-        with _stop_requests(folder) as stop:
+        with stop_requests(folder) as stop:
             log.emit(Started(kind=job.kind, version=__version__, pid=os.getpid(), resumed=resumed))
             summary = _work(job, folder, log, stop)
         seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
@@ -115,58 +111,3 @@ def _failure(error: Exception, folder: Path, job: Job | None) -> Failed:
         files.write_text(report, crash_report(error, job))
     told = fault_of_ours(error, report.name, where=folder)
     return Failed(what=told.what, where=told.where, hint=told.hint, fault="engine")
-
-
-@contextmanager
-def _stop_requests(folder: Path) -> Iterator[StopRequest]:
-    """Ctrl+C, a termination signal, a file STOP or the end of the starter ask for a graceful stop."""
-    (folder / STOP).unlink(missing_ok=True)  # it stopped an earlier run
-    stop = StopRequest(folder)
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-                before[number] = signal.signal(number, stop.on_signal)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _starter() -> int | None:
-    """The number of the process whose end also ends the job, if there is one.
-
-    Raises:
-        UserError: If it is none that a process can have.
-    """
-    text = os.environ.get(STARTER, "").strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 1 << 32):
-        hint = "Set this environment variable to the number of a process, or not at all"
-        raise UserError(f"{text[:20]!r} is not the number of a process", where=STARTER, hint=hint)
-    return int(text)
-
-
-class StopRequest:
-    """Called at every step: whether the job was asked to stop. It looks at files and processes twice a second."""
-
-    def __init__(self, folder: Path) -> None:
-        starter = _starter()
-        self._starter_gone = gone_check(starter) if starter is not None else lambda: False
-        self._file = folder / STOP
-        self._asked = False
-        self._look_again = 0.0
-
-    def __call__(self) -> bool:
-        if not self._asked and time.monotonic() >= self._look_again:
-            self._asked = self._file.exists() or self._starter_gone()
-            self._look_again = time.monotonic() + 0.5
-        return self._asked
-
-    def on_signal(self, number: int, frame: object) -> None:
-        if self._asked:  # asked twice: at once
-            raise KeyboardInterrupt
-        self._asked = True

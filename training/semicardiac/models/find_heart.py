@@ -6,29 +6,20 @@ Everything behind it gains, since the segmenting network then sees a square arou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
-from torch.nn import functional as F
 
 from ..base.errors import UserError
-from ..base.events import Progress
-from ..config import AugmentConfig, Roi, TrainConfig
-from ..data import augment
+from ..base.settings import Roi
+from ..config import TrainConfig
 from ..data.cases import Case
-from ..data.slice_bank import SliceBank
 from ..data.slices import Center, Stack, sample_images
 from ..images.volumes import Volume
-from ..training.context import Context
 from .compute import ComputePlan
-
-#: Views for the locator: the heart anywhere in the field, at any size, in any contrast.
-VIEWS = AugmentConfig(rotation=45, scale=(0.6, 1.6), shift=0.25, elastic=0.02, gain=(0.6, 1.6), gamma=(0.5, 2.0))
-
 
 #: The heart is where the blurred evidence of all slices peaks, within this reach, and rather near the middle of the
 #: field than far from it. Of 158 ACDC volumes, with a locator trained on 1 patient, 10 are off by more than 30 mm;
@@ -45,71 +36,6 @@ class Found(NamedTuple):
     """Empty, or why `center` is not what the locator said: the middle of the image, or another volume's heart."""
     mass: float = 0.0
     """Heart probability summed over the stack, in pixels a slice: how much there is to go by."""
-
-
-def train_locator(
-    network: nn.Module,
-    bank: SliceBank,
-    plan: ComputePlan,
-    context: Context,
-    *,
-    stage: str,
-    seed: int,
-    share_done: Callable[[int], float],
-) -> None:
-    """Trains the locator on the labeled slices of a coarse bank.
-
-    Args:
-        network: Two classes; trained in place.
-        bank: Coarse slices of the whole field of view.
-        plan: Where to compute.
-        context: Of the training.
-        stage: What the progress events call this.
-        seed: Of the batches and views.
-        share_done: The share of this stage that is done after so many steps; 1 ends it.
-
-    Raises:
-        Stopped: If a stop was asked for.
-    """
-    settings, clip = context.config.locate, context.config.preprocess.clip
-    if plan.dtype == "float16":  # its gradients would be too small for half precision, and it is quickly trained anyway
-        plan = plan.model_copy(update={"dtype": "float32"})
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.from_numpy(bank.images)
-    labels = torch.from_numpy(bank.labels)
-    network = plan.place(network).train()
-    optimizer = torch.optim.SGD(
-        network.parameters(), settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=1e-4
-    )
-    step = 0
-    total = torch.zeros((), device=plan.device)
-    while (done := share_done(step)) < 1:
-        context.raise_if_stopped()
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-        index = torch.randint(bank.labeled_slices, (settings.batch,), generator=generator)
-        view = augment.draw(VIEWS, settings.batch, generator).to(torch.device(plan.device))
-        grid = augment.grid_of(view, bank.size)
-        image = images[index].to(plan.device).float().unsqueeze(1)
-        heart = (labels[index] > 0).to(plan.device).float().unsqueeze(1)
-        image = augment.recolor(augment.warp(image, grid, crop=bank.size, outside="border"), view, clip)
-        heart = augment.warp(heart, grid, crop=bank.size, mode="nearest").squeeze(1)
-        with plan.autocast():
-            logits, _ = network(plan.place(image))
-        probability = logits.softmax(1)[:, 1]
-        overlap = 1 - (2 * (probability * heart).sum() + 1) / (probability.sum() + heart.sum() + 1)
-        loss = F.cross_entropy(logits, heart.long()) + overlap
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        step += 1
-        total += loss.detach()
-        if step % 50 == 0:
-            planned = max(step, round(step / share_done(step)))
-            context.events.emit(Progress(stage=stage, step=step, total=planned, loss=float(total) / 50))
-            total.zero_()
-    network.eval()
 
 
 def heart_area(labels: Stack) -> float:

@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from .. import __version__
 from ..base.errors import UserError
 from ..base.files import atomic_path, output_folder
+from ..base.settings import parse
 from ..base.swap import present
-from ..config import TrainConfig, parse
+from ..config import TrainConfig
 from ..images.labels import LabelSet
 from .container import AGAIN, chunks
 from .tensor_file import Header, read_header

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from skimage.measure import label as connected_components
 
 from ..base.errors import UserError
-from ..config import Roi
+from ..base.settings import Roi
 from ..data.slices import (
     Center,
     Stack,
@@ -22,6 +21,7 @@ from ..data.slices import (
 )
 from ..images.volumes import Volume
 from ..methods.threshold_map import MapState, limits
+from .components import keep_largest
 from .compute import ComputePlan
 from .find_heart import find_heart, roi_center
 from .model import Model
@@ -168,38 +168,3 @@ def square_centroid(labels: np.ndarray, center: Center, spacing: float) -> Cente
         return None
     half = (labels.shape[-1] - 1) / 2 * spacing
     return center[0] + found[0] - half, center[1] + found[1] - half
-
-
-def keep_largest(labels: np.ndarray) -> np.ndarray:
-    """The heart alone: of each structure its largest part, in the one place where the structures lie together.
-
-    With few labels a network may take chest wall fat for a cavity, in a part larger than the cavity itself. So the
-    connected part of the whole foreground with the most structures in it comes first (the largest of several), and of
-    each structure the largest part within it; a structure that has no part there keeps its largest elsewhere.
-
-    Args:
-        labels: Training labels [slice,row,col]; voxels that touch at a corner are connected.
-    """
-    values = np.unique(labels[labels > 0])
-    if not len(values):
-        return labels.copy()
-    places = connected_components(labels > 0, connectivity=3)
-    together = np.zeros(places.max() + 1)
-    for value in values:
-        together[np.unique(places[labels == value])] += 1
-    sizes = np.bincount(places.ravel())
-    together[0] = sizes[0] = 0
-    heart = places == np.lexsort((sizes, together))[-1]
-    kept = np.zeros_like(labels)
-    for value in values:
-        own = labels == value
-        inside = own & heart
-        kept[_largest_part(inside if inside.any() else own)] = value
-    return kept
-
-
-def _largest_part(mask: np.ndarray) -> np.ndarray:
-    parts = connected_components(mask, connectivity=3)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return parts == sizes.argmax()

@@ -12,7 +12,8 @@ from ..base.errors import UserError, nearest
 from ..images.labels import get_label_set
 from ..images.volumes import Volume
 from .heart import ANGLES, PATHOLOGIES, Heart, Surfaces, draw_heart
-from .scene import SCANNERS, Places, Scanner, acquire, draw_shading, draw_thorax, smooth_noise
+from .scanner import SCANNERS, Places, Scanner, acquire, draw_shading, smooth_noise
+from .thorax import draw_thorax
 
 LABELS = get_label_set("acdc")
 """What the phantom's labels mean."""

@@ -16,7 +16,9 @@ import numpy as np
 
 from ..base import files
 from ..base.errors import UserError
-from ..data.cases import CASE_LIST, Case, read_case_list
+from ..data.cases import Case
+from ..data.discover import read_case_list
+from ..data.layouts import CASE_LIST
 from ..data.splits import Role
 from ..images.volumes import Volume, write_labels, write_series, write_volume
 from .heart import END_SYSTOLE, PATHOLOGIES

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..base.errors import UserError
 from ..base.events import Result
 from ..base.text import listed, number
-from ..data.cases import discover
+from ..data.discover import discover
 from ..data.layouts import visit_of
 from ..evaluation.clinical import MEASURES, cycle_phases, implausible, implausible_volumes, patient_measures, volumes_ml
 from ..images.labels import LabelSet

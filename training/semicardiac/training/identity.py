@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from ..base.errors import UserError
 from ..base.files import sha256
 from ..base.sealed import read_sealed, write_sealed
+from ..base.settings import Roi, parse, shown
 from ..base.text import count, listed
-from ..config import Roi, TrainConfig, parse, shown
+from ..config import TrainConfig
 from ..data.splits import Role
 from ..images.labels import LabelSet
 from ..images.volumes import read_series

@@ -15,10 +15,8 @@ from ..base.events import Preview, Progress, Result, Validation
 from ..base.text import count
 from ..config import TrainConfig
 from ..data import augment
-from ..data.batches import DeviceBank
+from ..data.batches import Batch, DeviceBank, Stream
 from ..data.cases import Case
-from ..data.sampling import Stream
-from ..evaluation.evaluate import evaluate_model
 from ..images.labels import LabelSet
 from ..methods import threshold_map
 from ..methods.ema import Teacher
@@ -28,12 +26,13 @@ from ..models.networks import build_network
 from .checkpoint import load_checkpoint, save_checkpoint
 from .context import Context
 from .history import History
-from .locator import WEIGHTS as REFINED
 from .prepare import BANK_FOLDER, Prepared
 from .previews import preview_slices, write_preview
+from .recenter import recenter
+from .refine_locator import WEIGHTS as REFINED
 from .schedule import passed, rate_factor, shortfall
-from .step import Batch, Learner, train_step
-from .validation import Score, record, validate
+from .step import Learner, train_step
+from .validation import Score, evaluate_model, record, validate
 
 CHECKPOINT, HISTORY, VALIDATION = "checkpoint.pt", "history.csv", "validation.csv"
 WORK, MODEL, PREVIEWS = "work", "model", "previews"
@@ -171,7 +170,7 @@ class Training:
         left = self._steps_in_all(share) - self.learner.step
         self.alpha = threshold_map.settle_alpha(left) if alpha is None else alpha
         if self.config.locate.recenter and self.learner.step:
-            self.bank.recenter(self.learner.teacher.network, self.config, self.plan, self.ready.bank)
+            recenter(self.bank, self.ready.bank, self.learner.teacher.network, self.config, self.plan)
 
     def _lambda_u(self, share: float) -> float:
         """λ1 on its sigmoid ramp exp(-5 (1 - x)²), which a training that is prolonged does not climb again."""

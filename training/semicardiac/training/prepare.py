@@ -9,26 +9,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_safetensors
 from torch import nn
 
 from ..base.errors import UserError
 from ..base.events import Device, EventLog
 from ..base.files import sha256
 from ..base.sealed import read_sealed, write_sealed
-from ..config import TrainConfig, parse
+from ..base.settings import parse
+from ..config import TrainConfig
 from ..data.cases import Case, load_image
 from ..data.slice_bank import SliceBank, build_bank, read_case_labels
 from ..data.slices import Center, Stack, as_stack, centroid
 from ..models.compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
-from ..models.find_heart import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center, train_locator
-from ..models.model import build_locator, write_tensors
+from ..models.find_heart import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center
+from ..models.model import build_locator
 from ..models.networks import build_network
+from ..models.weights import write_tensors
 from .context import Context
 from .identity import Identity, identify
+from .locator import coarse_bank, load_locator, locator_share, locator_steps, train_locator
 
-COARSE_FOLDER, BANK_FOLDER = "coarse", "bank"
+BANK_FOLDER = "bank"
 FINDINGS, LOCATOR = "findings.json", "locator.safetensors"
 
 
@@ -120,29 +121,6 @@ def _known_findings(path: Path, context: Context, identity: Identity) -> Finding
     return findings
 
 
-def load_locator(path: Path, locator: nn.Module, checksum: str) -> None:
-    """Fills a locator with the weights that an earlier run of the job has kept.
-
-    Args:
-        path: Of the weights.
-        locator: As the settings want it.
-        checksum: SHA-256 of the file; empty where none was noted.
-
-    Raises:
-        UserError: If they are missing, damaged, of another training or of other settings.
-    """
-    hint = "Put back the file that was there, or start again in a new folder"
-    try:
-        if checksum and sha256(path) != checksum:
-            raise UserError("these weights are damaged or of another training", where=path, hint=hint)
-        locator.load_state_dict(parse_safetensors(path.read_bytes()))
-    except (OSError, SafetensorError):
-        raise UserError("the weights of this training are missing or damaged", where=path, hint=hint) from None
-    except RuntimeError:
-        what = "these weights do not fit locate.widths or network"
-        raise UserError(what, where=path, hint="Set them back in job.json, or start a new training") from None
-
-
 def _find(context: Context, locator: nn.Module | None, device: str, identity: Identity) -> Findings:
     config, plane = context.config, context.config.preprocess.plane
     network = build_network(config.network, context.labels.classes)
@@ -183,17 +161,6 @@ def _find(context: Context, locator: nn.Module | None, device: str, identity: Id
     return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=used, job=identity.job)
 
 
-def coarse_bank(context: Context, identity: Identity) -> SliceBank:
-    """The whole field of view of all cases at the locator's spacing, around the middle of each image."""
-    config = context.config
-    return build_bank(
-        context.folder / COARSE_FOLDER, context.cases, context.labels, content=identity.content,
-        plane=config.preprocess.plane, spacing=config.locate.spacing_mm, size=config.locate.size,
-        clip=config.preprocess.clip, place=lambda case, stack: stack.middle,
-        progress=context.tell_cases("reading volumes"),
-    )  # fmt: skip
-
-
 def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Case], events: EventLog) -> None:
     """One warning for all cases of a kind: a pool may hold thousands."""
     missed = {case.name: found[case.name].doubt for case in pool if found[case.name].doubt and case.name not in moved}
@@ -208,27 +175,6 @@ def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Ca
             more = f"; and {len(doubts) - 5} more" if len(doubts) > 5 else ""
             hint = "Look at these cases, or give the bounds of the heart (roi) in cases.csv"
             events.warn(f"in {len(doubts)} of {len(pool)} unlabeled volumes {what}", where=shown + more, hint=hint)
-
-
-def locator_share(config: TrainConfig, patients: int) -> float:
-    """The locator's share of a timed budget: twice as much for 1 labeled patient as for 7."""
-    return min(0.5, config.locate.share * fewness(patients))
-
-
-def refine_share(config: TrainConfig, patients: int) -> float:
-    """The share of a timed budget for training the locator again: none for 7 labeled patients or more."""
-    return config.locate.refine * (fewness(patients) - 1)
-
-
-def locator_steps(config: TrainConfig, patients: int) -> int:
-    """The most steps that the locator is trained for."""
-    most = round(config.locate.steps_max * fewness(patients))
-    return most if config.schedule.steps is None else min(most, max(50, config.schedule.steps // 2))
-
-
-def fewness(patients: int) -> float:
-    """1 for 7 labeled patients or more, 2 for a single one, in between by the logarithm."""
-    return 1 + max(0.0, 1 - math.log(max(patients, 1)) / math.log(7))
 
 
 def reach_mm(labels: Stack, center: Center) -> float:

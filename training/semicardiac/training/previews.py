@@ -10,11 +10,12 @@ from PIL import Image, ImageDraw
 
 from ..config import TrainConfig
 from ..data.augment import clean_crops
+from ..data.batches import Batch
 from ..images.labels import LabelSet
 from ..images.overlays import paint_slice, write_png
 from ..methods import threshold_map
 from ..models.compute import ComputePlan
-from .step import Batch, Learner
+from .step import Learner
 
 TILE, BAR = 224, 22
 

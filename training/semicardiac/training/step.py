@@ -10,21 +10,10 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..data import augment
+from ..data.batches import Batch
 from ..methods import losses, threshold_map
 from ..methods.ema import Teacher
 from ..models.compute import ComputePlan
-
-
-class Batch(NamedTuple):
-    """Squares from the bank and the views in which the student sees them, on the device."""
-
-    image: Tensor
-    """(B, 1, S, S) float32."""
-    label: Tensor | None
-    """(B, 1, S, S) float32 training labels; None for unlabeled slices."""
-    offset: Tensor
-    """(B, 2): where the canonical crop's middle lies in the square, (row, col) in pixels from its own."""
-    view: augment.View
 
 
 @dataclass(eq=False)
@@ -35,7 +24,7 @@ class Learner:
     teacher: Teacher
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    threshold_map: threshold_map.MapState
+    thresholds: threshold_map.MapState
     step: int = 0
     chunks: int = 1
     """Into how many parts a batch is cut for the student's pass, for lack of memory; the gradients are added."""

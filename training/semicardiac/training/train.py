@@ -12,16 +12,18 @@ from typing import Any
 from ..base.errors import UserError
 from ..base.events import EventLog
 from ..base.sealed import read_sealed, write_sealed
+from ..base.settings import parse
 from ..base.swap import present
 from ..base.temporaries import remove_abandoned
-from ..config import ScheduleConfig, TrainConfig, parse
+from ..config import ScheduleConfig, TrainConfig
 from ..data.cases import Case
 from ..models.compute import make_deterministic
 from ..models.model import Model, load_model, rehearse_saving
 from .context import Context
-from .locator import refine_locator
+from .locator import COARSE_FOLDER, coarse_bank, refine_share
 from .loop import CHECKPOINT, MODEL, WORK, Training, TrainSpec
-from .prepare import BANK_FOLDER, COARSE_FOLDER, coarse_bank, prepare, refine_share
+from .prepare import BANK_FOLDER, prepare
+from .refine_locator import refine_locator
 from .schedule import Budget, shortfall
 
 FINISHED = "finished.json"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..base.errors import Stopped
+from ..base.events import EventLog, Progress
 from ..base.text import average, is_number
 from ..data.cases import Case, load_image, load_labels
+from ..evaluation.evaluate import VALIDATION, Evaluation, evaluate_pairs, never
+from ..evaluation.matching import Pair
 from ..evaluation.metrics import dice
+from ..images.volumes import write_labels
 from ..models.compute import ComputePlan
 from ..models.model import Model
 from ..models.predict import segment
@@ -58,3 +64,29 @@ def record(scores: list[Score], table: Path, step: int) -> dict[str, Any]:
 
 def _rounded(score: float) -> float | None:
     return round(score, 5) if is_number(score) else None
+
+
+def evaluate_model(
+    model: Model,
+    cases: Sequence[Case],
+    plan: ComputePlan,
+    out: Path,
+    events: EventLog | None = None,
+    stop: Callable[[], bool] = never,
+) -> Evaluation:
+    """Segments cases that have labels, keeps the segmentations in `out`/validation, and evaluates these.
+
+    Raises:
+        UserError: If a case cannot be read.
+        Stopped: If asked to stop.
+    """
+    events = events or EventLog()
+    pairs = []
+    for number, case in enumerate(cases):
+        if stop():
+            raise Stopped
+        events.emit(Progress(stage="validate", step=number, total=len(cases), case=case.name))
+        path = out / VALIDATION / f"{case.name}.nii.gz"
+        write_labels(path, segment(model, load_image(case), plan, roi=case.roi).labels, model.labels)
+        pairs.append(Pair(case.name, case.patient, case.phase, path, case.labels, case.image, case.frame))
+    return evaluate_pairs(pairs, model.labels, out, events, stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import torch
-from semicardiac.data.sampling import Stream
+from semicardiac.data.batches import Stream
 
 
 def take(stream: Stream, sizes: list[int], seed: int = 0) -> list[int]:

@@ -14,10 +14,12 @@ from semicardiac.data.batches import DeviceBank
 from semicardiac.data.cases import Case
 from semicardiac.data.slices import as_stack, sample_labels
 from semicardiac.images.volumes import Volume
-from semicardiac.training import locator
+from semicardiac.training import refine_locator as refining
 from semicardiac.training.context import Context
-from semicardiac.training.locator import refine_locator
-from semicardiac.training.prepare import prepare, refine_share
+from semicardiac.training.locator import refine_share
+from semicardiac.training.prepare import prepare
+from semicardiac.training.recenter import recenter
+from semicardiac.training.refine_locator import refine_locator
 from semicardiac.training.schedule import Budget
 from torch import Tensor, nn
 
@@ -67,7 +69,7 @@ def stage(tmp_path: Path) -> SimpleNamespace:
     budget = Budget(CONFIG.schedule, refine_share(CONFIG, 1))
     ready = prepare(Context(tmp_path / "work", cases, ACDC, CONFIG, budget, EventLog(), lambda: False), "cpu")
     bank = DeviceBank(ready.bank, "cpu")
-    bank.recenter(ByBrightness(), ready.config, ready.plan, ready.bank)
+    recenter(bank, ready.bank, ByBrightness(), ready.config, ready.plan)
     first = weights_of(ready.locator)
 
     def run(teacher: nn.Module | None = None, stop=lambda: False, folder: str = "work") -> dict[str, Tensor]:
@@ -84,7 +86,7 @@ def stage(tmp_path: Path) -> SimpleNamespace:
 def test_what_it_learns_from_lies_where_the_hearts_are(stage: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
     assert stage.bank.offsets.abs().max() >= 2  # the crops were moved
     shown = []
-    monkeypatch.setattr(locator, "train_locator", lambda network, bank, *rest, **more: shown.append(bank))
+    monkeypatch.setattr(refining, "train_locator", lambda network, bank, *rest, **more: shown.append(bank))
     stage.run()
     (bank,) = shown
     assert len(bank.images) == len(bank.labels) == 2 + 3 + 2 + 3
@@ -111,18 +113,18 @@ def test_the_locator_changes_and_is_kept(stage: SimpleNamespace, monkeypatch: py
     learned = stage.run()
     assert not same_weights(learned, stage.first)
     assert not stage.ready.locator.training
-    monkeypatch.setattr(locator, "train_locator", None)  # would fail if called
+    monkeypatch.setattr(refining, "train_locator", None)  # would fail if called
     assert same_weights(stage.run(), learned)
 
 
 def test_hearts_that_are_not_plausible_teach_nothing(stage: SimpleNamespace):
     assert same_weights(stage.run(Blind()), stage.first)
-    assert not (stage.folder / locator.WEIGHTS).exists()
+    assert not (stage.folder / refining.WEIGHTS).exists()
 
 
 @pytest.mark.parametrize("call", [1, 3, 5, 6])
 def test_a_stop_and_a_second_run_give_what_one_run_gives(stage: SimpleNamespace, call: int):
     with pytest.raises(Stopped):
         stage.run(stop=stop_after(call))
-    assert not (stage.folder / locator.WEIGHTS).exists()
+    assert not (stage.folder / refining.WEIGHTS).exists()
     assert same_weights(stage.run(), stage.run(folder="other"))

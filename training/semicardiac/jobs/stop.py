@@ -1,0 +1,73 @@
+"""What asks a running job to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..base.errors import UserError
+from ..base.locks import gone_check
+from .job import STOP
+
+STARTER = "SEMICARDIAC_PARENT_PID"
+"""Environment variable: the number of the process, one with a window, whose end also ends the job, gracefully."""
+
+
+@contextmanager
+def stop_requests(folder: Path) -> Iterator[StopRequest]:
+    """Ctrl+C, a termination signal, a file STOP or the end of the starter ask for a graceful stop."""
+    (folder / STOP).unlink(missing_ok=True)  # it stopped an earlier run
+    stop = StopRequest(folder)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+                before[number] = signal.signal(number, stop.on_signal)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _starter() -> int | None:
+    """The number of the process whose end also ends the job, if there is one.
+
+    Raises:
+        UserError: If it is none that a process can have.
+    """
+    text = os.environ.get(STARTER, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 1 << 32):
+        hint = "Set this environment variable to the number of a process, or not at all"
+        raise UserError(f"{text[:20]!r} is not the number of a process", where=STARTER, hint=hint)
+    return int(text)
+
+
+class StopRequest:
+    """Called at every step: whether the job was asked to stop. It looks at files and processes twice a second."""
+
+    def __init__(self, folder: Path) -> None:
+        starter = _starter()
+        self._starter_gone = gone_check(starter) if starter is not None else lambda: False
+        self._file = folder / STOP
+        self._asked = False
+        self._look_again = 0.0
+
+    def __call__(self) -> bool:
+        if not self._asked and time.monotonic() >= self._look_again:
+            self._asked = self._file.exists() or self._starter_gone()
+            self._look_again = time.monotonic() + 0.5
+        return self._asked
+
+    def on_signal(self, number: int, frame: object) -> None:
+        if self._asked:  # asked twice: at once
+            raise KeyboardInterrupt
+        self._asked = True
