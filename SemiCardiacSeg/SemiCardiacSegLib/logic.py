@@ -79,7 +79,7 @@ class SemiCardiacSegLogic:
             device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
             seed: Of everything random.
             startFrom: A model to go on from (job folder or package).
-            settings: Any other setting, such as `loss.lambda_u=0.5`; `schedule.validate_every` is 0.2 without it.
+            settings: Any other setting, such as `method.lambda_u=0.5`; `schedule.validate_every` is 0.2 without it.
 
         Raises:
             ValueError: If the table has an error, a setting is wrong, there is no such model to go on from or it is for

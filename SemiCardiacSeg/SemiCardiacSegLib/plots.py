@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import slicer
 import vtk
 
+from . import engine
 from .i18n import tr as _
 from .measure import ML_SUFFIX
 
@@ -135,24 +136,26 @@ class TrainingCurves:
 
     def update(self, events: Iterable[Mapping]) -> None:
         """Appends what events of a training tell, in their order; other events are passed over."""
+        engine.addToPath()
+        from semicardiac.base.events import of_this_version
+
         for event in events:
             if event.get("event") == "validation":
                 self.dice.append({_("step"): event["step"], **event["dice"], _("mean"): event.get("mean_dice")})
-            elif event.get("event") == "progress" and event.get("loss_supervised") is not None:
-                self._addProgress(event)
+            elif event.get("event") == "progress":
+                self._addProgress(of_this_version(dict(event)))
 
     def _addProgress(self, event: Mapping) -> None:
+        if not event.get("losses"):
+            return
         step = {_("step"): event["step"]}
-        losses = {
-            _("total"): event.get("loss"),
-            _("supervised"): event["loss_supervised"],
-            _("unlabeled"): event.get("loss_unsupervised"),
-            _("contrast"): event.get("loss_contrast"),
-        }
-        self.losses.append(step | losses)
+        known = {"supervised": _("supervised"), "unsupervised": _("unlabeled"), "contrast": _("contrast")}
+        terms = {known.get(name, name): value for name, value in event["losses"].items()}
+        self.losses.append(step | {_("total"): event.get("loss")} | terms)
+        mean = event.get("figures", {}).get("threshold_mean")
         passing = {_passing(name): rate for name, rate in event.get("pass_rate", {}).items()}
-        if passing or event.get("threshold_mean") is not None:
-            self.thresholds.append(step | {_("mean threshold"): event.get("threshold_mean")} | passing)
+        if passing or mean is not None:
+            self.thresholds.append(step | {_("mean threshold"): mean} | passing)
 
 
 def volumeTimeChart(tableNode, labelSet=None):

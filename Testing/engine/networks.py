@@ -18,8 +18,9 @@ from semicardiac.data.batches import Batch
 from semicardiac.data.cases import Case
 from semicardiac.images.labels import LabelSet
 from semicardiac.images.volumes import Volume, write_labels, write_volume
-from semicardiac.methods import threshold_map
+from semicardiac.methods import registry
 from semicardiac.methods.ema import Teacher
+from semicardiac.methods.method import Facts, Method
 from semicardiac.models.compute import ComputePlan
 from semicardiac.models.model import Model
 from semicardiac.models.networks import build_network
@@ -62,8 +63,10 @@ def merged(base: dict, top: dict) -> dict:
 
 
 def tiny_config(preset: str = "default", **changes: dict | float | bool) -> TrainConfig:
-    """The settings of a preset at toy size: `tiny_config(loss={"rem": False})`."""
+    """The settings of a preset at toy size: `tiny_config(method={"rem": False})`."""
     base = merged(TINY, {"deterministic": True, "schedule": {"steps": 24}})
+    if preset == "supervised" or "name" in changes.get("method", {}):  # those of ours are not for another method
+        del base["method"]
     return make_config(preset, merged(base, changes))
 
 
@@ -189,10 +192,16 @@ class Thresholder(nn.Module):
 def model_of(network: nn.Module, *, locator: nn.Module | None = None, labels: LabelSet = ACDC, **preprocess) -> Model:
     """A model with this network."""
     config = tiny_config(preprocess=preprocess)
-    size = config.preprocess.crop
-    return Model(
-        network, locator, config, labels, torch.full((size, size), 0.5), torch.ones(labels.classes), (100.0, 1e5)
-    )
+    return Model(network, locator, new_method(config, labels.classes, threshold=0.5), config, labels, (100.0, 1e5))
+
+
+def new_method(config: TrainConfig, classes: int = 4, threshold: float | None = None) -> Method:
+    """The method of a configuration; with ours, M may be the same everywhere."""
+    facts = Facts(classes, config.preprocess.crop, lambda: build_network(config.network, classes))
+    method = registry.build(config, facts)
+    if threshold is not None:
+        method.threshold.fill_(threshold)
+    return method
 
 
 def new_learner(config: TrainConfig, classes: int = 4, seed: int = 0) -> Learner:
@@ -200,18 +209,18 @@ def new_learner(config: TrainConfig, classes: int = 4, seed: int = 0) -> Learner
     torch.manual_seed(seed)
     student = build_network(config.network, classes).train()
     optim = config.optim
+    method = new_method(config, classes)
     optimizer = torch.optim.SGD(
-        student.parameters(), optim.learning_rate, momentum=optim.momentum, nesterov=optim.nesterov,
-        weight_decay=optim.weight_decay,
+        [*student.parameters(), *method.parameters()], optim.learning_rate, momentum=optim.momentum,
+        nesterov=optim.nesterov, weight_decay=optim.weight_decay,
     )  # fmt: skip
     return Learner(
-        student=student, teacher=Teacher(student, optim.ema), optimizer=optimizer,
-        scaler=torch.amp.GradScaler("cpu", enabled=False),
-        thresholds=threshold_map.initial_state(classes, config.preprocess.crop),
+        student=student, teacher=Teacher(student, optim.ema), method=method, optimizer=optimizer,
+        scaler=torch.amp.GradScaler("cpu", enabled=False), generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
 
 
-def new_batch(config: TrainConfig, count: int, seed: int, *, labeled: bool, classes: int = 4) -> Batch:
+def new_batch(config: TrainConfig, count: int, seed: int, *, labeled: bool, classes: int = 4, views: int = 1) -> Batch:
     """Random squares with smooth content, and views of them."""
     generator = torch.Generator().manual_seed(seed)
     side = config.preprocess.crop + 2 * config.preprocess.margin
@@ -219,7 +228,8 @@ def new_batch(config: TrainConfig, count: int, seed: int, *, labeled: bool, clas
     image = nn.functional.interpolate(coarse, (side, side), mode="bilinear")
     label = ((image + 2).clamp(0, classes - 1)).floor() if labeled else None
     offset = torch.randint(-3, 4, (count, 2), generator=generator).float()
-    return Batch(image, label, offset, augment.draw(config.augment, count, generator))
+    views = tuple(augment.draw(config.augment, count, generator) for _ in range(views))
+    return Batch(image, label, offset, views)
 
 
 class _Operations(TorchDispatchMode):

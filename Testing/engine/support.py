@@ -19,7 +19,7 @@ TINY = {
     "preprocess": {"crop": 32, "margin": 8, "spacing_mm": 2.0},
     "locate": {"size": 32, "spacing_mm": 4.0, "widths": (4, 8), "batch": 2, "steps_max": 6},
     "optim": {"batch_labeled": 4, "batch_mixed": (2, 4)},
-    "loss": {"class_floor": 4, "threshold_floor": 0.0},  # a network of milliseconds is never sure
+    "method": {"class_floor": 4, "threshold_floor": 0.0},  # a network of milliseconds is never sure
     "schedule": {"preview_every": 1.0, "warmup_steps": 0},
 }
 """Settings with which a training takes milliseconds a step."""

@@ -24,14 +24,14 @@ class TestPresets:
         config = make_config("paper")
         assert (config.optim.learning_rate, config.optim.momentum, config.optim.weight_decay) == (0.01, 0.9, 5e-4)
         assert sum(config.optim.batch_mixed) == 16
-        assert config.loss.supervised == "ce"
+        assert config.method.given["supervised"] == "ce"
         assert (config.schedule.warmup, config.schedule.warmup_steps, config.schedule.ramp) == (0, 0, 0)
         assert config.locate.method == "center"
 
     def test_supervised_differs_from_default_only_in_what_it_leaves_out(self):
         plain, full = make_config("supervised").model_dump(), make_config().model_dump()
         different = {section for section in full if plain[section] != full[section]}
-        assert different == {"preset", "loss", "schedule"}
+        assert different == {"preset", "method"}
 
     def test_an_unknown_preset_names_the_nearest(self):
         with pytest.raises(UserError, match="Did you mean 'supervised'"):
@@ -47,10 +47,10 @@ class TestOverrides:
     @pytest.mark.parametrize(
         ("overrides", "place", "hint"),
         [
-            ({"loss": {"lamda_u": 1}}, "loss.lamda_u", "lambda_u"),
-            ({"los": {"lambda_u": 1}}, "los", "loss"),
+            ({"metod": {"lambda_u": 1}}, "metod", "method"),
+            ({"optim": {"emma": 1}}, "optim.emma", "ema"),
             ({"schedule": {"minute": 3}}, "schedule.minute", "minutes"),
-            ({"lambda_u": 3}, "lambda_u", "loss.lambda_u"),
+            ({"learning_rate": 3}, "learning_rate", "locate.learning_rate"),
         ],
     )
     def test_an_unknown_key_names_the_nearest(self, overrides: dict, place: str, hint: str):
@@ -62,10 +62,9 @@ class TestOverrides:
     @pytest.mark.parametrize(
         ("overrides", "place", "allowed"),
         [
-            ({"loss": {"lambda_u": -1}}, "loss.lambda_u", "greater than or equal to 0"),
             ({"optim": {"ema": 1.0}}, "optim.ema", "less than 1"),
             ({"preprocess": {"crop": 100}}, "preprocess.crop", "multiple of 16"),
-            ({"loss": {"gamma": "hard"}}, "loss.gamma", "'confidence' or 'binary'"),
+            ({"locate": {"method": "hard"}}, "locate.method", "'network' or 'center'"),
             ({"optim": {"batch_labeled": "many"}}, "optim.batch_labeled", "integer"),
             ({"network": 3}, "network", "dictionary"),
             ({"preprocess": {"clip": [4, -3]}}, "preprocess.clip", "must be the lower one"),
@@ -132,7 +131,7 @@ class TestMessages:
             {str(number): number for number in range(10**5)},
         ],
     )
-    @pytest.mark.parametrize("key", ["loss", "network.widths", "seed", "preset"])
+    @pytest.mark.parametrize("key", ["method", "network.widths", "seed", "preset"])
     def test_a_value_is_shortened(self, key: str, value: object):
         section, _, name = key.partition(".")
         with pytest.raises(UserError) as caught:
@@ -175,9 +174,9 @@ class TestAssignments:
         assert make_config("default", {"schedule": {"steps": None}}).schedule.minutes == 10
 
     def test_values_are_read_as_json_where_they_are(self):
-        texts = ["loss.lambda_u=0.5", "optim.batch_mixed=[2, 4]", "loss.dptm=false", "loss.alpha=null"]
+        texts = ["method.lambda_u=0.5", "optim.batch_mixed=[2, 4]", "method.dptm=false", "method.alpha=null"]
         assert parse_assignments([*texts, "network.name=unet"]) == {
-            "loss": {"lambda_u": 0.5, "dptm": False, "alpha": None},
+            "method": {"lambda_u": 0.5, "dptm": False, "alpha": None},
             "optim": {"batch_mixed": [2, 4]},
             "network": {"name": "unet"},
         }
@@ -185,7 +184,7 @@ class TestAssignments:
     def test_the_last_one_wins(self):
         assert parse_assignments(["seed=1", "seed=2"]) == {"seed": 2}
 
-    @pytest.mark.parametrize("text", ["loss.lambda_u", "=3", " =3"])
+    @pytest.mark.parametrize("text", ["method.lambda_u", "=3", " =3"])
     def test_what_is_no_assignment_is_refused(self, text: str):
         with pytest.raises(UserError, match=r"section\.key=value"):
             parse_assignments([text])

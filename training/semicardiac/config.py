@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -109,40 +110,20 @@ class NetworkConfig(Section):
     """Channels of each level. Our own U-Net begins at half resolution, MONAI's networks at full."""
 
 
-class LossConfig(Section):
-    """The method's three modules and their weights."""
+class MethodConfig(Section):
+    """What is learned from unlabeled slices, and how: a method by its name, and beside it the settings that it has.
 
-    dptm: bool = True
-    """Dynamic threshold map (Eqs. 5-10). Off: `fixed_threshold`."""
-    rem: bool = True
-    """Robust entropy minimization (Eqs. 11, 12). Off: squared difference of the two softmaxes where the gate opens."""
-    contrast: bool = True
-    """Contrastive consistency (Eqs. 13, 14)."""
-    supervised: Literal["ce", "ce_dice"] = "ce_dice"
-    lambda_u: float = Field(1.0, ge=0)
-    """λ1, the weight of the unlabeled loss at the end of its ramp."""
-    lambda_c: float = Field(0.1, ge=0)
-    """λ2, the weight of the contrastive loss."""
-    alpha: float | None = Field(None, ge=0, lt=1)
-    """α of the threshold map; without it, chosen so that the map settles within a tenth of the steps."""
-    threshold_floor: float = Field(0.95, ge=0, le=1)
-    """The least that M_c (Eq. 9) can be; 0 is the published rule."""
-    gamma: Literal["confidence", "binary"] = "confidence"
-    fixed_threshold: float = Field(0.95, ge=0, le=1)
-    tau: float = Field(1.0, gt=0)
-    """τ of Eq. 12, the student's softmax temperature."""
-    class_floor: int = Field(32, ge=1, le=10**9)
-    """Fewer pixels of a class than this in a batch leave its k_c as it was."""
-    contrast_temperature: float = Field(0.2, gt=0)
-    contrast_grid: int = Field(3, ge=1, le=16)
-    """The bottleneck is pooled to this many cells a side; 1 would be blind behind an instance norm."""
-    contrast_key: Literal["teacher", "student"] = "teacher"
-    """Features of the original image: the teacher's pass that runs anyway, or a second student pass."""
+    Which there are says the method's own class, see `methods.registry`; without PyTorch they are not looked at.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "dptm_rem_cc"
 
     @property
-    def least_threshold(self) -> float:
-        """What the confidence of a pseudo-label has to exceed everywhere; without DPTM nothing else is asked."""
-        return self.threshold_floor if self.dptm else self.fixed_threshold
+    def given(self) -> dict[str, Any]:
+        """The method's settings, as far as they were given."""
+        return dict(self.model_extra or {})
 
 
 class OptimConfig(Section):
@@ -206,7 +187,7 @@ class TrainConfig(Section):
     locate: LocateConfig = LocateConfig()
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()
-    loss: LossConfig = LossConfig()
+    method: MethodConfig = MethodConfig()
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
@@ -215,7 +196,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # The published recipe, read literally: no warm-up, no ramp, every batch half labeled and half unlabeled.
     "paper": {
-        "loss": {"supervised": "ce", "alpha": 0.99, "threshold_floor": 0.0, "contrast_key": "student"},
+        "method": {"supervised": "ce", "alpha": 0.99, "threshold_floor": 0.0, "contrast_key": "student"},
         "optim": {
             "learning_rate": 0.01,
             "weight_decay": 5e-4,
@@ -231,11 +212,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "preprocess": {"crop": 160},
     },
     # The same recipe on the labeled cases alone.
-    "supervised": {
-        "loss": {"dptm": False, "rem": False, "contrast": False, "lambda_u": 0.0},
-        "schedule": {"warmup": 1.0},
-    },
+    "supervised": {"method": {"name": "supervised"}},
 }
+
+
+def upgrade(config: Any) -> Any:
+    """A stored configuration of an earlier version, in which the section `method` was called `loss`, as it is now."""
+    if not (isinstance(config, dict) and isinstance(config.get("loss"), dict) and "method" not in config):
+        return config
+    loss = config["loss"]
+    schedule = config.get("schedule")
+    if config.get("preset") == "supervised" and isinstance(schedule, dict) and schedule.get("warmup") == 1:
+        method = {"name": "supervised"} | {key: loss[key] for key in ("supervised",) if key in loss}
+    else:
+        method = {"name": "dptm_rem_cc", **loss}
+    return {"method" if key == "loss" else key: method if key == "loss" else value for key, value in config.items()}
 
 
 def make_config(preset: str = "default", overrides: dict[str, Any] | None = None) -> TrainConfig:
@@ -243,7 +234,7 @@ def make_config(preset: str = "default", overrides: dict[str, Any] | None = None
 
     Args:
         preset: `default`, `paper` or `supervised`.
-        overrides: Nested settings, such as `{"loss": {"lambda_u": 0.5}}`; they win over the preset.
+        overrides: Nested settings, such as `{"method": {"lambda_u": 0.5}}`; they win over the preset.
 
     Raises:
         UserError: For an unknown preset or setting (with the nearest known one) or a value out of bounds.
@@ -253,4 +244,12 @@ def make_config(preset: str = "default", overrides: dict[str, Any] | None = None
     if "preset" in (overrides or {}):
         hint = "Use --preset; --set changes single settings of it"
         raise UserError("a preset is no setting by itself", where="preset", hint=hint)
-    return parse(TrainConfig, merged(merged({"preset": preset}, PRESETS[preset]), overrides or {}))
+    if "loss" in (overrides or {}):
+        hint = "For example: method.lambda_u=0.5"
+        raise UserError("the settings of a method are in the section 'method'", where="loss", hint=hint)
+    settings, asked = {"preset": preset, **PRESETS[preset]}, overrides or {}
+    method = asked.get("method")
+    if isinstance(method, dict) and "name" in method:  # what a preset sets of its own method is not for another one
+        before = settings.get("method", {})
+        settings["method"] = before if method["name"] == before.get("name", MethodConfig().name) else {}
+    return parse(TrainConfig, merged(settings, asked))

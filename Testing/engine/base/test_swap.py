@@ -146,7 +146,7 @@ class TestInUse:
 KILLED = """
 import contextlib, io, json, os, shutil, sys
 from pathlib import Path
-from Testing.engine.networks import ACDC, tiny_config
+from Testing.engine.networks import ACDC, new_method, tiny_config
 import torch
 from semicardiac.cli.results import Info
 from semicardiac.base.errors import UserError
@@ -162,8 +162,7 @@ def model(device, value):
     network = build_network(config.network, ACDC.classes)
     with torch.no_grad():
         next(iter(network.parameters())).fill_(value)
-    return Model(network, build_locator(config), config, ACDC, torch.zeros(32, 32), torch.ones(4), (1.0, 2.0),
-                 {"device": device})
+    return Model(network, build_locator(config), new_method(config), config, ACDC, (1.0, 2.0), {"device": device})
 
 def killed_at(operation, do):
     child = os.fork()

@@ -80,10 +80,10 @@ class TestOptionsOfTrain:
         assert made.config.preprocess.plane == "acquired"
 
     def test_switches_presets_and_settings(self, job):
-        settings = ["--set", "loss.lambda_u=0.5", "optim.ema=0.9", "--set", "seed=4"]
+        settings = ["--set", "method.lambda_u=0.5", "optim.ema=0.9", "--set", "seed=4"]
         config = job("--no-dptm", "--no-contrast", "--preset", "paper", *settings).config
-        assert (config.loss.dptm, config.loss.rem, config.loss.contrast) == (False, True, False)
-        assert (config.preset, config.loss.lambda_u, config.optim.ema, config.seed) == ("paper", 0.5, 0.9, 4)
+        assert (config.method.dptm, config.method.rem, config.method.contrast) == (False, True, False)
+        assert (config.preset, config.method.lambda_u, config.optim.ema, config.seed) == ("paper", 0.5, 0.9, 4)
 
     def test_steps_in_place_of_minutes(self, job):
         schedule = job("--steps", "60", "--validate-every", "0.5").config.schedule
@@ -132,7 +132,7 @@ class TestOptionsOfTrain:
     def test_what_a_resumed_training_would_ignore_is_refused_by_name(self, job, study: Path, capsys):
         before = job("--minutes", "3")
         resume = ["train", "--resume", str(study.parent / "job")]
-        ignored = ["--labeled", "1", "--preset", "paper", "--seed", "3", "--no-rem", "--set", "loss.lambda_u=0"]
+        ignored = ["--labeled", "1", "--preset", "paper", "--seed", "3", "--no-rem", "--set", "method.lambda_u=0"]
         assert main([*resume, str(study), *ignored, "--device", "cpu", "--minutes", "4"]) == 2
         err = capsys.readouterr().err
         named = "DATA, --labeled, --seed, --preset, --set, --device, --no-rem"

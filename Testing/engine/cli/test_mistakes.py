@@ -24,7 +24,7 @@ class TestMistakesInOptions:
             ("train data --preset papier --out job", ["papier", "paper"]),
             ("train data --out", ["--out"]),
             ("train --out job", ["no data was named"]),
-            ("train --set loss.rem=false data --out job", ["'data' is not of the form", "data before --set"]),
+            ("train --set method.rem=false data --out job", ["'data' is not of the form", "data before --set"]),
             ("train data", ["no folder for the training", "--out JOB"]),
             ("train data --out job --minutes 1 --steps 5", ["--minutes, --steps", "Give one"]),
             ("train --resume job --out other", ["--resume", "Drop --out; only --minutes or --steps"]),
@@ -56,9 +56,9 @@ class TestMistakesInOptions:
     @pytest.mark.parametrize(
         ("options", "texts"),
         [
-            ("--set loss.lamda_u=1", ["loss.lamda_u", "Did you mean 'lambda_u'"]),
-            ("--set loss.lambda_u=-1", ["loss.lambda_u", "greater than or equal to 0"]),
-            ("--set loss.lambda_u", ["section.key=value"]),
+            ("--set method.lamda_u=1", ["method.lamda_u", "Did you mean 'lambda_u'"]),
+            ("--set method.lambda_u=-1", ["method.lambda_u", "greater than or equal to 0"]),
+            ("--set method.lambda_u", ["section.key=value"]),
             ("--labels nothing.json", ["nothing.json", "missing"]),
             ("--split p7", ["no split 'p7'", "p70"]),
             ("--split p70 --labeled 7", ["p70", "ACDC"]),

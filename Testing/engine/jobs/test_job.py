@@ -90,12 +90,12 @@ class TestJobFile:
     def test_an_unknown_setting_deep_inside_names_the_nearest(self, tmp_path: Path):
         folder = create_job(tmp_path / "job", train_job(tmp_path / "job"))
         data = json.loads((folder / "job.json").read_text())
-        data["config"]["loss"]["lamda_u"] = 1
+        data["config"]["optim"]["learning_rates"] = 1
         (folder / "job.json").write_text(json.dumps(data))
         with pytest.raises(UserError, match="no such setting") as caught:
             load_job(folder)
-        assert caught.value.where.endswith("config.loss.lamda_u")
-        assert caught.value.hint == "Did you mean 'lambda_u'"
+        assert caught.value.where.endswith("config.optim.learning_rates")
+        assert caught.value.hint == "Did you mean 'learning_rate'"
 
 
 class TestCreateJob:

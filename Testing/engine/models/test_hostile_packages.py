@@ -20,7 +20,7 @@ from semicardiac.models.networks import build_network
 
 from Testing.engine.models.hostile_packages import KINDS
 from Testing.engine.models.hostile_zips import ZIPS, make_all
-from Testing.engine.networks import tiny_config
+from Testing.engine.networks import new_method, tiny_config
 from Testing.engine.support import ACDC, REPOSITORY, engine_environment
 
 ALL = {**KINDS, **ZIPS}
@@ -80,8 +80,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = tiny_config()
     model = Model(
-        build_network(config.network, ACDC.classes), build_locator(config), config, ACDC, torch.rand(32, 32),
-        torch.ones(4), (1234.5, 9876.0), {"training_steps": 24, "validation_mean_dice": 0.8},
+        build_network(config.network, ACDC.classes), build_locator(config), new_method(config), config, ACDC,
+        (1234.5, 9876.0), {"training_steps": 24, "validation_mean_dice": 0.8},
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("whole") / "p"
     save_model(folder, model)

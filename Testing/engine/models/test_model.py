@@ -21,7 +21,7 @@ from semicardiac.models.networks import build_network
 from semicardiac.models.package import LARGEST, Package, open_package, write_zip
 
 from Testing.engine.jobs.support import sign
-from Testing.engine.networks import ACDC, BACKBONES, same_weights, tiny_config, weights_of
+from Testing.engine.networks import ACDC, BACKBONES, new_method, same_weights, tiny_config, weights_of
 
 FILES = {"model.safetensors", "config.json", "README.md", "LICENSE.txt", "SHA256SUMS"}
 
@@ -29,10 +29,12 @@ FILES = {"model.safetensors", "config.json", "README.md", "LICENSE.txt", "SHA256
 def new_model(*, locator: bool = True) -> Model:
     """A model with random weights."""
     torch.manual_seed(0)
-    config = tiny_config(seed=3, loss={"lambda_u": 0.25})
+    config = tiny_config(seed=3, method={"lambda_u": 0.25})
+    method = new_method(config)
+    method.threshold, method.ratio = torch.rand(32, 32), torch.tensor([1.0, 0.9, 0.8, 0.7])
     return Model(
-        build_network(config.network, ACDC.classes), build_locator(config) if locator else None, config, ACDC,
-        torch.rand(32, 32), torch.tensor([1.0, 0.9, 0.8, 0.7]), (1234.5, 9876.0),
+        build_network(config.network, ACDC.classes), build_locator(config) if locator else None, method, config, ACDC,
+        (1234.5, 9876.0),
         {"training_steps": 24, "device": "a µ-processor"},
     )  # fmt: skip
 
@@ -68,8 +70,8 @@ class TestRoundTrip:
         assert (loaded.locator is None) == (not locator)
         if locator:
             assert same_weights(weights_of(model.locator), weights_of(loaded.locator))
-        assert torch.equal(loaded.threshold, model.threshold)
-        assert torch.equal(loaded.ratio, model.ratio)
+        assert torch.equal(loaded.method.threshold, model.method.threshold)
+        assert torch.equal(loaded.method.ratio, model.method.ratio)
         assert (loaded.config, loaded.labels) == (model.config, model.labels)
         assert loaded.heart_area_mm2 == model.heart_area_mm2
         assert loaded.about == model.about
@@ -85,7 +87,7 @@ class TestRoundTrip:
     def test_what_a_package_holds(self, package: Path):
         assert {path.name for path in package.iterdir()} == FILES
         tensors = load_file(package / "model.safetensors")
-        assert {name.split(".")[0] for name in tensors} == {"network", "locator", "threshold", "ratio"}
+        assert {name.split(".")[0] for name in tensors} == {"network", "locator", "method"}
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
         settings = json.loads((package / "config.json").read_text())
         assert (settings["format"], settings["version"]) == (1, __version__)
@@ -131,7 +133,7 @@ class TestRoundTrip:
         model = new_model()
         model.config = tiny_config(network={"name": name, "widths": (8, 8, 8)}, preprocess={"crop": 64})
         model.network = build_network(model.config.network, ACDC.classes).eval()
-        model.threshold = torch.rand(64, 64)
+        model.method.threshold = torch.rand(64, 64)
         save_model(tmp_path / "package", model)
         loaded, image = load_model(tmp_path / "package"), torch.randn(1, 1, 64, 64)
         assert same_weights(weights_of(loaded.network), weights_of(model.network))
@@ -141,7 +143,10 @@ class TestRoundTrip:
     def test_a_network_that_cannot_be_saved_is_told_and_leaves_the_earlier_model(self, package: Path):
         model, before = new_model(), content_of(package)
         weight = next(iter(model.network.parameters())).data
-        model.threshold, model.ratio = weight.view(-1)[:4], weight.view(-1)[2:6]  # part of the same memory
+        model.method.threshold, model.method.ratio = (
+            weight.view(-1)[:4],
+            weight.view(-1)[2:6],
+        )  # part of the same memory
         with pytest.raises(UserError, match="cannot be saved"):
             save_model(package, model)
         assert content_of(package) == before
@@ -233,7 +238,7 @@ class TestNotAModel:
 
     def test_an_unknown_setting_is_named(self, package: Path):
         settings = json.loads((package / "config.json").read_text())
-        settings["config"]["loss"]["lamda_u"] = 1
+        settings["config"]["method"]["lamda_u"] = 1
         edit_settings(package, config=settings["config"])
         with pytest.raises(UserError, match="no such setting") as caught:
             load_model(package)

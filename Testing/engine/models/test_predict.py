@@ -116,15 +116,15 @@ class TestThresholdMap:
     def test_it_lies_where_the_square_lies_and_is_scaled_by_the_class(self):
         trained = model()
         size, spacing = trained.config.preprocess.crop, trained.config.preprocess.spacing_mm
-        trained.threshold = 0.2 + 0.6 * torch.rand(size, size, generator=torch.Generator().manual_seed(0))
-        trained.ratio = torch.tensor([1.0, 0.75, 1.0, 1.0])
+        trained.method.threshold = 0.2 + 0.6 * torch.rand(size, size, generator=torch.Generator().manual_seed(0))
+        trained.method.ratio = torch.tensor([1.0, 0.75, 1.0, 1.0])
         volume, _ = bright_ball(OBLIQUE, aside=(14, -11, 0))
         found = segment(trained, volume, largest_component=False)
         rows, cols = np.mgrid[:60, :64]  # 1.6 and 1.3 mm apart
         half = (size - 1) / 2
         at = [(rows * 1.6 - found.center[0]) / spacing + half, (cols * 1.3 - found.center[1]) / spacing + half]
         inside = np.all([(place >= 0) & (place <= size - 1) for place in at], axis=0)
-        naive = map_coordinates(trained.threshold.numpy(), at, order=1, mode="nearest")
+        naive = map_coordinates(trained.method.threshold.numpy(), at, order=1, mode="nearest")
         for labels, threshold in zip(found.labels.array, found.threshold.array, strict=True):
             expected = naive * np.where(labels == 1, 0.75, 1.0)
             np.testing.assert_allclose(threshold[inside], expected[inside], atol=1e-4)
@@ -134,7 +134,9 @@ class TestThresholdMap:
 
     def test_pseudo_labels_are_the_labels_that_pass(self):
         trained = model(Says(torch.tensor([0.1, 0.2, 0.6, 0.1]).log().view(1, 4, 1, 1)))
-        trained.threshold[:, : trained.threshold.shape[1] // 2] = 0.7  # more than 0.6: the left half does not pass
+        trained.method.threshold[:, : trained.method.threshold.shape[1] // 2] = (
+            0.7  # more than 0.6: the left half does not pass
+        )
         volume, _ = bright_ball(OBLIQUE)
         found = segment(trained, volume, largest_component=False)
         middle = round(found.center[1] / 1.3)
@@ -146,8 +148,7 @@ class TestThresholdMap:
     def test_what_does_not_exceed_the_least_threshold_is_no_pseudo_label(self, dptm: bool):
         trained = model(Says(torch.tensor([0.1, 0.2, 0.6, 0.1]).log().view(1, 4, 1, 1)))
         name = "threshold_floor" if dptm else "fixed_threshold"
-        loss = trained.config.loss.model_copy(update={"dptm": dptm, name: 0.7})
-        trained.config = trained.config.model_copy(update={"loss": loss})
+        trained.method.settings = trained.method.settings.model_copy(update={"dptm": dptm, name: 0.7})
         found = segment(trained, bright_ball(OBLIQUE)[0], largest_component=False)
         inside = found.threshold.array > 0
         assert inside.any()

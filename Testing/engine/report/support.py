@@ -83,7 +83,13 @@ def write_history(folder: Path, steps: int, labels: LabelSet = ACDC, joins_at: f
         row = {"step": step, "total": steps, "stage": "supervised", "seconds": step / 10, "cpu_seconds": step / 5}
         row |= {"loss": 1 / step, "loss_supervised": 1 / step, "learning_rate": 0.05, "images_per_s": 43.21}
         if step > steps * joins_at:
-            row |= {"loss_unsupervised": 0.1, "loss_contrast": 1.5, "lambda_u": 0.8, "threshold_mean": 0.9}
+            row |= {
+                "stage": "semi-supervised",
+                "loss_unsupervised": 0.1,
+                "loss_contrast": 1.5,
+                "lambda_u": 0.8,
+                "threshold_mean": 0.9,
+            }
             row |= {f"pass_rate/{name}": 0.7 for name in names}
         rows.append(dict.fromkeys(columns) | row)
     History(folder / "history.csv").add(*rows)

@@ -34,7 +34,7 @@ class TestClaims:
             ({"settings": {"seed": 1}}, "the trainings differ in their seeds"),
             ({"settings": {"optim": {"learning_rate": 0.01}}}, "differ in their settings (optim.learning_rate)"),
             ({"settings": {"optim": {"batch_mixed": (4, 8)}}}, "differ in their images (18,000 and 12,000)"),
-            ({"settings": {"loss": {"lambda_u": 0.5}, "schedule": {"minutes": 9, "ramp": 0.2}}}, ""),
+            ({"settings": {"method": {"lambda_u": 0.5}, "schedule": {"minutes": 9, "ramp": 0.2}}}, ""),
         ],
     )
     def test_a_gain_is_claimed_only_of_trainings_that_differ_in_nothing_else(self, tmp_path, alone, changes, why):

@@ -186,7 +186,7 @@ class TestSettings:
         [
             ({"locate": {"widths": (4, 4)}}, r"locate.widths = \(4, 4\) does not fit .* began with \(4, 8\)"),
             ({"preprocess": {"spacing_mm": 2.5}}, "preprocess.spacing_mm = 2.5"),
-            ({"loss": {"lambda_u": 0.5}}, "loss.lambda_u = 0.5"),
+            ({"method": {"lambda_u": 0.5}}, "method.lambda_u = 0.5"),
             ({"seed": 3}, "seed = 3"),
         ],
     )

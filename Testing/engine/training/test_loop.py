@@ -50,7 +50,7 @@ class TestMinutes:
         assert [event.total for event in told] == pytest.approx([60] * len(told), abs=1)
         assert told[0].eta_s == pytest.approx(2, abs=0.1)  # after 20 steps
         state = load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names)
-        assert state["mixed_since"] == [pytest.approx(21, abs=1), pytest.approx(0.35, abs=0.02)]
+        assert state.mixed_since == (pytest.approx(21, abs=1), pytest.approx(0.35, abs=0.02))
 
     def test_a_second_run_has_what_the_first_left(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
@@ -110,21 +110,21 @@ class TestSchedule:
     ):
         real, seen = loop.train_step, []
 
-        def noting(learner, config, plan, labeled, unlabeled, lambda_u, alpha):
-            seen.append((learner.step, unlabeled is not None, lambda_u))
-            return real(learner, config, plan, labeled, unlabeled, lambda_u, alpha)
+        def noting(learner, config, plan, labeled, unlabeled, moment):
+            seen.append((learner.step, unlabeled is not None, moment.ramp))
+            return real(learner, config, plan, labeled, unlabeled, moment)
 
         monkeypatch.setattr(loop, "train_step", noting)
         run(
             tmp_path / "job",
             cases,
-            config_of(schedule={"steps": 20, "warmup": 0.3, "ramp": 0.5}, loss={"lambda_u": 2.0}),
+            config_of(schedule={"steps": 20, "warmup": 0.3, "ramp": 0.5}),
         )
         assert len(seen) == 20
-        for step, mixed, lambda_u in seen:
+        for step, mixed, ramp in seen:
             assert mixed == (step >= 6)
             x = min(1, (step - 6) / 10)
-            assert lambda_u == pytest.approx(2 * math.exp(-5 * (1 - x) ** 2) if mixed else 0)
+            assert ramp == pytest.approx(math.exp(-5 * (1 - x) ** 2) if mixed else 0)
 
 
 class TestTooShort:

@@ -121,10 +121,12 @@ class TestResume:
         assert [row["step"] for row in history(folder)] == ["20", "40"]
 
     def test_a_prolonged_job_keeps_its_unlabeled_slices_and_their_weight(self, tmp_path: Path, cases: tuple[Case, ...]):
-        folder, loss = tmp_path / "job", {"lambda_u": 2.0}
+        folder, method = tmp_path / "job", {"lambda_u": 2.0}
         schedule = {"warmup": 0.5, "ramp": 0.1}
-        run(folder, cases, config_of(schedule={**schedule, "steps": 20}, loss=loss))
-        run(folder, cases, config_of(schedule={**schedule, "steps": 100}, loss=loss))  # back at a fifth, less than 0.5
+        run(folder, cases, config_of(schedule={**schedule, "steps": 20}, method=method))
+        run(
+            folder, cases, config_of(schedule={**schedule, "steps": 100}, method=method)
+        )  # back at a fifth, less than 0.5
         later = [row for row in history(folder) if int(row["step"]) > 20]
         assert later
         assert {row["stage"] for row in later} == {"semi-supervised"}

@@ -41,17 +41,17 @@ class TestWhatItLeaves:
         stages = list(dict.fromkeys(event.stage for event in told))
         assert stages[:3] == ["checking inputs", "reading volumes", "preparing slices"]
         assert "semi-supervised" in stages
-        steps = [event for event in told if event.loss is not None and event.loss_supervised is not None]
+        steps = [event for event in told if event.loss is not None and event.losses]
         assert [event.step for event in steps] == [20, 40]
         for event in steps:
             assert event.total == STEPS
             assert math.isfinite(event.loss)
-            assert event.loss_unsupervised > 0
-            assert 0 < event.threshold_mean < 1
+            assert event.losses["unsupervised"] > 0
+            assert 0 < event.figures["threshold_mean"] < 1
             assert set(event.pass_rate) <= {"background", "RV cavity", "LV myocardium", "LV cavity"}
             assert all(0 <= rate <= 1 for rate in event.pass_rate.values())
             assert event.images_per_s > 0
-        assert steps[-1].lambda_u == pytest.approx(1.0)
+        assert steps[-1].figures["lambda_u"] == pytest.approx(1.0)
         assert steps[-1].learning_rate < 0.01 < steps[0].learning_rate
 
     def test_history_has_a_row_for_each_look(self, job: Path):
@@ -65,8 +65,8 @@ class TestWhatItLeaves:
         model = load_model(job)
         assert model.about["training_steps"] == STEPS
         assert model.about["labeled_volumes"] == model.about["unlabeled_volumes"] == 2
-        assert model.threshold.shape == (32, 32)
-        assert (model.threshold > 0.25).any()
+        assert model.method.threshold.shape == (32, 32)
+        assert (model.method.threshold > 0.25).any()
         volume = read_volume(cases[0].image)
         assert segment(model, volume).labels.array.shape == volume.array.shape
 

@@ -86,7 +86,7 @@ class TestTrouble:
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr(loop, "LOOK_EVERY", 2)
-        config = config_of(loss={"dptm": False, "fixed_threshold": 1.0}, schedule={"steps": 20, "warmup": 0.0})
+        config = config_of(method={"dptm": False, "fixed_threshold": 1.0}, schedule={"steps": 20, "warmup": 0.0})
         run(tmp_path / "job", cases, config)
         (told,) = events(tmp_path / "job", Warned)
         assert "no foreground" in told.warning

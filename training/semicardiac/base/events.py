@@ -13,11 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from .files import without_nan
 
 Listener = Callable[["AnyEvent"], None]
+
+_EARLIER = {
+    "loss_supervised": ("losses", "supervised"), "loss_unsupervised": ("losses", "unsupervised"),
+    "loss_contrast": ("losses", "contrast"), "lambda_u": ("figures", "lambda_u"),
+    "threshold_mean": ("figures", "threshold_mean"),
+}  # fmt: skip
+"""Fields of a progress event in earlier versions, and where their values are now."""
 
 
 class Event(BaseModel):
@@ -58,16 +65,32 @@ class Progress(Event):
     total: int
     eta_s: float | None = None
     loss: float | None = None
-    loss_supervised: float | None = None
-    loss_unsupervised: float | None = None
-    loss_contrast: float | None = None
-    lambda_u: float | None = None
-    learning_rate: float | None = None
-    threshold_mean: float | None = None
+    losses: dict[str, float] = {}
+    """The terms of the loss, without their weights."""
+    figures: dict[str, float] = {}
+    """What else the method logs: the weight λ1, the mean of the threshold map, ..."""
     pass_rate: dict[str, float] = {}
+    """By structure: which share of the pseudo-labels passed."""
+    learning_rate: float | None = None
     images_per_s: float | None = None
     gpu_memory_mb: float | None = None
     case: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, data: Any) -> Any:
+        return of_this_version(data) if isinstance(data, dict) else data
+
+
+def of_this_version(progress: dict[str, Any]) -> dict[str, Any]:
+    """A progress event; in earlier versions each loss and figure of the one method that there was had its own field."""
+    if not progress.keys() & _EARLIER:
+        return progress
+    fields = {key: value for key, value in progress.items() if key not in _EARLIER}
+    for key, (place, name) in _EARLIER.items():
+        if progress.get(key) is not None:
+            fields[place] = {**fields.get(place, {}), name: progress[key]}
+    return fields
 
 
 class Validation(Event):

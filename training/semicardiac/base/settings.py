@@ -89,8 +89,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     return settings
 
 
-def parse(model: type[Any], data: Any, *, where: object = "configuration") -> Any:
-    """Validates `data` as `model` (a pydantic model class).
+def parse(model: type[Any], data: Any, *, where: object = "configuration", inside: tuple[str, ...] = ()) -> Any:
+    """Validates `data` as `model` (a pydantic model class); `inside` names the sections that it stands in.
 
     Raises:
         UserError: With the field, what was found, what is allowed, and the nearest known key.
@@ -99,7 +99,7 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration") -> An
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(_shortened(str(part)) for part in first["loc"])
+        path = ".".join(_shortened(str(part)) for part in (*inside, *first["loc"]))
         place = f"{where}: {path}" if path else str(where)
         if first["type"] == "missing":
             raise UserError("this is missing", where=place) from None

@@ -119,14 +119,16 @@ class Train(Cases):
     """Validate each time this share of the training is done, such as 0.1; without it, at the end."""
     seeds: int = 1
     """Train this many times with different seeds, and report mean and standard deviation."""
+    method: Annotated[str | None, optional("NAME")] = None
+    """How to learn from the unlabeled cases: dptm_rem_cc (ours, the default), mean_teacher, fixmatch or supervised."""
     deterministic: Flag = False
     """Only deterministic operations: the same numbers on every run, a little slower."""
     no_dptm: Flag = False
-    """Without the dynamic pseudo-label threshold map."""
+    """Ours without the dynamic pseudo-label threshold map."""
     no_rem: Flag = False
-    """Without the robust entropy minimization."""
+    """Ours without the robust entropy minimization."""
     no_contrast: Flag = False
-    """Without the contrastive consistency."""
+    """Ours without the contrastive consistency."""
     jsonl: Flag = False
     """Events as lines of JSON on standard output, for programs."""
 
@@ -134,12 +136,14 @@ class Train(Cases):
   semicardiac train data/acdc --out runs/first --split p70 --labeled 7 --minutes 10
   semicardiac train labeled/ unlabeled/ --out runs/mine --labels mine.json --validate-every 0.1
   semicardiac train data/acdc --out runs/plain --split p70 --labeled 7 --preset supervised
-  semicardiac train cases.csv --out runs/other --no-contrast --set loss.lambda_u=0.5 --set optim.ema=0.995
+  semicardiac train cases.csv --out runs/other --no-contrast --set method.lambda_u=0.5 --set optim.ema=0.995
+  semicardiac train data/acdc --out runs/fixmatch --split p70 --labeled 7 --method fixmatch
   semicardiac train --resume runs/first --minutes 10"""
 
     def run(self) -> int:
         from ..base.settings import parse
         from ..jobs.job import TrainJob, create_job
+        from ..methods.registry import complete
 
         if self.minutes is not None and self.steps is not None:
             raise UserError("both a time and a number of steps are given", where="--minutes, --steps", hint="Give one")
@@ -153,9 +157,10 @@ class Train(Cases):
             "schedule.minutes": self.minutes,
             "schedule.steps": self.steps,
             "schedule.validate_every": self.validate_every,
-            **{f"loss.{name}": False for name in ("dptm", "rem", "contrast") if getattr(self, f"no_{name}")},
+            "method.name": self.method,
+            **{f"method.{name}": False for name in ("dptm", "rem", "contrast") if getattr(self, f"no_{name}")},
         }
-        config = self.configure(labels, **options)
+        config = complete(self.configure(labels, **options))
         job = {"cases": cases, "labels": labels, "config": config, "device": self.device, "seeds": self.seeds}
         job["start_from"] = self.start_from
         return self._train(create_job(self.out, parse(TrainJob, job, where="train")))

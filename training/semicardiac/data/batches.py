@@ -20,7 +20,8 @@ class Batch(NamedTuple):
     """(B, 1, S, S) float32 training labels; None for unlabeled slices."""
     offset: Tensor
     """(B, 2): where the canonical crop's middle lies in the square, (row, col) in pixels from its own."""
-    view: augment.View
+    views: tuple[augment.View, ...]
+    """One, or for unlabeled slices as many as the method asks for."""
 
 
 class Stream:
@@ -65,10 +66,10 @@ class DeviceBank:
                 self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
         self.offsets = torch.zeros(len(bank.images), 2, device=self.device)
 
-    def batch(self, index: Tensor, view: augment.View, *, labeled: bool) -> Batch:
+    def batch(self, index: Tensor, views: tuple[augment.View, ...], *, labeled: bool) -> Batch:
         """Slices by their numbers, as float32 on the device."""
         label = self._take(self.labels, index) if labeled else None
-        return Batch(self._take(self.images, index), label, self.offsets[self._moved(index, self.device)], view)
+        return Batch(self._take(self.images, index), label, self.offsets[self._moved(index, self.device)], views)
 
     def clean_crops(self, index: Tensor, crop: int) -> Tensor:
         """The canonical crops of slices by their numbers, (len(index), 1, crop, crop) float32 on the device."""

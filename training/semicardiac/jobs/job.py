@@ -23,13 +23,13 @@ from ..base.events import Failed, Progress, Started, StoppedEvent, Warned, read_
 from ..base.locks import exclusive, holder_of, is_lock
 from ..base.settings import Roi, Section, parse
 from ..base.temporaries import is_temporary
-from ..config import ScheduleConfig, TrainConfig
+from ..config import ScheduleConfig, TrainConfig, upgrade
 from ..data.cases import Case
 from ..data.discover import images_in
 from ..images.labels import LabelSet
 from ..images.volumes import stem
 
-FORMAT = 1
+FORMAT = 2
 """Version of job.json. It rises when an older engine could not run a newer job."""
 
 JOB, EVENTS, LOCK, STOP, CRASH_REPORT = "job.json", "events.jsonl", "lock", "STOP", "crash-report.txt"
@@ -211,6 +211,8 @@ def load_job(folder: Path) -> Job:
     if (kind := str(data.get("kind"))) not in KINDS:
         raise UserError(f"there is no kind of job '{kind}'", where=f"{path}: kind", hint=nearest(kind, KINDS))
     model = KINDS[kind]
+    if "config" in data:
+        data = {**data, "config": upgrade(data["config"])}
     job = parse(model, data, where=path)
     _map_paths(job.model_dump(), lambda each: _require_possible(each, path))
     return model.model_validate(_map_paths(job.model_dump(), lambda each: full_path(folder, each)))

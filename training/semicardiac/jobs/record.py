@@ -15,10 +15,12 @@ from ..base.events import AnyEvent, Event, Progress, read_events
 from ..base.files import read_json
 from ..base.tables import read_csv
 from ..base.text import average, is_number
+from ..config import upgrade
 from ..evaluation.averages import MEAN, parse_summary
 from ..evaluation.evaluate import VALIDATION
 from ..evaluation.metrics import METRICS
 from ..images.labels import LabelSet
+from ..methods.registry import DEFAULT, METHODS
 from ..models.package import open_package
 from .job import full_path
 
@@ -52,7 +54,8 @@ class Record:
     @cached_property
     def job(self) -> dict[str, Any]:
         """job.json, without what is not of its kind."""
-        return self._fitting(_object(self.folder / "job.json"), _JOB, self.folder / "job.json")
+        found = self._fitting(_object(self.folder / "job.json"), _JOB, self.folder / "job.json")
+        return {**found, "config": upgrade(found["config"])} if "config" in found else found
 
     @property
     def kind(self) -> str:
@@ -72,7 +75,9 @@ class Record:
 
     @property
     def uses_unlabeled(self) -> bool:
-        """Whether a train job has unlabeled cases, and its settings let them take part."""
+        """Whether a train job has unlabeled cases, and its method and settings let them take part."""
+        if self.method in METHODS and not METHODS[self.method].unlabeled:
+            return False
         schedule = self.job.get("config", {}).get("schedule")
         warmup = schedule.get("warmup") if isinstance(schedule, dict) else None
         return not (is_number(warmup) and warmup >= 1) and any(case.get("role") == "unlabeled" for case in self.cases)
@@ -83,9 +88,15 @@ class Record:
         if self.seeds:
             used = [seed.used_unlabeled for seed in self.seeds]
             return None if None in used else all(used)
-        told = [row.get("lambda_u") for row in self.history]
-        told += [event.lambda_u for event in self.all(Progress) if event.loss is not None]
-        return any(map(is_number, told)) if told else None
+        stages = [row.get("stage") for row in self.history]
+        stages += [event.stage for event in self.all(Progress) if event.losses]
+        return "semi-supervised" in stages if stages else None
+
+    @property
+    def method(self) -> str:
+        """The name of a train job's method."""
+        method = self.job.get("config", {}).get("method")
+        return str(method.get("name", DEFAULT)) if isinstance(method, dict) else DEFAULT
 
     @property
     def steps(self) -> float | None:

@@ -15,11 +15,12 @@ from ..base.events import AnyEvent, EventLog, Preview, Progress, Result
 from ..base.swap import replaced_folder
 from ..base.text import count
 from ..data.checks import check_cases
+from ..methods.registry import complete
 from ..models.compute import pick_device
 from ..training import train
 from ..training.identity import IDENTITY, inherit
-from ..training.loop import MODEL, WORK
 from ..training.prepare import FINDINGS
+from ..training.state import MODEL, WORK
 from .job import EVENTS, TrainJob
 
 Summary = dict[str, Any]
@@ -41,6 +42,7 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
         Stopped: If a stop was asked for; what is done is kept.
         UserError: If an input or the device cannot be used.
     """
+    job = job.model_copy(update={"config": complete(job.config, where="job.json")})
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
     pick_device(job.device)

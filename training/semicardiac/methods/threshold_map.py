@@ -101,3 +101,11 @@ def gate(state: MapState, probability: Tensor, floor: float, kind: str = "confid
     confidence, label = probability.float().max(dim=1)
     value = confidence if kind == "confidence" else torch.ones_like(confidence)
     return Gated(label, torch.where(confidence > limits(state, label, floor), value, 0.0))
+
+
+def counts(gated: Gated, classes: int) -> dict[str, Tensor]:
+    """Pixels of each class among the pseudo-labels that pass the gate, `passed`, and among all, `own`; (C,) float32."""
+    values = torch.arange(classes, device=gated.label.device).view(-1, 1)
+    own = gated.label.flatten() == values
+    passed = own & (gated.gamma.flatten() > 0)
+    return {"passed": passed.sum(dim=1).float(), "own": own.sum(dim=1).float()}

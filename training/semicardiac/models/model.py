@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from .. import __version__
 from ..base.errors import UserError
@@ -14,6 +14,8 @@ from ..base.files import sha256, write_json, write_text
 from ..base.swap import folder_beside, replaced_folder
 from ..config import TrainConfig
 from ..images.labels import LabelSet
+from ..methods import registry
+from ..methods.method import Facts, Method
 from .networks import build_network
 from .package import CARD, CHECKSUMS, CONTENT, FORMAT, LARGEST, LICENCE, SETTINGS, WEIGHTS, open_package
 from .weights import LOCATOR_CLASSES, load_part, locator_config, read_weights, tensors_of, write_tensors
@@ -26,22 +28,22 @@ class Model:
     Attributes:
         network: The teacher, which predicts.
         locator: Finds the heart; None where the middle of the image is taken.
-        threshold: The threshold map M (H, W) and k (C,) at the end of training, for looking at.
+        method: With its state at the end of training, for looking at and to go on from.
         heart_area_mm2: Plausible areas of the heart when all slices are looked through, lowest and highest.
         about: Provenance and metrics, for the card.
     """
 
     network: nn.Module
     locator: nn.Module | None
+    method: Method
     config: TrainConfig
     labels: LabelSet
-    threshold: Tensor
-    ratio: Tensor
     heart_area_mm2: tuple[float, float]
     about: dict[str, Any] = field(default_factory=dict)
 
     def to(self, device: str) -> Model:
         self.network.to(device)
+        self.method.to(device)
         if self.locator is not None:
             self.locator.to(device)
         return self
@@ -91,18 +93,16 @@ def load_model(path: Path, device: str = "cpu") -> Model:
     config, labels = settings.config, settings.labels
     network = load_part(build_network(config.network, labels.classes), tensors, "network.")
     locator = load_part(build_locator(config), tensors, "locator.") if settings.locator else None
-    model = Model(
-        network, locator, config, labels, tensors["threshold"], tensors["ratio"], settings.heart_area_mm2,
-        settings.about,
-    )  # fmt: skip
-    return model.to(device)
+    facts = Facts(labels.classes, config.preprocess.crop, lambda: build_network(config.network, labels.classes))
+    method = load_part(registry.build(config, facts), tensors, "method.")
+    return Model(network, locator, method, config, labels, settings.heart_area_mm2, settings.about).to(device)
 
 
 def _write(folder: Path, model: Model) -> None:
     tensors = {f"network.{key}": value for key, value in tensors_of(model.network).items()}
     if model.locator is not None:
         tensors |= {f"locator.{key}": value for key, value in tensors_of(model.locator).items()}
-    tensors |= {"threshold": model.threshold, "ratio": model.ratio}
+    tensors |= {f"method.{key}": value for key, value in tensors_of(model.method).items()}
     write_tensors(folder / WEIGHTS, tensors)
     settings = {
         "format": FORMAT,
@@ -130,6 +130,7 @@ def _card(model: Model) -> str:
         "",
         f"Segments: {', '.join(model.labels.names)} (label set `{model.labels.name}`).",
         f"Trained by SemiCardiacSeg {__version__}, preset `{model.config.preset}`, seed {model.config.seed}.",
+        f"Method: `{model.config.method.name}`.",
         "",
         "| | |",
         "|---|---|",

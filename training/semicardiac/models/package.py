@@ -26,12 +26,12 @@ from ..base.errors import UserError
 from ..base.files import atomic_path, output_folder
 from ..base.settings import parse
 from ..base.swap import present
-from ..config import TrainConfig
+from ..config import TrainConfig, upgrade
 from ..images.labels import LabelSet
 from .container import AGAIN, chunks
 from .tensor_file import Header, read_header
 
-FORMAT = 1
+FORMAT = 2
 """Version of config.json. It rises when an older engine could not use a newer model."""
 WEIGHTS, SETTINGS, CARD, LICENCE, CHECKSUMS = (
     "model.safetensors", "config.json", "README.md", "LICENSE.txt", "SHA256SUMS",
@@ -135,6 +135,7 @@ class Package:
             raise UserError(what, where=self.place, hint="Update SemiCardiacSeg")
         if missing := sorted(Settings.model_fields.keys() - data.keys()):
             raise UserError(f"{SETTINGS} tells no {', '.join(missing)}", where=self.place, hint=AGAIN)
+        data = {**data, "config": upgrade(data["config"])}
         return parse(Settings, data, where=f"{self.place}: {SETTINGS}")
 
     @property

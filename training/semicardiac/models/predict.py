@@ -20,7 +20,6 @@ from ..data.slices import (
     stack_fault,
 )
 from ..images.volumes import Volume
-from ..methods.threshold_map import MapState, limits
 from .components import keep_largest
 from .compute import ComputePlan
 from .find_heart import find_heart, roi_center
@@ -109,7 +108,7 @@ def segment(
     shape = stack.array.shape
     labels = np.zeros(shape, np.uint8)
     confidence, entropy, threshold = (np.zeros(shape, np.float32) for _ in range(3))
-    canonical = restore_maps(model.threshold.cpu().numpy(), stack, center, config.preprocess.spacing_mm)
+    limits = _limits(model, stack, center)
     step = max(1, PIXELS // (shape[1] * shape[2]))
     for at in range(0, len(probability), step):
         rows = slice(at, at + step)
@@ -118,7 +117,7 @@ def segment(
         confidence[rows] = restored.max(axis=1)
         safe = restored.clip(1e-12, 1)
         entropy[rows] = -(safe * np.log(safe)).sum(axis=1) / np.log(model.labels.classes)
-        threshold[rows] = _limits(model, canonical, labels[rows])
+        threshold[rows] = np.take_along_axis(limits, labels[rows].astype(np.intp), axis=0)
     pseudo_labels = np.where(confidence > threshold, labels, 0).astype(np.uint8)
     if largest_component:
         labels = keep_largest(labels)
@@ -129,11 +128,13 @@ def segment(
     return Prediction(*as_volume, center, doubt)
 
 
-def _limits(model: Model, canonical: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The threshold of each voxel's class, (slices, rows, cols); `canonical` is M, (rows, cols), 0 beyond its frame."""
-    state = MapState(torch.from_numpy(canonical), model.ratio.cpu())
-    limit = limits(state, torch.from_numpy(labels).long(), model.config.loss.least_threshold)
-    return np.where(canonical > 0, limit.numpy(), np.float32(0))
+def _limits(model: Model, stack: Stack, center: Center) -> np.ndarray:
+    """What the confidence had to exceed, (C, rows, cols) by class and place; 0 beyond the square, or without limits."""
+    limits = model.method.limits()
+    if limits is None:
+        return np.zeros((model.labels.classes, *stack.array.shape[1:]), np.float32)
+    spacing = model.config.preprocess.spacing_mm
+    return np.stack([restore_maps(each, stack, center, spacing) for each in limits.cpu().numpy()])
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ from ..base.errors import UserError
 from ..base.files import atomic_path
 from ..base.printable import on_one_line
 from ..config import NetworkConfig, TrainConfig
+from ..methods import registry
+from ..methods.method import Facts
 from .container import AGAIN
 from .networks import shapes_of
 from .package import SETTINGS, WEIGHTS, Package, Settings, require_digest
@@ -27,10 +29,12 @@ LOCATOR_CLASSES = 2
 """Heart or not."""
 
 _FIELDS = {
-    "network": "config.network", "locator": "config.locate.widths", "threshold": "config.preprocess.crop",
-    "ratio": "labels.structures",
+    "network": "config.network", "locator": "config.locate.widths", "method": "config.method",
 }  # fmt: skip
 """By the first word of a tensor's name: what in config.json decides on its shape."""
+_EARLIER = {"threshold": "method.threshold", "ratio": "method.ratio"}
+"""Names of tensors in packages of earlier versions, and as they are now."""
+_EARLIER_OF = {now: before for before, now in _EARLIER.items()}
 
 
 def locator_config(config: TrainConfig) -> NetworkConfig:
@@ -42,7 +46,8 @@ def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     """Weights and buffers by name, each once: MONAI's DynUNet holds its layers under two names."""
     kept: dict[int, tuple[str, Tensor]] = {}
     for name, value in network.state_dict(keep_vars=True).items():
-        kept.setdefault(id(value), (name, value))
+        if isinstance(value, Tensor):
+            kept.setdefault(id(value), (name, value))
     return dict(kept.values())
 
 
@@ -81,6 +86,8 @@ def read_weights(package: Package, settings: Settings, digests: dict[str, str]) 
     """
     needed = _needed(package, settings)
     header = package.tensors()
+    if _EARLIER.keys() <= header.entries.keys():  # a package of the time when there was one method
+        needed = {_EARLIER_OF.get(name, name): shape for name, shape in needed.items()}
     _require_fit(package, header.entries, needed)
     content = package.read(WEIGHTS, header.own + 4 * sum(shape.numel() for shape in needed.values()))
     require_digest(package, WEIGHTS, hashlib.sha256(content).hexdigest(), digests)
@@ -92,7 +99,7 @@ def read_weights(package: Package, settings: Settings, digests: dict[str, str]) 
         if not value.isfinite().all():
             what = f"{WEIGHTS} holds values in {name} that are no numbers"
             raise UserError(what, where=package.place, hint=AGAIN)
-    return tensors
+    return {_EARLIER.get(name, name): value for name, value in tensors.items()}
 
 
 def load_part(network: nn.Module, tensors: dict[str, Tensor], part: str) -> nn.Module:
@@ -122,7 +129,11 @@ def _needed(package: Package, settings: Settings) -> dict[str, torch.Size]:
         except UserError as error:
             raise UserError(error.what, where=f"{where}.locate.widths", hint=error.hint) from None
         needed |= {f"locator.{name}": value.shape for name, value in tensors_of(locator).items()}
-    return needed | {"threshold": torch.Size((crop, crop)), "ratio": torch.Size((classes,))}
+    try:
+        method = registry.build(config, Facts(classes, crop, lambda: shapes_of(config.network, classes)))
+    except UserError as error:
+        raise UserError(error.what, where=f"{package.place}: {SETTINGS}: {error.where}", hint=error.hint) from None
+    return needed | {f"method.{name}": value.shape for name, value in tensors_of(method).items()}
 
 
 def _require_fit(package: Package, stored: dict[str, Entry], needed: dict[str, torch.Size]) -> None:

@@ -19,7 +19,7 @@ from ..jobs.record import Record
 LENGTH_APART = 0.25
 """By what share of the longer training two may differ in their steps or images: a step that uses unlabeled slices takes
 a quarter longer than one that does not, so that of two trainings of the same time one has some 15 % fewer."""
-_OF_UNLABELED = ("preset", "seed", "loss.", "schedule.", "optim.batch_mixed", "locate.recenter")
+_OF_UNLABELED = ("preset", "seed", "method.", "schedule.", "optim.batch_mixed", "locate.recenter")
 """Settings that are about unlabeled cases, or are compared by what came of them; but for the supervised loss."""
 _UNUSED = "they never came into play"
 
@@ -127,7 +127,7 @@ def _seeds(record: Record) -> tuple[Any, int]:
 def _shared_settings(record: Record) -> dict[str, Any]:
     """The settings that a training with and one without unlabeled cases have in common, as they were asked for."""
     settings = flat(record.job.get("config", {}))
-    return {key: value for key, value in settings.items() if key == "loss.supervised" or not _of_unlabeled(key)}
+    return {key: value for key, value in settings.items() if key == "method.supervised" or not _of_unlabeled(key)}
 
 
 def _of_unlabeled(key: str) -> bool:
@@ -146,7 +146,7 @@ def _images(job: Record, training: Record) -> float | None:
         return None
     seen, before = 0.0, 0.0
     for row in training.history:
-        seen += (row["step"] - before) * (sum(mixed) if is_number(row.get("lambda_u")) else alone)
+        seen += (row["step"] - before) * (sum(mixed) if row.get("stage") == "semi-supervised" else alone)
         before = row["step"]
     return seen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 from ..base.events import Device, Done, Started
@@ -23,7 +24,7 @@ def curves(main: Record, other: Record | None) -> str:
     names = labels.names if labels else []
     colors = charts.structure_colors(labels) if labels else {}
     steps = [row["step"] for row in history]
-    join = next((row["step"] for row in history if is_number(row.get("lambda_u"))), None)
+    join = next((row["step"] for row in history if row.get("stage") == "semi-supervised"), None)
     mark = None if join is None else (join, "unlabeled volumes join")
     panels = []
 
@@ -36,6 +37,8 @@ def curves(main: Record, other: Record | None) -> str:
             svg = charts.curves(lines, name=name, title=about, colors=colors, mark=mark, **options)
             panels.append(html.panel(title, note, svg))
 
+    terms = list(dict.fromkeys(key.removeprefix("loss_") for row in history for key in row if key.startswith("loss_")))
+
     def column(key: str) -> charts.Points:
         return steps, [row[key] if is_number(row.get(key)) else math.nan for row in history]
 
@@ -45,11 +48,8 @@ def curves(main: Record, other: Record | None) -> str:
     draw("Validation Dice", "Mean over the validation volumes.", dice, colors | {MEAN: "ink"}, bounds=(None, 1.0))
     draw(
         "Loss", "The parts without their weights; logarithmic.",
-        {
-            "total": column("loss"), "supervised": column("loss_supervised"),
-            "unlabeled": column("loss_unsupervised"), "contrast": column("loss_contrast"),
-        },
-        {"total": "ink", "supervised": "c1", "unlabeled": "accent", "contrast": "c2"}, log=True,
+        {"total": column("loss"), **{name: column(f"loss_{name}") for name in terms}},
+        {"total": "ink"} | dict(zip(terms, cycle(("c1", "accent", "c2", "s0")), strict=False)), log=True,
     )  # fmt: skip
     draw(
         "Confidence threshold", "Mean of the threshold map M, which starts at one over the number of classes.",

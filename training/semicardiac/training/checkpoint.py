@@ -4,27 +4,65 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..base.errors import UserError
 from ..base.files import atomic_path
 
-FORMAT = 1
+FORMAT = 2
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes tensors, numbers, texts and containers of them."""
+@dataclass(eq=False)
+class State:
+    """All that the next step depends on, and what was counted since the last log entry. Its fields are the file's."""
+
+    labels: list[str]
+    job: str | None
+    """The training's number; checkpoints of earlier versions hold none."""
+    student: dict[str, Tensor]
+    teacher: dict[str, Tensor]
+    method: dict[str, Any]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    generator: Tensor
+    step: int
+    chunks: int
+    used: float
+    """Seconds of the budget."""
+    cpu: float
+    """Processor time in seconds."""
+    began: tuple[float, float]
+    """Share and seconds of the budget that were spent before the first step."""
+    mixed_since: tuple[int, float] | None
+    """Step and share of the training at which the unlabeled slices came into play."""
+    ramped: float
+    """How far λ1 has come on its ramp, 0 to 1."""
+    labeled: Tensor
+    """What is left of the order of the labeled slices."""
+    unlabeled: Tensor
+    offsets: Tensor
+    """Where the crops lie, see `DeviceBank`."""
+    window: dict[str, Any]
+    """Sums since the last log entry, see `training.log`."""
+    closed: int
+    """Log entries in a row in which no foreground passed."""
+
+
+def save_checkpoint(path: Path, state: State) -> None:
+    """Writes a state."""
     content = io.BytesIO()  # torch's own writer hides what went wrong, such as a full disk
-    torch.save({"format": FORMAT, **state}, content)
+    torch.save({"format": FORMAT, **vars(state)}, content)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
-def load_checkpoint(path: Path, label_names: list[str], job: str | None = None) -> dict[str, Any]:
-    """Reads what `save_checkpoint` wrote, onto the CPU.
+def load_checkpoint(path: Path, label_names: list[str], job: str | None = None) -> State:
+    """Reads what `save_checkpoint`, of this or an earlier version, wrote, onto the CPU.
 
     Args:
         path: Of the checkpoint.
@@ -53,4 +91,22 @@ def load_checkpoint(path: Path, label_names: list[str], job: str | None = None) 
     if job is not None and state.get("job") not in (None, job):
         hint = "Put back the checkpoint that was there, or remove this one: the training then starts from the beginning"
         raise UserError("the checkpoint is of another training", where=path, hint=hint)
-    return state
+    try:
+        if state["format"] == 1:
+            state = _of_format_1(state)
+        return State(**{field.name: state[field.name] for field in fields(State)})
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UserError(f"the checkpoint is incomplete ({error})", where=path, hint=hint) from None
+
+
+def _of_format_1(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint of the time when there was one method: its state and its sums stood among the others."""
+    method = {"threshold": state["threshold"], "ratio": state["ratio"], "_extra_state": {"alpha": state["alpha"]}}
+    sums, (steps, mixed, images) = state["sums"], state["window"]
+    classes = len(state["ratio"])
+    kept: dict[str, tuple[Any, int]] = {"loss": (sums[0], steps), "loss_supervised": (sums[1], steps)}
+    if mixed:
+        kept |= {"loss_unsupervised": (sums[2], mixed), "loss_contrast": (sums[3], mixed)}
+        kept |= {"passed": (sums[5 : 5 + classes], mixed), "own": (sums[5 + classes :], mixed)}
+    window = {"sums": kept, "steps": steps, "mixed": mixed, "images": images, "seconds": state["window_s"]}
+    return {**state, "method": method, "window": window, "closed": state["closed_looks"], "job": state.get("job")}

@@ -19,14 +19,30 @@ class History:
         self._path = path
 
     def add(self, *rows: dict[str, Any]) -> None:
-        """Appends rows, the first of whose keys is `step`; all rows of a table have the same keys."""
-        new = not self._path.exists()
+        """Appends rows, the first of whose keys is `step`; keys that are new become columns behind the others."""
+        columns = self._columns()
+        if new := [key for key in dict.fromkeys(key for row in rows for key in row) if to_cell(key) not in columns]:
+            self._widen(columns, [to_cell(key) for key in new])
+            columns += [to_cell(key) for key in new]
         with open(self._path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            columns = list(rows[0])
-            if new:
-                writer.writerow(map(to_cell, columns))
-            writer.writerows([to_cell(row[column]) for column in columns] for row in rows)
+            for row in rows:
+                cells = {to_cell(key): to_cell(value) for key, value in row.items()}
+                csv.writer(file).writerow([cells.get(column, "") for column in columns])
+
+    def _columns(self) -> list[str]:
+        if not self._path.exists():
+            return []
+        with open(self._path, newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), [])
+
+    def _widen(self, columns: list[str], new: list[str]) -> None:
+        """Writes the table with more columns, which are empty in the rows so far."""
+        rows: list[list[str]] = []
+        if columns:
+            with open(self._path, newline="", encoding="utf-8") as file:
+                rows = [[*row, *[""] * len(new)] for row in csv.reader(file)][1:]
+        with atomic_path(self._path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([[*columns, *new], *rows])
 
     def cut(self, step: int) -> None:
         """Leaves out the rows behind `step`, and those that a kill has cut short or a disk has spoilt.

@@ -20,7 +20,7 @@ from ..base.files import sha256
 from ..base.sealed import read_sealed, write_sealed
 from ..base.settings import Roi, parse, shown
 from ..base.text import count, listed
-from ..config import TrainConfig
+from ..config import TrainConfig, upgrade
 from ..data.splits import Role
 from ..images.labels import LabelSet
 from ..images.volumes import read_series
@@ -89,7 +89,7 @@ def identify(context: Context) -> Identity:
         identity = Identity(job=_number(), config=context.config, labels=context.labels, inputs=_note(context))
         write_sealed(path, identity.model_dump(mode="json"))
         return identity
-    identity = parse(Identity, read_sealed(path), where=path)
+    identity = _read(path)
     _require_same_settings(identity, context)
     _require_same_cases(identity, context)
     current = identity.model_copy(update={"inputs": _compare(identity, context)})
@@ -107,9 +107,14 @@ def inherit(first: Path, work: Path, config: TrainConfig) -> None:
         config: The other's.
     """
     if (first / IDENTITY).exists() and not (work / IDENTITY).exists():
-        known = parse(Identity, read_sealed(first / IDENTITY), where=first / IDENTITY)
+        known = _read(first / IDENTITY)
         other = known.model_copy(update={"job": _number(), "config": config})
         write_sealed(work / IDENTITY, other.model_dump(mode="json"))
+
+
+def _read(path: Path) -> Identity:
+    noted = read_sealed(path)
+    return parse(Identity, {**noted, "config": upgrade(noted.get("config"))}, where=path)
 
 
 def _number() -> str:
@@ -141,8 +146,8 @@ def _require_same_settings(identity: Identity, context: Context) -> None:
     """The schedule may change: a training can be prolonged."""
     before, now = (dict(_settings(config)) for config in (identity.config, context.config))
     for key, value in now.items():
-        if value != before[key]:
-            what = f"{key} = {shown(value)} does not fit this training, which began with {shown(before[key])}"
+        if value != before.get(key):
+            what = f"{key} = {shown(value)} does not fit this training, which began with {shown(before.get(key))}"
             raise UserError(what, where="configuration", hint=f"Set it back in job.json, {_FIX}")
     before, now = ([(each.name, each.source_values) for each in of.labels.structures] for of in (identity, context))
     if before != now:

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from ..config import TrainConfig
-from ..data.augment import clean_crops
-from ..data.batches import Batch
 from ..images.labels import LabelSet
 from ..images.overlays import paint_slice, write_png
-from ..methods import threshold_map
 from ..models.compute import ComputePlan
 from .step import Learner
 
@@ -22,39 +20,39 @@ TILE, BAR = 224, 22
 
 @torch.no_grad()
 def write_preview(
-    path: Path, learner: Learner, config: TrainConfig, plan: ComputePlan, batch: Batch, labels: LabelSet
+    path: Path, learner: Learner, config: TrainConfig, plan: ComputePlan, image: Tensor, labels: LabelSet
 ) -> None:
-    """Writes a PNG with a row for each slice.
+    """Writes a PNG with a row for each slice: student and teacher, and if the method has thresholds, what passed them.
 
     Args:
         path: Of the picture.
-        learner: Student, teacher and threshold map as they are.
+        learner: Student, teacher and method as they are.
         config: The training's.
         plan: Where to compute.
-        batch: A few slices of the bank; their views are not used.
+        image: A few canonical crops, (B, 1, H, W), on the device.
         labels: Give the colors.
     """
-    size, clip = config.preprocess.crop, config.preprocess.clip
-    image = clean_crops(batch.image, batch.offset, size)
+    clip = config.preprocess.clip
     with plan.autocast():
-        student = learner.student(plan.place(image))[0].float().softmax(1)
+        student = learner.student(plan.place(image))[0].argmax(1)
         teacher = learner.teacher.network(plan.place(image))[0].float().softmax(1)
-    own, floor = teacher.argmax(1), config.loss.least_threshold
-    gamma = threshold_map.gate(learner.thresholds, teacher, floor).gamma
-    limit = threshold_map.limits(learner.thresholds, own, floor)
-    darkest = min(max(2 * floor - 1, 0.0), 0.9)  # thresholds lie near 1: on a scale from 0 they would all look the same
-    columns = f"student (step {learner.step})", "teacher", f"threshold, {darkest:.1f} to 1", "confidence that passed"
+    confidence, own = teacher.max(1)
     colors = np.array([structure.color for structure in labels.structures])
     gray = ((image.squeeze(1) - clip[0]) / (clip[1] - clip[0])).clamp(0, 1).cpu().numpy()
-    rows = []
-    for at in range(len(gray)):
-        tiles = [
-            paint_slice(gray[at], student[at].argmax(0).cpu().numpy(), colors, size=(TILE, TILE)),
-            paint_slice(gray[at], own[at].cpu().numpy(), colors, size=(TILE, TILE)),
-            _heat((limit[at] - darkest) / (1 - darkest)), _heat(gamma[at]),
-        ]  # fmt: skip
-        rows.append(np.concatenate(tiles, axis=1))
-    write_png(path, np.concatenate([_header(columns), *rows]))
+    columns = [f"student (step {learner.step})", "teacher"]
+    tiles = [
+        [paint_slice(slices, found, colors, size=(TILE, TILE)) for slices, found in zip(gray, each, strict=True)]
+        for each in (student.cpu().numpy(), own.cpu().numpy())
+    ]
+    if (limits := learner.method.limits()) is not None:
+        limit = limits.to(own.device).expand(len(own), -1, -1, -1).gather(1, own.unsqueeze(1)).squeeze(1)
+        # Thresholds lie near 1: on a scale from 0 they would all look the same.
+        darkest = min(max(2 * float(limits.min()) - 1, 0.0), 0.9)
+        columns += [f"threshold, {darkest:.1f} to 1", "confidence that passed"]
+        tiles.append([_heat((each - darkest) / (1 - darkest)) for each in limit])
+        tiles.append([_heat(each) for each in torch.where(confidence > limit, confidence, 0.0)])
+    rows = [np.concatenate(row, axis=1) for row in zip(*tiles, strict=True)]
+    write_png(path, np.concatenate([_header(tuple(columns)), *rows]))
 
 
 def preview_slices(first: int, last: int, count: int = 4) -> torch.Tensor:

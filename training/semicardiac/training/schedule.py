@@ -74,3 +74,25 @@ def shortfall(schedule: ScheduleConfig, steps: int) -> tuple[str, str] | None:
     what = f"the training will end after {about}{count(steps, 'step')}, before the unlabeled cases come into play"
     what += f": {count(alone, 'step')} on the labeled cases alone come first"
     return what, "Train for longer, or lower schedule.warmup and schedule.warmup_steps"
+
+
+class Ramp:
+    """How the weight of the unlabeled loss rises: exp(-5 (1 - x)²), which a prolonged training does not climb again.
+
+    Args:
+        length: Of the ramp, as a share of the training.
+    """
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+        self.since: tuple[int, float] | None = None
+        """Step and share of the training at which it began; None before."""
+        self.climbed = 0.0
+        """How far it has come, x of 0 to 1."""
+
+    def at(self, share: float) -> float:
+        """The weight's share of its final value, once the ramp has begun."""
+        assert self.since is not None
+        x = min(1.0, (share - self.since[1]) / self.length) if self.length else 1.0
+        self.climbed = max(self.climbed, x)
+        return math.exp(-5 * (1 - self.climbed) ** 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import UserError
-from ..base.events import EventLog
+from ..base.events import EventLog, Result
 from ..base.sealed import read_sealed, write_sealed
 from ..base.settings import parse
 from ..base.swap import present
@@ -18,13 +18,15 @@ from ..base.temporaries import remove_abandoned
 from ..config import ScheduleConfig, TrainConfig
 from ..data.cases import Case
 from ..models.compute import make_deterministic
-from ..models.model import Model, load_model, rehearse_saving
+from ..models.model import Model, load_model, rehearse_saving, save_model
 from .context import Context
 from .locator import COARSE_FOLDER, coarse_bank, refine_share
-from .loop import CHECKPOINT, MODEL, WORK, Training, TrainSpec
+from .loop import Loop, record_scores
 from .prepare import BANK_FOLDER, prepare
 from .refine_locator import refine_locator
 from .schedule import Budget, shortfall
+from .state import CHECKPOINT, MODEL, WORK, Training, TrainSpec, learns_from_unlabeled
+from .validation import evaluate_model
 
 FINISHED = "finished.json"
 _OF_EARLIER_VERSIONS = re.compile(
@@ -60,7 +62,7 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         hint = "Stop it to keep the model, or to put the checkpoint back"
         events.warn(what, where=folder / CHECKPOINT, hint=hint)
     _require_validation(spec.cases)
-    roles = ("labeled", "unlabeled") if config.schedule.warmup < 1 else ("labeled",)
+    roles = ("labeled", "unlabeled") if learns_from_unlabeled(config) else ("labeled",)
     cases = [case for case in spec.cases if case.role in roles]
     if not any(case.role == "labeled" for case in cases):
         raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
@@ -82,14 +84,27 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         training.start_from(start)
     rehearse_saving(folder / MODEL, training.model())  # what cannot be saved is not trained for an hour
     training.resume()
-    training.run()
+    Loop(training, stop).run()
     if context.budget.reserve:
         refine_locator(context, ready, training.bank, training.learner.teacher.network)
-    summary = training.finish()
+    summary = _finish(training, context)
     write_sealed(folder / WORK / FINISHED, {"schedule": config.schedule.model_dump(mode="json"), "summary": summary})
     del training, ready  # they hold the banks open, and what is open cannot be removed everywhere
     _remove_banks(folder / WORK)
     return summary
+
+
+def _finish(training: Training, context: Context) -> dict[str, Any]:
+    """Writes the model package, and evaluates the teacher on the validation cases in full."""
+    model, folder = training.model(), training.folder
+    save_model(folder / MODEL, model)
+    if cases := training.validation_cases:  # whatever happens there, the model is safe
+        evaluation = evaluate_model(model, cases, training.plan, folder, context.events, context.stop)
+        scores = [(row["case"], row["structure"], row["dice"]) for row in evaluation.rows]
+        model.about["validation_mean_dice"] = record_scores(training, scores)
+        save_model(folder / MODEL, model)
+    context.events.emit(Result(kind="model", path=MODEL))
+    return {"steps": training.learner.step, "seconds": round(context.budget.used(), 1), **model.about}
 
 
 def _finished(folder: Path, config: TrainConfig) -> dict[str, Any] | None:

@@ -1,0 +1,208 @@
+"""The interface of a semi-supervised method: what it sees of a step, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..base.settings import Section
+from ..data import augment
+from . import losses
+
+Answer = tuple[Tensor, Tensor]
+"""What a network says of images (B, 1, H, W): logits (B, C, H, W), and its bottleneck features (B, F, h, w)."""
+
+
+class Facts(NamedTuple):
+    """What a method knows before the first step."""
+
+    classes: int
+    """With background."""
+    crop: int
+    """Side of the canonical crop in pixels."""
+    build: Callable[[], nn.Module]
+    """Another network like the student, with weights of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labeled:
+    """Labeled slices of a batch, on the device."""
+
+    seen: Tensor
+    """The student's views, (B, 1, H, W)."""
+    label: Tensor
+    """(B, H, W) int64, in the frame of the views."""
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def part(self, cut: slice) -> Labeled:
+        """Some of the slices."""
+        return Labeled(self.seen[cut], self.label[cut])
+
+
+@dataclass(frozen=True, eq=False)
+class Unlabeled:
+    """Unlabeled slices of a batch, on the device; none during the warm-up."""
+
+    clean: Tensor
+    """The canonical crops, (B, 1, H, W)."""
+    seen: tuple[Tensor, ...]
+    """The student's views of them, `Method.views` times (B, 1, H, W)."""
+    grid: tuple[Tensor, ...]
+    """Where each view samples the canonical crop, (B, H, W, 2) in crop units."""
+    flip: tuple[Tensor, ...]
+    """Whether each view is flipped along columns and along rows, (B, 2) bool."""
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def part(self, cut: slice) -> Unlabeled:
+        """Some of the slices."""
+        views = (tuple(each[cut] for each in kind) for kind in (self.seen, self.grid, self.flip))
+        return Unlabeled(self.clean[cut], *views)
+
+    def move(self, values: Tensor, view: int = 0) -> Tensor:
+        """A map of the canonical crops as a view sees it; 0 where the view looks beyond the crop.
+
+        Args:
+            values: (B, H, W) or (B, K, H, W). Whole numbers are those of the nearest pixel, others are interpolated.
+            view: Which of the views.
+        """
+        stacked = values if values.dim() == 4 else values.unsqueeze(1)
+        size, grid = self.clean.shape[-1], self.grid[view]
+        if values.is_floating_point():
+            moved = augment.warp(stacked, grid, crop=size)
+        else:
+            moved = augment.warp(stacked.float(), grid, crop=size, mode="nearest").to(values.dtype)
+        return moved if values.dim() == 4 else moved.squeeze(1)
+
+    def mirror(self, features: Tensor, view: int = 0) -> Tensor:
+        """Features of the canonical crops (B, F, h, w), flipped as a view is."""
+        return augment.flip_like(features, self.flip[view])
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """All that a method may use in a step. Nothing in it waits for the device."""
+
+    labeled: Labeled
+    unlabeled: Unlabeled
+    student: Callable[[Tensor], Answer]
+    """The student's answer to images; gradients flow where they are on."""
+    teacher: Callable[[Tensor], Answer]
+    """That of the moving average of the student; without gradients."""
+    run: Callable[[nn.Module, Tensor], Answer]
+    """That of a network of the method's own, computed as the student's is."""
+    ramp: float
+    """How far the weight of the unlabeled loss has come, 0 to 1."""
+    progress: float
+    """The share of the training that is done, 0 to 1."""
+    number: int
+    """Of the step, from 0."""
+    generator: torch.Generator
+    """For random numbers, on the CPU; a resumed training goes on in its sequence."""
+
+    def part(self, cut: slice) -> Step:
+        """The same step with some of the slices."""
+        return replace(self, labeled=self.labeled.part(cut), unlabeled=self.unlabeled.part(cut))
+
+    def answers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """One pass of the student over its views: logits of the labeled, logits and features of the unlabeled ones."""
+        count = len(self.labeled)
+        logits, features = self.student(torch.cat((self.labeled.seen, self.unlabeled.seen[0])))
+        return logits[:count], logits[count:], features[count:]
+
+
+class Term(NamedTuple):
+    """A term of the loss; the loss is the sum of weight times value."""
+
+    value: Tensor
+    """A mean over slices."""
+    weight: float = 1.0
+    over: Literal["labeled", "unlabeled"] = "unlabeled"
+    """Over which slices: a batch in parts adds each part's mean by its share of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What `Method.teach` gives."""
+
+    target: dict[str, Tensor]
+    """What the student should answer, batch first: a batch in parts is cut along it."""
+    state: dict[str, Tensor] = field(default_factory=dict)
+    """New values of the method's buffers, for `after_step`."""
+    log: dict[str, Tensor | float] = field(default_factory=dict)
+    """Numbers of this step whose means are logged, on the device; and `passed` and `own`, see `threshold_map.counts`,
+    from which the pass rates are computed."""
+
+
+class MethodSettings(Section):
+    """The settings that all methods have."""
+
+    supervised: Literal["ce", "ce_dice"] = "ce_dice"
+    """The supervised loss: cross entropy, or its mean with the soft Dice loss."""
+
+
+class Method(nn.Module):
+    """A semi-supervised method. Derive from this, never from another method.
+
+    The networks, heads and buffers that it holds are in optimizer, checkpoint and package by themselves.
+
+    Args:
+        settings: An instance of the class's `Settings`.
+        facts: About the training.
+    """
+
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
+    """Its settings with default, bounds and reason: the section `method` of a job's configuration."""
+    views: ClassVar[int] = 1
+    """How many views of an unlabeled slice the student sees."""
+
+    def __init__(self, settings: Any, facts: Facts) -> None:
+        super().__init__()
+        self.settings = settings
+        self.facts = facts
+
+    def begin(self, steps: int) -> None:
+        """Called once, when the unlabeled slices come into play, with about how many steps are left."""
+
+    def warm_up(self, step: Step) -> dict[str, Term]:
+        """The loss of labeled slices alone."""
+        logits, _ = step.student(step.labeled.seen)
+        return {"supervised": self.supervised(logits, step)}
+
+    def teach(self, step: Step) -> Taught:
+        """What the student should answer to the unlabeled slices; once for the whole batch, without gradients."""
+        raise NotImplementedError
+
+    def losses(self, step: Step, target: dict[str, Tensor]) -> dict[str, Term]:
+        """The terms of the loss, of the batch or of a part of it; their names are columns of history.csv."""
+        raise NotImplementedError
+
+    def after_step(self, state: dict[str, Tensor]) -> None:
+        """Takes over new buffers. Only here does a method change: out of memory before leaves it as it was."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def limits(self) -> Tensor | None:
+        """What the confidence of a pseudo-label has to exceed, (C, H, W) by class and place of the canonical crop."""
+        return None
+
+    def start_from(self, other: Method) -> None:
+        """Takes up the state of an earlier training, if it is of the same method and fits."""
+        mine, theirs = self.state_dict(), other.state_dict()
+        if type(self) is type(other) and _shapes(mine) == _shapes(theirs):
+            self.load_state_dict(theirs)
+
+    def supervised(self, logits: Tensor, step: Step) -> Term:
+        """The supervised term (Mi et al., Eq. 2), given the logits of the labeled slices."""
+        return Term(losses.supervised(logits, step.labeled.label, self.settings.supervised), over="labeled")
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.shape for name, value in state.items() if isinstance(value, Tensor)}
