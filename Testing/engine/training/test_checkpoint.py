@@ -5,30 +5,35 @@ from __future__ import annotations
 import errno
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from semicardiac.base.errors import UserError
 from semicardiac.training import checkpoint
-from semicardiac.training.checkpoint import load_checkpoint, save_checkpoint
+from semicardiac.training.checkpoint import State, load_checkpoint, save_checkpoint
 
 from Testing.engine.networks import ACDC, same_weights
 
 NAMES = ACDC.names
 
 
-def new_state() -> dict:
+def new_state(**changes: object) -> State:
     """What a training keeps, in small."""
     network = torch.nn.Linear(20, 30)
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
     network(torch.ones(1, 20)).sum().backward()
     optimizer.step()
-    return {
-        "labels": NAMES, "student": network.state_dict(), "optimizer": optimizer.state_dict(),
-        "generator": torch.Generator().manual_seed(3).get_state(),
-        "step": 17, "used": 12.5, "mixed_since": [4, 0.35], "alpha": None,
-    }  # fmt: skip
+    state = State(
+        labels=NAMES, job="1a2b", student=network.state_dict(), teacher=network.state_dict(),
+        method={"threshold": torch.rand(4, 4), "_extra_state": {"alpha": 0.9}}, optimizer=optimizer.state_dict(),
+        scaler={}, generator=torch.Generator().manual_seed(3).get_state(), step=17, chunks=1, used=12.5, cpu=11.0,
+        began=(0.1, 2.5), mixed_since=(4, 0.35), ramped=0.5, labeled=torch.arange(3), unlabeled=torch.arange(5),
+        offsets=torch.zeros(8, 2), closed=0,
+        window={"sums": {"loss": (torch.tensor(2.5), 2)}, "steps": 2, "mixed": 1, "images": 12, "seconds": 0.5},
+    )  # fmt: skip
+    return replace(state, **changes)
 
 
 @pytest.fixture
@@ -41,12 +46,13 @@ def test_round_trip(tmp_path: Path):
     state = new_state()
     save_checkpoint(tmp_path / "job" / "checkpoint.pt", state)
     loaded = load_checkpoint(tmp_path / "job" / "checkpoint.pt", NAMES)
-    assert same_weights(loaded["student"], state["student"])
-    momentum = [each["state"][0]["momentum_buffer"] for each in (loaded["optimizer"], state["optimizer"])]
+    assert same_weights(loaded.student, state.student)
+    momentum = [each.optimizer["state"][0]["momentum_buffer"] for each in (loaded, state)]
     assert torch.equal(*momentum)
-    assert torch.equal(loaded["generator"], state["generator"])
-    for key in ("labels", "step", "used", "mixed_since", "alpha"):
-        assert loaded[key] == state[key]
+    for name in ("generator", "labeled", "unlabeled", "offsets"):
+        assert torch.equal(getattr(loaded, name), getattr(state, name))
+    for name in ("labels", "job", "step", "used", "cpu", "began", "mixed_since", "ramped", "window", "closed"):
+        assert getattr(loaded, name) == getattr(state, name)
     assert [each.name for each in (tmp_path / "job").iterdir()] == ["checkpoint.pt"]
 
 
@@ -102,7 +108,7 @@ def test_whatever_bit_flips_it_is_an_error_of_the_user_or_of_no_consequence(path
             loaded = load_checkpoint(path, NAMES)
         except UserError:
             continue
-        assert same_weights(loaded["student"], expected["student"])
+        assert same_weights(loaded.student, expected.student)
 
 
 class Bomb:
@@ -138,7 +144,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match="disk is full"):
-        save_checkpoint(path, new_state() | {"step": 18})
+        save_checkpoint(path, new_state(step=18))
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]

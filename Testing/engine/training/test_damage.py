@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,9 +52,9 @@ def cut(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit in the middle."""
+    """One bit, a third of the way through: in the middle lies what pads a checkpoint."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[len(content) // 3] ^= 1
     path.write_bytes(content)
 
 
@@ -155,6 +156,21 @@ class TestRefused:
             run(folder, cases)
 
 
+def of_format_1(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint as it was when there was one method."""
+    method, window = state.pop("method"), state.pop("window")
+    sums = {name: value for name, (value, _) in window["sums"].items()}
+    zero, none = torch.zeros(()), torch.zeros(len(method["ratio"]))
+    parts = [sums.get(name, zero) for name in ("loss", "loss_supervised", "loss_unsupervised", "loss_contrast")]
+    vector = torch.cat([torch.stack([*parts, zero]), sums.get("passed", none), sums.get("own", none)])
+    del state["job"]
+    return state | {
+        "format": 1, "threshold": method["threshold"], "ratio": method["ratio"],
+        "alpha": method["_extra_state"]["alpha"], "sums": vector, "window_s": window["seconds"],
+        "window": [window["steps"], window["mixed"], window["images"]], "closed_looks": state.pop("closed"),
+    }  # fmt: skip
+
+
 class TestOfAnEarlierVersion:
     """Jobs of b899f49 hold no numbers, no checksums and no notes of their inputs."""
 
@@ -169,8 +185,7 @@ class TestOfAnEarlierVersion:
             kept = read_sealed(path)
             path.write_text(json.dumps({key: value for key, value in kept.items() if key not in keys}))
         state = torch.load(folder / "checkpoint.pt", weights_only=True)
-        del state["job"]
-        torch.save(state, folder / "checkpoint.pt")
+        torch.save(of_format_1(state), folder / "checkpoint.pt")
         return folder
 
     def test_it_continues_and_is_known_from_then_on(self, old: Path, cases: tuple[Case, ...], job: Path):
