@@ -64,6 +64,7 @@ class SemiCardiacSegLogic:
         minutes: float | None = None,
         steps: int | None = None,
         preset: str = "default",
+        method: str = "",
         device: str = "auto",
         seed: int = 0,
         startFrom: Path | str | None = None,
@@ -76,6 +77,7 @@ class SemiCardiacSegLogic:
             minutes: Time to train; 10 if neither minutes nor steps are given.
             steps: Steps to train, instead of minutes.
             preset: `default`, `supervised` (the labeled cases alone) or `paper`.
+            method: One of `semicardiac.methods.registry.METHODS`; that of the preset without it.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
             seed: Of everything random.
             startFrom: A model to go on from (job folder or package).
@@ -93,11 +95,13 @@ class SemiCardiacSegLogic:
         from semicardiac.base.settings import parse, parse_assignments
         from semicardiac.config import make_config
         from semicardiac.jobs.job import TrainJob, write_job
+        from semicardiac.methods.registry import require_method
 
         given = {"seed": seed, "preprocess.plane": dataSet.labelSet().plane}
-        given |= {"schedule.minutes": minutes, "schedule.steps": steps}
+        given |= {"schedule.minutes": minutes, "schedule.steps": steps, "method.name": method or None}
         chosen = [f"{key}={value}" for key, value in given.items() if value is not None]
         config = make_config(preset, parse_assignments([*chosen, "schedule.validate_every=0.2", *settings]))
+        require_method(config.method.name)
         if startFrom is not None:
             startFrom = Path(startFrom).absolute()
             models.requireModel(startFrom, dataSet.labelSet())

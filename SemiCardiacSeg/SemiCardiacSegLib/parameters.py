@@ -11,7 +11,11 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from . import engine
 from .i18n import tr as _
+
+engine.addToPath()
+from semicardiac.methods.registry import METHODS  # noqa: E402 - it is found now
 
 
 class Preset(enum.Enum):
@@ -28,6 +32,15 @@ class Preset(enum.Enum):
             Preset.PAPER: _("As published"),
         }
         return labels[self]
+
+
+class _Titled(enum.Enum):
+    def label(self) -> str:
+        return METHODS[self.value].title if self.value in METHODS else _("That of the recipe")
+
+
+Method = _Titled("Method", {"OF_THE_RECIPE": "", **{name.upper(): name for name in METHODS}})
+"""How to learn from the unlabeled cases: the methods that the engine knows."""
 
 
 class Device(enum.Enum):
@@ -54,6 +67,7 @@ class Parameters:
     folder: Path
     minutes: Annotated[int, WithinRange(1, 10_000)] = 10
     preset: Preset = Preset.DEFAULT
+    method: Method = Method.OF_THE_RECIPE
     device: Device = Device.AUTO
     steps: Annotated[int, WithinRange(0, 10_000_000)] = 0
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0

@@ -16,11 +16,12 @@ import torch
 from semicardiac.config import make_config
 from semicardiac.data import augment
 from semicardiac.data.batches import Batch
-from semicardiac.methods import threshold_map
+from semicardiac.methods import registry, threshold_map
 from semicardiac.methods.ema import Teacher
+from semicardiac.methods.method import Facts
 from semicardiac.models.compute import choose_plan, keep_freed_memory, pick_device
 from semicardiac.models.networks import build_network
-from semicardiac.training.step import Learner, see, teach, train_step
+from semicardiac.training.step import Learner, Moment, see, train_step, views_of
 
 CLASSES, CROP, MARGIN = 4, 112, 40
 PLAIN = {"dptm": False, "rem": False, "contrast": False, "fixed_threshold": 0.0}
@@ -42,20 +43,22 @@ def main() -> None:
     keep_freed_memory()
     device = pick_device(arguments.device)
     configs = {
-        name: make_config("default", {"loss": loss, "preprocess": {"crop": CROP, "margin": MARGIN}})
-        for name, loss in VARIANTS.items()
+        name: make_config("default", {"method": method, "preprocess": {"crop": CROP, "margin": MARGIN}})
+        for name, method in VARIANTS.items()
     }
     config = configs["DPTM + REM + contrast"]
     plan = choose_plan(build_network(config.network, CLASSES), CROP, device)
     print(f"{plan.name}, {plan.dtype}, {plan.threads} threads, images a second by candidate: {plan.images_per_s}")
     labeled, unlabeled = (_batch(config, count, plan.device) for count in config.optim.batch_mixed)
-    learners = {name: _learner(config, plan) for name in VARIANTS}
+    learners = {name: _learner(configs[name], plan) for name in VARIANTS}
     warmup = _learner(config, plan)
     first = _batch(config, config.optim.batch_labeled, plan.device)
 
     times: dict[str, list[float]] = {name: [] for name in ["labeled slices alone", *VARIANTS]}
     for _ in range(arguments.rounds + 1):
-        times["labeled slices alone"].append(_timed(device, lambda: train_step(warmup, config, plan, first, None)))
+        times["labeled slices alone"].append(
+            _timed(device, lambda: train_step(warmup, config, plan, first, None, Moment()))
+        )
         for name, learner in learners.items():
             step = _step(learner, configs[name], plan, labeled, unlabeled)
             times[name].append(_timed(device, step))
@@ -66,9 +69,9 @@ def main() -> None:
 
     learner = learners["DPTM + REM + contrast"]
     with torch.no_grad(), plan.autocast():
-        clean = plan.place(see(unlabeled, CROP, config.preprocess.clip)[0])
-    both = plan.place(torch.cat((see(labeled, CROP, config.preprocess.clip)[0], clean)))
-    probability = torch.rand(len(clean), CLASSES, CROP, CROP, device=plan.device).softmax(1)
+        step = see(learner, config, plan, labeled, unlabeled, Moment(1.0))
+    both = plan.place(torch.cat((step.labeled.seen, step.unlabeled.seen[0])))
+    probability = torch.rand(len(step.unlabeled), CLASSES, CROP, CROP, device=plan.device).softmax(1)
 
     def student() -> None:
         with plan.autocast():
@@ -76,12 +79,18 @@ def main() -> None:
         logits.square().mean().backward()
 
     def map_and_gate() -> None:
-        threshold_map.gate(threshold_map.update(learner.thresholds, probability, 0.9), probability, 0.95)
+        threshold_map.gate(threshold_map.update(learner.method.state, probability, 0.9), probability, 0.95)
+
+    def teach() -> None:
+        with torch.no_grad():
+            learner.method.teach(step)
 
     parts = {
         "drawing the views": lambda: [augment.draw(config.augment, n, torch.Generator()) for n in (4, 8)],
-        "warping and recoloring": lambda: [see(batch, CROP, config.preprocess.clip) for batch in (labeled, unlabeled)],
-        "teacher, map and gate": lambda: teach(learner, config, plan, unlabeled, 0.9),
+        "warping and recoloring": lambda: [
+            views_of(batch, CROP, config.preprocess.clip) for batch in (labeled, unlabeled)
+        ],
+        "teacher, map and gate": teach,
         "  of it map and gate": map_and_gate,
         "student there and back": student,
         "teacher update": lambda: learner.teacher.update(learner.student, 100),
@@ -98,20 +107,20 @@ def _batch(config, count: int, device: str) -> Batch:
     image = torch.randn(count, 1, size, size, generator=generator).to(device)
     label = torch.randint(CLASSES, (count, 1, size, size), generator=generator).float().to(device)
     view = augment.draw(config.augment, count, generator).to(torch.device(device))
-    return Batch(image, label, torch.zeros(count, 2, device=device), view)
+    return Batch(image, label, torch.zeros(count, 2, device=device), (view,))
 
 
 def _learner(config, plan) -> Learner:
     student = plan.place(build_network(config.network, CLASSES)).train()
     optimizer = torch.optim.SGD(student.parameters(), 0.01, momentum=0.9, nesterov=True)
     scaler = torch.amp.GradScaler(torch.device(plan.device).type, enabled=plan.dtype == "float16")
-    return Learner(
-        student, Teacher(student, 0.99), optimizer, scaler, threshold_map.initial_state(CLASSES, CROP, plan.device)
-    )
+    method = registry.build(config, Facts(CLASSES, CROP, lambda: build_network(config.network, CLASSES)))
+    method.begin(1000)
+    return Learner(student, Teacher(student, 0.99), method.to(plan.device), optimizer, scaler, torch.Generator())
 
 
 def _step(learner: Learner, config, plan, labeled: Batch, unlabeled: Batch):
-    return lambda: train_step(learner, config, plan, labeled, unlabeled, 1.0, 0.99)
+    return lambda: train_step(learner, config, plan, labeled, unlabeled, Moment(1.0))
 
 
 def _timed(device: str, run) -> float:

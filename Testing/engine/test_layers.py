@@ -122,7 +122,8 @@ def test_to_segment_a_volume_nothing_of_training_is_imported():
 
 
 SLICER_MAY = (
-    "base.", "config", "images.", "data.", "evaluation.", "jobs.job", "models.package", "models.container",
+    "base.", "config", "images.", "data.", "evaluation.", "methods.registry", "jobs.job", "models.package",
+    "models.container",
 )  # fmt: skip
 """What the module in Slicer may import of the engine."""
 

@@ -136,7 +136,8 @@ class TestStartTraining:
             ({"steps": 0}, "schedule.steps"),
             ({"minutes": 5, "steps": 7}, "either minutes or steps"),
             ({"preset": "defualt"}, "there is no preset 'defualt'"),
-            ({"settings": ["loss.lambda=1"]}, "lambda"),
+            ({"settings": ["loss.lambda_u=1"]}, "'method'"),
+            ({"method": "fixmach"}, "Did you mean 'fixmatch'"),
             ({"startFrom": "nowhere"}, "there is no such model"),
         ],
     )

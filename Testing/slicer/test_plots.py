@@ -21,11 +21,12 @@ ACDC = get_label_set("acdc")
 
 def progress(step: int, **fields) -> dict:
     stage = {"event": "progress", "time": 0.0, "stage": "supervised", "step": step, "total": 100}
-    return stage | {"loss": 1.0 / step, "loss_supervised": 0.5 / step} | fields
+    return stage | {"loss": 1.0 / step, "losses": {"supervised": 0.5 / step}} | fields
 
 
 def semiSupervised(step: int, rate: float) -> dict:
-    unlabeled = {"loss_unsupervised": 0.1, "loss_contrast": 0.2, "threshold_mean": 0.8}
+    losses = {"supervised": 0.5 / step, "unsupervised": 0.1, "contrast": 0.2}
+    unlabeled = {"losses": losses, "figures": {"threshold_mean": 0.8, "lambda_u": 1.0}}
     return progress(step, stage="semi-supervised", pass_rate={"background": 0.9, "LV cavity": rate}, **unlabeled)
 
 
@@ -52,6 +53,16 @@ class TestTrainingCurves:
         assert set(series) == {"total", "supervised"}
         assert points(series["total"]) == ([10, 20], [0.1, 0.05])
         assert points(series["supervised"]) == ([10, 20], [0.05, 0.025])
+
+    def test_events_of_an_earlier_version_are_drawn_alike(self):
+        now, before = TrainingCurves(ACDC), TrainingCurves(ACDC)
+        old = {"loss_supervised": 0.025, "loss_unsupervised": 0.1, "loss_contrast": 0.2, "threshold_mean": 0.8}
+        now.update([semiSupervised(20, 0.4)])
+        kept = {key: value for key, value in semiSupervised(20, 0.4).items() if key not in ("losses", "figures")}
+        before.update([kept | old])
+        for ours, theirs in ((now.losses, before.losses), (now.thresholds, before.thresholds)):
+            drawn = [{name: points(each) for name, each in seriesOf(c.chartNode).items()} for c in (ours, theirs)]
+            assert drawn[0] == drawn[1]
 
     def test_rows_are_appended_to_the_nodes_that_are_there(self):
         curves = TrainingCurves(ACDC)

@@ -121,6 +121,7 @@ class TrainPanel(Panel):
         job = self.logic.startTraining(
             folder,
             preset=parameters.preset.value,
+            method=parameters.method.value,
             device=parameters.device.value,
             seed=parameters.seed,
             startFrom=startFrom or None,

@@ -52,7 +52,7 @@ class TwoStudents(Method):
 @pytest.fixture(params=[*registry.METHODS, "two_students"])
 def config(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     """A tiny training with each method; all pixels are sure, so that every loss is at work."""
-    entry = registry.Entry("test_methods:TwoStudents", "of the tests")
+    entry = registry.Entry("test_methods:TwoStudents", "Two students", "of the tests")
     monkeypatch.setitem(registry.METHODS, "two_students", entry)
     monkeypatch.setattr(
         registry, "import_module", lambda name, real=registry.import_module: _here(name) or real(name)

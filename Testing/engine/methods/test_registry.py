@@ -75,6 +75,10 @@ def test_a_wrong_setting_is_named(settings: dict, place: str, words: str):
     assert words in f"{caught.value.what} {caught.value.hint}"
 
 
+def test_ours_is_the_default():
+    assert make_config().method.name == registry.DEFAULT
+
+
 def test_what_a_preset_sets_of_its_method_is_not_for_another_one():
     assert make_config("paper").method.given["alpha"] == 0.99
     assert make_config("paper", {"method": {"name": "fixmatch"}}).method.given == {}

@@ -57,8 +57,8 @@ class TestModels:
         select(widget.ui.modelTable, 0)
         assert "without its training" in widget.ui.trainingButton.toolTip
         folder = widget.train.folder() / "training-1"
-        steps = [{"event": "progress", "stage": "supervised", "step": step, "total": 40, "loss_supervised": 1 / step}
-                 for step in (20, 40)]  # fmt: skip
+        progress = {"event": "progress", "stage": "supervised", "total": 40}
+        steps = [progress | {"step": step, "losses": {"supervised": 1 / step}} for step in (20, 40)]
         started = {"event": "started", "kind": "train", "version": "1", "pid": 1}
         events = [started, *steps, {"event": "done", "seconds": 9}]
         lines = "".join(json.dumps({"time": 1.0, **event}) + "\n" for event in events)

@@ -32,7 +32,7 @@ DONE = {"event": "done", "seconds": 600.0, "cpu_seconds": 590.0, "summary": {}}
 def progress(step=3720, **fields) -> dict:
     told = {
         "event": "progress", "stage": "semi-supervised", "step": step, "total": 6000, "eta_s": 245.0, "loss": 0.31,
-        "loss_supervised": 0.2, "loss_unsupervised": 0.1, "loss_contrast": 0.7, "threshold_mean": 0.9,
+        "losses": {"supervised": 0.2, "unsupervised": 0.1, "contrast": 0.7}, "figures": {"threshold_mean": 0.9},
         "pass_rate": {"LV cavity": 0.9, "RV cavity": 0.8}, "gpu_memory_mb": 2150.0,
     }  # fmt: skip
     return told | fields
@@ -464,6 +464,7 @@ def test_train_passes_the_settings_and_shows_what_is_wrong(widget, monkeypatch, 
     assert line(widget, "trainWhy") == ""
     widget.ui.minutesBox.value = 7
     widget.ui.presetBox.setCurrentIndex(2)
+    widget.ui.methodBox.setCurrentIndex(widget.ui.methodBox.findText("FixMatch"))
     widget.ui.deviceBox.setCurrentIndex(1)
     widget.ui.seedBox.value = 5
     widget.ui.deterministicBox.checked = True
@@ -477,6 +478,7 @@ def test_train_passes_the_settings_and_shows_what_is_wrong(widget, monkeypatch, 
     widget.ui.trainButton.click()
     assert given["folder"].parent == tmp_path / "trainings"
     assert (given["minutes"], given["preset"], given["device"], given["seed"]) == (7, "paper", "cpu", 5)
+    assert given["method"] == "fixmatch"
     assert given["settings"] == ["deterministic=true"]
     assert given["startFrom"] is None
     assert line(widget, "trainMessage") == "The folder is read-only."

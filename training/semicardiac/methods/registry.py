@@ -1,4 +1,4 @@
-"""Which methods there are. Without PyTorch, so that a list of them is there at once."""
+"""Which methods there are. Only standard library and errors, so that a list of them is there at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..base.errors import UserError, nearest
-from ..base.settings import parse
-from ..config import MethodConfig, TrainConfig
 
 if TYPE_CHECKING:
+    from ..config import TrainConfig
     from .method import Facts, Method
 
 
@@ -18,21 +17,26 @@ class Entry(NamedTuple):
 
     place: str
     """Module and class."""
+    title: str
+    """A name for people."""
     about: str
     """One line for those who choose."""
     unlabeled: bool = True
     """Whether it learns from unlabeled cases."""
 
 
-DEFAULT = MethodConfig().name
+DEFAULT = "dptm_rem_cc"
 METHODS: dict[str, Entry] = {
-    "dptm_rem_cc": Entry(
+    DEFAULT: Entry(
         "dptm_rem_cc:DptmRemCc",
+        "DPTM + REM + CC",
         "ours: dynamic threshold map, robust entropy minimization, contrastive consistency (Mi et al. 2026)",
     ),
-    "fixmatch": Entry("fixmatch:FixMatch", "pseudo-labels above a fixed confidence (Sohn et al. 2020)"),
-    "mean_teacher": Entry("mean_teacher:MeanTeacher", "agreement with an averaged teacher (Tarvainen & Valpola 2017)"),
-    "supervised": Entry("supervised:Supervised", "the labeled cases alone", unlabeled=False),
+    "fixmatch": Entry("fixmatch:FixMatch", "FixMatch", "pseudo-labels above a fixed confidence (Sohn et al. 2020)"),
+    "mean_teacher": Entry(
+        "mean_teacher:MeanTeacher", "Mean teacher", "agreement with an averaged teacher (Tarvainen & Valpola 2017)"
+    ),
+    "supervised": Entry("supervised:Supervised", "Supervised", "the labeled cases alone", unlabeled=False),
 }
 
 
@@ -63,9 +67,11 @@ def complete(config: TrainConfig, *, where: object = "configuration") -> TrainCo
     Raises:
         UserError: If there is no such method, or it has no such setting or another range for it.
     """
+    from ..base.settings import parse
+
     kind, chosen = load(config.method.name), config.method
     settings = parse(kind.Settings, chosen.given, where=where, inside=("method",))
-    method = MethodConfig(name=chosen.name, **settings.model_dump())
+    method = type(chosen)(name=chosen.name, **settings.model_dump())
     return config.model_copy(update={"method": method})
 
 
@@ -75,5 +81,7 @@ def build(config: TrainConfig, facts: Facts) -> Method:
     Raises:
         UserError: As `complete`.
     """
+    from ..base.settings import parse
+
     kind = load(config.method.name)
     return kind(parse(kind.Settings, config.method.given, where="configuration", inside=("method",)), facts)
