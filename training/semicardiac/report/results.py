@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from ..base.text import DASH, average, count, is_number, mean_and_sd, number, ordinal, signed
+from ..base.statistics import average, mean_and_sd
+from ..base.text import DASH, count, is_number, number, ordinal, signed
 from ..evaluation.averages import MEAN, format_mean, undefined_notes
 from ..evaluation.clinical import MEASURES, Agreement, difference_unit
 from ..evaluation.evaluate import OVERLAYS

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..base.errors import Stopped
 from ..base.events import EventLog, Progress
-from ..base.text import average, is_number
+from ..base.statistics import average
+from ..base.text import is_number
 from ..data.cases import Case, load_image, load_labels
 from ..evaluation.evaluate import VALIDATION, Evaluation, evaluate_pairs, never
 from ..evaluation.matching import Pair
