@@ -12,6 +12,7 @@ import torch
 
 from ..base.errors import Stopped, UserError
 from ..base.events import Preview, Progress, Result, Validation
+from ..base.tables import GrowingTable
 from ..base.text import count
 from ..config import TrainConfig
 from ..data import augment
@@ -25,7 +26,6 @@ from ..models.model import Model, save_model
 from ..models.networks import build_network
 from .checkpoint import load_checkpoint, save_checkpoint
 from .context import Context
-from .history import History
 from .prepare import BANK_FOLDER, Prepared
 from .previews import preview_slices, write_preview
 from .recenter import recenter
@@ -101,7 +101,7 @@ class Training:
         self.cpu_before = 0.0
         self.window = _Window(torch.zeros(5 + 2 * classes, device=self.plan.device), self.budget.used())
         self.closed_looks = 0
-        self.history = History(folder / HISTORY)
+        self.history = GrowingTable(folder / HISTORY)
 
     def start_from(self, model: Model) -> None:
         """Takes up what an earlier training has learned; its threshold map only for DPTM, and in the same crop."""
@@ -364,7 +364,7 @@ class Training:
     def resume(self) -> None:
         """Takes up the checkpoint, if there is one."""
         path = self.folder / CHECKPOINT
-        scores = History(self.folder / VALIDATION)
+        scores = GrowingTable(self.folder / VALIDATION)
         if not path.exists():
             self.history.cut(0)
             scores.cut(0)
