@@ -52,7 +52,6 @@ class TestPage:
         assert all(source.startswith("data:image/png;base64,") for source in parsed.attributes("src"))
         references = [
             *parsed.attributes("href"),
-            *parsed.attributes("xlink:href"),
             *re.findall(r"url\(([^)]*)\)", parsed.source),
         ]
         assert references
@@ -68,9 +67,9 @@ class TestPage:
         identities = parsed.attributes("id")
         assert len(identities) == len(set(identities))
         used = {
-            text.lstrip("#")
-            for text in [*parsed.attributes("xlink:href"), *re.findall(r"url\(([^)]*)\)", parsed.source)]
+            text.lstrip("#") for text in [*parsed.attributes("href"), *re.findall(r"url\(([^)]*)\)", parsed.source)]
         }
+        assert used
         assert used <= set(identities)
 
     def test_can_be_read_without_seeing(self, parsed):
