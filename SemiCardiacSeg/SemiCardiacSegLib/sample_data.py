@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import tempfile
 import time
 from collections.abc import Callable
@@ -229,7 +228,7 @@ def _draw(folder: Path, tick: Callable[[], object] | None) -> None:
 
 def _writePool(folder: Path) -> None:
     """Writes the case list of the unlabeled cases."""
-    with open(folder / _CASES, encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    with open(folder / _POOL, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *(row for row in rows if row[header.index("role")] == "unlabeled")])
+    from semicardiac.base.tables import read_table, write_csv
+
+    columns, rows = read_table(folder / _CASES)
+    write_csv(folder / _POOL, columns, (row.cells for row in rows if row.cells["role"] == "unlabeled"))

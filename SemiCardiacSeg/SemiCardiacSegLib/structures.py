@@ -7,38 +7,12 @@ from collections.abc import Mapping
 
 import vtk
 
+from . import engine
 from .segmentations import segmentNames
-
-
-def _plain(name: str) -> str:
-    """A name without what people write differently: `LV-Cavity`, `lv cavity` and `LV_cavity` are one."""
-    return "".join(character for character in name.casefold() if character.isalnum())
-
-
-_ALIASES = {
-    "87878005": """lv, lv cavity, lvc, lv endo, endo, endocardium, lv endocardium, lv blood pool, lvbp, lv lumen,
-        left ventricle, left ventricle cavity, left ventricular cavity, left ventricle blood pool,
-        left ventricular blood pool, left ventricle blood cavity, left ventricle endocardium, left heart ventricle,
-        heart ventricle left""",
-    "74281007": """myo, myocardium, myocard, lv myo, lvm, lv myocardium, lv wall, lv muscle, left ventricle myocardium,
-        left ventricular myocardium, left ventricle wall, myocardium of the left ventricle, heart myocardium""",
-    "53085002": """rv, rv cavity, rvc, rv endo, rv blood pool, rvbp, right ventricle, right ventricle cavity,
-        right ventricular cavity, right ventricle blood pool, right ventricular blood pool,
-        right ventricle blood cavity, right heart ventricle, heart ventricle right""",
-    "82471001": """la, la cavity, left atrium, left atrium cavity, left atrial cavity, left atrium blood cavity,
-        left heart atrium, heart atrium left""",
-    "73829009": """ra, ra cavity, right atrium, right atrium cavity, right atrial cavity, right atrium blood cavity,
-        right heart atrium, heart atrium right""",
-    "54247002": "ao, aa, aorta, ascending aorta, aorta ascending",
-    "81040000": "pa, pulmonary artery, pulmonary trunk, pulmonary artery trunk, main pulmonary artery",
-}
-_GROUPS = {code: frozenset(map(_plain, aliases.split(","))) for code, aliases in _ALIASES.items()}
-"""Names in use for what these SNOMED CT codes mean."""
 
 _NO_NAME = re.compile(r"((segment|label)[ _-]?)?\d+", re.IGNORECASE)
 """What Slicer calls segments to which nobody gave a name."""
 
-_CODE_OF_ROLE = {"lv": "87878005", "myo": "74281007", "rv": "53085002"}
 _ANY_TISSUE = "SCT^85756007"
 """The code of segments and structures to which nobody gave one."""
 
@@ -53,6 +27,9 @@ def guessMapping(segmentationNode, labelSet) -> dict[str, str]:
     Returns:
         Names of structures by segment ID.
     """
+    engine.addToPath()
+    from semicardiac.images.structure_names import plain
+
     claims: dict[str, dict[str, int]] = {}
     for segmentId, name in segmentNames(segmentationNode).items():
         byCode = _byCode(segmentationNode.GetSegmentation().GetSegment(segmentId), labelSet)
@@ -60,7 +37,7 @@ def guessMapping(segmentationNode, labelSet) -> dict[str, str]:
         structure = byCode or byName
         if structure is None or byName not in (None, structure):
             continue
-        isItsName = _plain(name) == _plain(structure)
+        isItsName = plain(name) == plain(structure)
         claims.setdefault(structure, {})[segmentId] = bool(byCode) + bool(byName) + isItsName
     mapping = {}
     for structure, evidence in claims.items():
@@ -116,15 +93,12 @@ def _codeText(code) -> str:
 
 
 def _byName(name: str, labelSet) -> str | None:
-    """The one structure that people call so, or None."""
-    called = [structure.name for structure in labelSet.structures if _plain(name) in _namesOf(structure)]
-    return called[0] if len(called) == 1 else None
+    """The one structure that has this name, or that people call so, or None."""
+    engine.addToPath()
+    from semicardiac.images.structure_names import meaning_of, plain
 
-
-def _namesOf(structure) -> set[str]:
-    own = _plain(structure.name)
-    names = {own}
-    for code, group in _GROUPS.items():
-        if code in (structure.type.value, _CODE_OF_ROLE.get(structure.role)) or own in group:
-            names |= group
-    return names
+    meaning = meaning_of(name)
+    named = [structure.name for structure in labelSet.structures if plain(structure.name) == plain(name)]
+    called = [structure.name for structure in labelSet.structures if meaning and structure.meaning == meaning]
+    found = named or called
+    return found[0] if len(found) == 1 else None

@@ -45,6 +45,7 @@ def test_a_new_file_is_installed_without_configuring_anew(unbuilt: Extension, ma
         "SemiCardiacSegLib/panels/new.py": unbuilt.source / "SemiCardiacSeg/SemiCardiacSegLib/panels/new.py",
         "Resources/Icons/new.svg": unbuilt.source / "SemiCardiacSeg/Resources/Icons/new.svg",
         "semicardiac/new.py": unbuilt.source / "training/semicardiac/new.py",
+        "semicardiac/report/templates/new.html": unbuilt.source / "training/semicardiac/report/templates/new.html",
     }
     for path in new.values():
         path.parent.mkdir(exist_ok=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
 from semicardiac.images.labels import LabelSet, get_label_set
+from semicardiac.images.volumes import read_labels
 from SemiCardiacSegLib.segmentations import newSegmentation
 from SemiCardiacSegLib.structures import guessMapping, missing, unmapped
 
@@ -116,6 +119,29 @@ def test_label_set_without_codes_and_roles():
     assert guessed(segments("left ventricle", "scar", "Segment_3"), two) == {"left ventricle": "LV", "scar": "Scar"}
     one = LabelSet.model_validate({"name": "one", "structures": structures[:1]})
     assert guessed(segments("Segment_1"), one) == {}
+
+
+def test_the_engine_reads_a_file_as_the_module_maps_its_segments(tmp_path):
+    """One dictionary: what a structure is, is told by its role, its code or its name, whatever the others call it."""
+    codes = {"Ventrikel": "87878005", "Vorhof": "82471001"}
+    structures = [
+        {"name": name, "source_values": [value], "type": {"scheme": "SCT", "value": code, "meaning": name}}
+        for value, (name, code) in enumerate(codes.items(), start=1)
+    ]
+    own = LabelSet.model_validate({"name": "own", "structures": structures})
+    image = sitk.GetImageFromArray(np.array([[[1, 2]]], np.uint8))
+    for value, name in enumerate(("endo", "left heart atrium"), start=1):
+        for key, text in {"ID": name, "Name": name, "LabelValue": str(value), "Layer": "0"}.items():
+            image.SetMetaData(f"Segment{value - 1}_{key}", text)
+    sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
+    assert guessed(segments("endo", "left heart atrium"), own) == {"endo": "Ventrikel", "left heart atrium": "Vorhof"}
+    assert read_labels(tmp_path / "a.seg.nrrd", own).array.ravel().tolist() == [1, 2]
+
+
+def test_the_own_name_of_a_structure_is_no_other_ones():
+    structures = [{"name": name, "source_values": [value]} for value, name in enumerate(("LV", "endo"), start=1)]
+    two = LabelSet.model_validate({"name": "two", "structures": structures})
+    assert guessed(segments("lv", "Endo", "left ventricle"), two) == {"lv": "LV", "Endo": "endo"}
 
 
 def test_what_is_left():

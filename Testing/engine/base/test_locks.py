@@ -1,4 +1,4 @@
-"""Locks, with and without a file system that has them, and whether a process lives."""
+"""Locks, with and without a file system that has them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from platform import node
 import pytest
 from semicardiac.base import locks
 from semicardiac.base.errors import UserError
-from semicardiac.base.locks import exclusive, gone_check, is_held
+from semicardiac.base.locks import exclusive, is_held
 
 from Testing.engine.support import engine_environment
 
 
-class TestProcesses:
+class TestExclusive:
     def test_a_lock_of_a_killed_process_is_taken_over(self, tmp_path: Path):
         code = (
             "import pathlib, sys, time\nfrom semicardiac.base.locks import exclusive\n"
@@ -78,12 +78,31 @@ class TestProcesses:
             with exclusive(tmp_path / "lock"):
                 pass
 
-    def test_the_end_of_a_process_is_seen(self):
-        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        gone = gone_check(process.pid)
-        assert not gone()
-        process.communicate(b"\n")
-        assert gone()
-        assert gone_check(process.pid)()
-        assert not gone_check(os.getpid())()
-        assert gone_check(1 << 40)()
+
+def test_slicer_can_ask_who_runs_a_job_before_any_package_is_installed(tmp_path: Path):
+    """With the standard library alone: Python without its folders of packages."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom semicardiac.base import files\n"
+        "from semicardiac.base.locks import exclusive, is_held\n"
+        "lock = Path(sys.argv[1]) / 'lock'\n"
+        "with exclusive(lock):\n    print(is_held(lock))\n"
+        "print(is_held(lock), 'psutil' in sys.modules)"
+    )
+    command = [sys.executable, "-S", "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=engine_environment(), capture_output=True, encoding="utf-8", timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["True", "False", "False"]
+
+
+def test_who_cannot_be_asked_whether_he_lives_may_hold_the_lock(tmp_path: Path, monkeypatch):
+    """On a file system without locks, before psutil is installed."""
+
+    def refuse(_) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks, "_lock", refuse)
+    (tmp_path / "lock").touch()
+    (tmp_path / "lock-holder").write_text(f"{1 << 40} {node()}\n")
+    assert not is_held(tmp_path / "lock")
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert is_held(tmp_path / "lock")

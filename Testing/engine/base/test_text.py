@@ -1,4 +1,4 @@
-"""Words and numbers as people read them: means with gaps, durations, ordinals."""
+"""Words and numbers as people read them: durations, ordinals, texts of others."""
 
 from __future__ import annotations
 
@@ -8,26 +8,11 @@ import math
 import pytest
 from semicardiac.base.errors import UserError
 from semicardiac.base.printable import printable
-from semicardiac.base.text import DASH, average, duration, escaped, listed, mean_and_sd, ordinal, spelled, unescaped
+from semicardiac.base.text import DASH, duration, escaped, listed, ordinal, spelled, unescaped
 from semicardiac.cli.progress import Console
 
 HOSTILE = "a\x1b[2J\u202egpj\u200b\ud800\udce9\r\n\x9bÄ±"
 SHOWN = r"a\x1b[2J\u202egpj\u200b\ud800\udce9\x0d\x0a\x9bÄ±"
-
-
-@pytest.mark.parametrize(
-    ("values", "mean", "sd"),
-    [
-        ([1.0, 2.0, 6.0], 3.0, math.sqrt(7)),
-        ([0.5, math.nan, None, 1.0], 0.75, math.sqrt(0.125)),
-        ([math.nan, 0.8], 0.8, math.nan),
-        ([math.nan, None], math.nan, math.nan),
-        ([], math.nan, math.nan),
-    ],
-)
-def test_what_is_not_defined_counts_in_no_mean(values, mean, sd):
-    assert average(iter(values)) == pytest.approx(mean, nan_ok=True)
-    assert mean_and_sd(values) == pytest.approx((mean, sd), nan_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from Testing.engine.support import ACDC
 pytest.importorskip("matplotlib")
 
 from semicardiac.base.events import Device, Done, EventLog, Started
+from semicardiac.base.tables import GrowingTable
 from semicardiac.config import make_config
 from semicardiac.data.cases import Case
 from semicardiac.evaluation import evaluate
@@ -22,7 +23,6 @@ from semicardiac.images.labels import LabelSet
 from semicardiac.images.overlays import write_png
 from semicardiac.images.volumes import Volume, stem, write_labels, write_volume
 from semicardiac.jobs import job
-from semicardiac.training.history import History
 
 GRID = np.diag([2.0, 2.0, 10.0, 1.0])
 
@@ -92,7 +92,7 @@ def write_history(folder: Path, steps: int, labels: LabelSet = ACDC, joins_at: f
             }
             row |= {f"pass_rate/{name}": 0.7 for name in names}
         rows.append(dict.fromkeys(columns) | row)
-    History(folder / "history.csv").add(*rows)
+    GrowingTable(folder / "history.csv").add(*rows)
 
 
 def make_train_job(
@@ -144,7 +144,7 @@ def make_train_job(
         write_labels(prediction, labels_of(size, 20, size, shift), labels)
         pairs.append(Pair(case.name, case.patient, case.phase, prediction, case.labels, case.image))
     evaluate.evaluate_pairs(pairs, labels, folder, log)
-    History(folder / "validation.csv").add(
+    GrowingTable(folder / "validation.csv").add(
         *(
             {"step": step, "case": pair.case, "structure": name, "dice": step / steps * 0.8}
             for step in (steps // 2, steps)

@@ -28,10 +28,12 @@ from semicardiac.evaluation.matching import Pair
 from semicardiac.images.volumes import Volume, stem, write_labels, write_series, write_volume
 from semicardiac.jobs import job as jobs
 from semicardiac.models.package import open_package, write_zip
-from semicardiac.report import training, write
+from semicardiac.report import html, training, write
 
 from Testing.engine.evaluation.support import write_acdc, write_labels_of
 from Testing.engine.report.support import GRID, Page, labels_of, make_train_job
+
+TEMPLATES = Path(html.__file__).parent / "templates"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,6 @@ class TestPage:
         assert all(source.startswith("data:image/png;base64,") for source in parsed.attributes("src"))
         references = [
             *parsed.attributes("href"),
-            *parsed.attributes("xlink:href"),
             *re.findall(r"url\(([^)]*)\)", parsed.source),
         ]
         assert references
@@ -68,9 +69,9 @@ class TestPage:
         identities = parsed.attributes("id")
         assert len(identities) == len(set(identities))
         used = {
-            text.lstrip("#")
-            for text in [*parsed.attributes("xlink:href"), *re.findall(r"url\(([^)]*)\)", parsed.source)]
+            text.lstrip("#") for text in [*parsed.attributes("href"), *re.findall(r"url\(([^)]*)\)", parsed.source)]
         }
+        assert used
         assert used <= set(identities)
 
     def test_can_be_read_without_seeing(self, parsed):
@@ -90,6 +91,13 @@ class TestPage:
 
     def test_what_others_wrote_is_text(self, parsed):
         assert "the heart was <not> found" in parsed.text
+
+    def test_only_charts_and_sections_of_ours_go_in_as_they_are(self):
+        """All else is escaped by jinja."""
+        templates = [path.read_text(encoding="utf-8") for path in TEMPLATES.glob("*.html")]
+        assert len(templates) > 10
+        assert {name for text in templates for name in re.findall(r"(\S+) *\| *safe", text)} == {"svg", "section"}
+        assert not [text for text in templates if "autoescape" in text]
 
     def test_nothing_half_written_stays(self, job, parsed):
         assert not list(job.glob(".*"))
@@ -360,6 +368,12 @@ class TestSegmentJob:
         )
         subprocess.run([sys.executable, "-c", code], env=engine_environment(), check=True, timeout=60)
         assert "Volumes in ml." in Page(folder / "report.html").text
+
+    def test_without_its_model_the_files_are_listed(self, folder, tmp_path):
+        (tmp_path / "model.zip").unlink()
+        text = Page(write.write_report(folder)).text
+        assert "cine.nii.gz" in text
+        assert "Volumes in ml." not in text
 
     def test_volumes_and_files(self, text):
         assert "4 inputs segmented." in text

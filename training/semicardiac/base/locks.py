@@ -1,35 +1,23 @@
-"""What a job has to know of processes: that no other engine runs it, and whether its starter still lives."""
+"""A lock that says that no other engine runs a job."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from platform import node
 
 from .errors import UserError
+from .processes import may_run
 
+# Not by the package filelock: Slicer asks whether a job runs before any package is installed, and on Windows filelock
+# locks the first byte of a file, so that nobody could read in it who holds it.
 if sys.platform == "win32":
-    import ctypes
     import msvcrt
-
-    _SYNCHRONIZE, _TIMEOUT, _ACCESS_DENIED = 0x00100000, 0x00000102, 5
-    _kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-    _kernel.OpenProcess.argtypes = [ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32]
-    _kernel.OpenProcess.restype = ctypes.c_void_p
-    _kernel.WaitForSingleObject.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-    _kernel.CloseHandle.argtypes = [ctypes.c_void_p]
-
-    def _open_process(pid: int) -> int | None:
-        return _kernel.OpenProcess(_SYNCHRONIZE, False, pid)
-
-    def _has_ended(handle: int) -> bool:
-        return _kernel.WaitForSingleObject(handle, 0) != _TIMEOUT
 else:
     import fcntl
 
@@ -121,7 +109,7 @@ def _held_by_name(path: Path) -> Iterator[None]:
 def _lives(holder: str) -> bool:
     """Whether who signed a holder's file may still be there; that of another machine always."""
     pid, _, machine = holder.strip().partition(" ")
-    return bool(holder) and (machine != node() or not pid.isdecimal() or exists(int(pid)))
+    return bool(holder) and (machine != node() or not pid.isdecimal() or may_run(int(pid)))
 
 
 def _read(path: Path) -> str:
@@ -134,41 +122,6 @@ def _read(path: Path) -> str:
 def _runs_already(path: Path, hint: str) -> UserError:
     holder = _read(path).strip().removeprefix("process ")
     return UserError(f"another engine runs this job (process {holder})", where=path.parent, hint=hint)
-
-
-def gone_check(pid: int) -> Callable[[], bool]:
-    """A function that tells whether the process with this number has ended.
-
-    It holds on to the process where the system allows it (Linux, Windows), so that a later process that was given
-    the same number is not taken for it.
-    """
-    if sys.platform == "win32":
-        handle = _open_process(pid)
-        return lambda: not handle or _has_ended(handle)
-    try:
-        poll = select.poll()
-        poll.register(os.pidfd_open(pid), select.POLLIN)
-        return lambda: bool(poll.poll(0))
-    except (AttributeError, OSError, OverflowError):  # not Linux, an old kernel, gone already, or never there
-        return lambda: not exists(pid)
-
-
-def exists(pid: int) -> bool:
-    """Whether a process has this number now."""
-    if sys.platform == "win32":
-        handle = _open_process(pid)
-        if not handle:
-            return ctypes.get_last_error() == _ACCESS_DENIED  # it is another user's
-        ended = _has_ended(handle)
-        _kernel.CloseHandle(handle)
-        return not ended
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is another user's
-        return True
-    return True
 
 
 def _lock(descriptor: int) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from platform import node
 
-from .locks import exists
+from .processes import may_run
 
 _TEMPORARY = re.compile(r"\.semicardiac-([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}\..*", re.DOTALL)
 _ABANDONED_S = 3600.0
@@ -43,7 +43,7 @@ def remove_abandoned(folder: Path) -> None:
 
 def _is_abandoned(path: Path) -> bool:
     machine, pid = _TEMPORARY.fullmatch(path.name).groups()
-    if machine == _machine() and not exists(int(pid)):
+    if machine == _machine() and not may_run(int(pid)):
         return True
     return time.time() - path.lstat().st_mtime > _ABANDONED_S
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -81,20 +81,6 @@ def ordinal(place: int) -> str:
     """`1st`, `22nd`, `113th`."""
     ending = "th" if 10 < place % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
     return f"{place}{ending}"
-
-
-def mean_and_sd(values: Sequence[float | None]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of the numbers among the values; NaN where too few."""
-    found = [value for value in values if is_number(value)]
-    mean = average(found)
-    sd = math.sqrt(sum((value - mean) ** 2 for value in found) / (len(found) - 1)) if len(found) > 1 else math.nan
-    return mean, sd
-
-
-def average(values: Iterable[float | None]) -> float:
-    """The mean of the numbers among the values, NaN where there are none."""
-    found = [value for value in values if is_number(value)]
-    return sum(found) / len(found) if found else math.nan
 
 
 def is_number(value: Any) -> bool:

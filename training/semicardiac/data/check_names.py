@@ -10,8 +10,8 @@ from pathlib import Path
 from ..base import files
 from ..base.errors import UserError
 from ..base.text import count, listed
-from ..images.labels import LabelSet, Structure, get_label_set, nnunet_labels
-from ..images.structure_names import meaning_of, plain
+from ..images.labels import LabelSet, get_label_set, nnunet_labels
+from ..images.structure_names import plain
 from .cases import Case
 from .findings import EVERYWHERE, Finding
 
@@ -180,7 +180,7 @@ def _check_table(path: Path, label_set: LabelSet) -> list[Finding]:
     for structure in label_set.structures:
         for value in structure.source_values:
             if value in named and plain(named[value].name) != plain(structure.name):
-                meanings = {_meaning(named[value]), _meaning(structure)}
+                meanings = {named[value].meaning, structure.meaning}
                 text = f"{value} is '{named[value].name}' in dataset.json and '{structure.name}' in the set"
                 if None in meanings:
                     unclear.append(text)
@@ -195,7 +195,3 @@ def _check_table(path: Path, label_set: LabelSet) -> list[Finding]:
         what = f"this data set and the label set '{label_set.name}' may not mean the same: {', '.join(unclear)}"
         findings.append(Finding("warning", what, str(path), hint))
     return findings
-
-
-def _meaning(structure: Structure) -> str | None:
-    return structure.role or meaning_of(structure.name)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import ValidationError
 
 from ..base.errors import UserError, nearest
-from ..base.spreadsheet import Row, read_table
+from ..base.tables import Row, read_table
 from ..images.volumes import is_volume_file, stem
 from .cases import Case, case_name
 from .layouts import (

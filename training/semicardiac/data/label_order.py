@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 
 from ..images.labels import LabelSet
-from ..images.structure_names import meaning_of
 from ..images.volumes import Volume
 from .slices import as_stack
 
@@ -53,7 +52,7 @@ def mixed_up(labels: Volume, label_set: LabelSet) -> str | None:
 
 def _roles(label_set: LabelSet) -> dict[str, int]:
     """The training labels of `lv`, `myo` and `rv`, as far as the set has one of each."""
-    meanings = [structure.role or meaning_of(structure.name) for structure in label_set.structures]
+    meanings = [structure.meaning for structure in label_set.structures]
     return {role: meanings.index(role) + 1 for role in ("lv", "myo", "rv") if meanings.count(role) == 1}
 
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 from ..base import files
 from ..base.errors import UserError
 from ..base.events import Result, Writing, read_events
-from ..base.spreadsheet import read_table
+from ..base.tables import read_table
 from ..base.text import count
 from ..images import seg_nrrd
 from ..images.dicom_headers import SUFFIXES as DICOM_SUFFIXES

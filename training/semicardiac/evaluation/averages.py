@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from .. import __version__
 from ..base.errors import UserError
-from ..base.text import average, count, is_number, mean_and_sd, spelled
+from ..base.statistics import average, mean_and_sd
+from ..base.text import count, is_number, spelled
 from ..images.labels import LabelSet
 from .clinical import MEASURES, agreement, difference_unit
 from .metrics import METRICS

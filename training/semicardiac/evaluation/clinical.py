@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..base.text import is_number, mean_and_sd
+from ..base.statistics import mean_and_sd
+from ..base.text import is_number
 from ..images.labels import LabelSet
 from ..images.volumes import Volume
 

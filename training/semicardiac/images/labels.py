@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ..base import files
 from ..base.errors import UserError, nearest
 from ..base.text import count
-from .structure_names import meaning_of
+from .structure_names import meaning_of, meaning_of_code
 
 #: The Slicer terminology in which all our codes are found (the extension ships it; myocardium is in no default one).
 TERMINOLOGY_CONTEXT = "Segmentation category and type - SemiCardiacSeg"
@@ -84,6 +84,12 @@ class Structure(_Model):
     def key(self) -> str:
         """The name as it may stand in a file name or a column header: `LV cavity` gives `LV_cavity`."""
         return _key(self.name)
+
+    @property
+    def meaning(self) -> str | None:
+        """What it is, whatever its name: its role, else what its code or its name means (see structure_names)."""
+        coded = meaning_of_code(self.type.value) if self.type.scheme == "SCT" else None
+        return self.role or coded or meaning_of(self.name)
 
     @property
     def terminology(self) -> str:

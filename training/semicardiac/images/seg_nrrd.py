@@ -253,7 +253,7 @@ def _by_code(segment: _Segment, label_set: LabelSet) -> int | None:
 def _by_meaning(segment: _Segment, label_set: LabelSet) -> int | None:
     """The label of the one structure that people call so: RV is the RV cavity."""
     meaning = meaning_of(segment.name)
-    meanings = [structure.role or meaning_of(structure.name) for structure in label_set.structures]
+    meanings = [structure.meaning for structure in label_set.structures]
     return meanings.index(meaning) + 1 if meaning and meanings.count(meaning) == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""What the names that people give to structures of the heart mean, however they write them."""
+"""What names and codes of structures of the heart mean, for the engine and the module in Slicer alike."""
 
 from __future__ import annotations
 
@@ -26,8 +26,17 @@ _NAMES = {
     "pa": "pa, pulmonary artery, pulmonary trunk, pulmonary artery trunk, main pulmonary artery",
 }
 _MEANING = {plain(name): meaning for meaning, names in _NAMES.items() for name in names.split(",")}
+_MEANING_OF_CODE = {
+    "87878005": "lv", "74281007": "myo", "53085002": "rv", "82471001": "la", "73829009": "ra", "54247002": "ao",
+    "81040000": "pa",
+}  # fmt: skip
 
 
 def meaning_of(name: str) -> str | None:
     """`lv`, `myo`, `rv`, as the roles of label sets, `la`, `ra`, `ao` or `pa`; None if the name is not understood."""
     return _MEANING.get(plain(name))
+
+
+def meaning_of_code(code: str) -> str | None:
+    """The same of a SNOMED CT code."""
+    return _MEANING_OF_CODE.get(code)

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from ..base.errors import UserError
 from ..base.events import AnyEvent, Event, Progress, read_events
 from ..base.files import read_json
+from ..base.statistics import average
 from ..base.tables import read_csv
-from ..base.text import average, is_number
+from ..base.text import is_number
 from ..config import upgrade
 from ..evaluation.averages import MEAN, parse_summary
 from ..evaluation.evaluate import VALIDATION

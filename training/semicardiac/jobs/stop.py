@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..base.errors import UserError
-from ..base.locks import gone_check
+from ..base.processes import gone_check
 from .job import STOP
 
 STARTER = "SEMICARDIAC_PARENT_PID"

@@ -6,8 +6,6 @@ way of real volumes. Everything follows from a seed, bit by bit.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +14,7 @@ import numpy as np
 
 from ..base import files
 from ..base.errors import UserError
+from ..base.tables import format_csv
 from ..data.cases import Case
 from ..data.discover import read_case_list
 from ..data.layouts import CASE_LIST
@@ -204,8 +203,4 @@ def _write_patient(folder: Path, name: str, role: str, turn: int, seed: int) -> 
 
 
 def _write_list(path: Path, rows: list[_Row]) -> None:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_Row._fields)
-    table.writerows(rows)
-    files.write_text(path, text.getvalue())
+    files.write_text(path, format_csv(_Row._fields, rows))

@@ -1,8 +1,8 @@
 """Charts of the report as SVG text that takes the page's fonts and colors, light or dark.
 
-Colors in the figures are CSS variables of the page (see page.py): `ink`, `muted`, `rule`, `paper`, `accent`, and
-`s1`, `s2`, ... for the structures, `s0` for the background. Matplotlib draws with a stand-in color for each,
-which is then replaced.
+Colors in the figures are CSS variables of the page (see html.py): `ink`, `muted`, `rule`, `paper`, `accent`, and
+`s1`, `s2`, ... for the structures, `s0` for the background. Matplotlib knows no variables: it draws with a stand-in
+color for each, which is then replaced.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
-from xml.sax.saxutils import escape
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -27,13 +27,36 @@ Points = tuple[Sequence[float], Sequence[float]]
 _VARIABLES = ("ink", "muted", "rule", "paper", "accent", "c1", "c2", *(f"s{number}" for number in range(256)))
 _STAND_INS = {name: f"#{number:04x}fe" for number, name in enumerate(_VARIABLES)}
 _VARIABLE_OF = {stand_in: f"var(--{name})" for name, stand_in in _STAND_INS.items()}
+_STYLE = {
+    "text.parse_math": False,  # in a name of others, `$` is a dollar
+    "svg.fonttype": "none",  # text stays text, in the font of the page
+    "savefig.transparent": True,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.edgecolor": _STAND_INS["rule"],
+    "axes.axisbelow": True,
+    "axes.labelsize": 8.5,
+    "axes.labelcolor": _STAND_INS["muted"],
+    "axes.titlesize": 8.5,
+    "axes.titlecolor": _STAND_INS["muted"],
+    "axes.titlelocation": "left",
+    "grid.color": _STAND_INS["rule"],
+    "grid.linewidth": 0.7,
+    **{f"{axis}tick.{ticks}.size": 0.0 for axis in "xy" for ticks in ("major", "minor")},
+    **{f"{axis}tick.{ticks}.pad": 4.0 for axis in "xy" for ticks in ("major", "minor")},
+    **{f"{axis}tick.labelsize": 8.5 for axis in "xy"},
+    **{f"{axis}tick.labelcolor": _STAND_INS["muted"] for axis in "xy"},
+}
+"""Settings of matplotlib for all figures."""
+_COLOR = re.compile("#[0-9a-f]{6}")
 _SMOOTH_FROM = 40
 """Points from which on a line is smoothed."""
 _LARGEST = 1e12
 """No value of ours lies beyond it; what does comes from a damaged file and would break the axes."""
 
 
-@drawing()
+@drawing(_STYLE)
 def curves(
     lines: Mapping[str, Points],
     *,
@@ -55,8 +78,6 @@ def curves(
         mark: A step to mark by a vertical line, and its text.
         log: Logarithmic y axis.
     """
-    from matplotlib.ticker import LogLocator, NullLocator
-
     figure, axes = _axes(4.6, 2.5, (0.41, 0.92, 0.28, 0.27))
     ends = []
     for label, (x, y) in lines.items():
@@ -73,33 +94,20 @@ def curves(
         axes.plot(x, smooth, color=color, linewidth=1.5, marker=marker, markersize=3, solid_capstyle="round")
         ends.append((label, float(smooth[-1]), color))
     if log:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _scale_logarithmically(axes)
     low, high = bounds
     axes.set_ylim(bottom=None if low is None else min(low, axes.get_ylim()[0]))
     axes.set_ylim(top=None if high is None else max(high, axes.get_ylim()[1]))
     axes.margins(x=0.01)
     axes.set_xlim(left=0)
     if mark is not None and 0 < mark[0] < axes.get_xlim()[1]:
-        axes.axvline(mark[0], color=_STAND_INS["muted"], linewidth=0.8, dashes=(2, 3))
-        axes.text(
-            mark[0],
-            1.02,
-            f" {mark[1]}",
-            transform=axes.get_xaxis_transform(),
-            va="bottom",
-            ha="left" if mark[0] < 0.6 * axes.get_xlim()[1] else "right",
-            fontsize=8,
-            color=_STAND_INS["muted"],
-        )
+        _mark_step(axes, *mark)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
     _name_ends(axes, ends)
     return _svg(figure, name, title)
 
 
-@drawing()
+@drawing(_STYLE)
 def dice_strip(
     groups: Mapping[str, Mapping[str, Mapping[str, float]]],
     *,
@@ -131,45 +139,39 @@ def dice_strip(
             named = {case: value for case, value in result.get(structure, {}).items() if _drawable(value)}
             if not named:
                 continue
-            color = _STAND_INS["muted" if number else colors[structure]]
-            values = np.array(list(named.values()))
-            level = row - lane + 2 * lane * number
-            shown, heights = np.maximum(values, left), level + _spread(values)
-            for marker, chosen in (("o", values >= left), ("<", values < left)):
-                axes.scatter(
-                    shown[chosen],
-                    heights[chosen],
-                    s=20 if marker == "o" else 30,
-                    marker=marker,
-                    zorder=3,
-                    clip_on=False,
-                    linewidth=1 if number else 0.6,
-                    color="none" if number else color,
-                    edgecolor=color if number else _STAND_INS["paper"],
-                )
-            axes.plot(
-                [max(values.mean(), left)] * 2,
-                [level - 0.3 + lane / 2, level + 0.3 - lane / 2],
-                color=color,
-                linewidth=2.2,
-                zorder=4,
-            )
-            if not number:
-                worst = min(named, key=named.__getitem__)
-                at, text = int(values.argmin()), f"{_short(worst, 44)} {named[worst]:.2f}"
-                axes.annotate(
-                    text,
-                    (shown[at], level),
-                    xytext=(-3, 9.5),
-                    textcoords="offset points",
-                    va="bottom",
-                    fontsize=7.5,
-                    color=_STAND_INS["muted"],
-                )
+            _draw_dots(axes, named, row - lane + 2 * lane * number, lane, left, None if number else colors[structure])
     axes.set_yticks(range(len(structures)), names, color=_STAND_INS["ink"])
     axes.set_ylim(len(structures) - 0.45, -0.62)
     axes.set_xlim(left, 1.0)
     return _svg(figure, name, title)
+
+
+def _draw_dots(axes: Any, dice: Mapping[str, float], level: float, lane: float, left: float, color: str | None) -> None:
+    """A row of the strip: dots, or arrows at the edge for what lies beyond it, and a bar at the mean.
+
+    Args:
+        axes: To draw in.
+        dice: By case, at least one.
+        level: The height of the row.
+        lane: By how much two rows of one structure lie beside the middle between them, 0 if there is one only.
+        left: Where the axis begins.
+        color: The color variable of the structure; None for hollow gray dots, of which the worst is not named.
+    """
+    values = np.array(list(dice.values()))
+    shown, heights = np.maximum(values, left), level + _spread(values)
+    line = _STAND_INS[color or "muted"]
+    dots = {"color": line, "edgecolor": _STAND_INS["paper"], "linewidth": 0.6}
+    if color is None:
+        dots = {"color": "none", "edgecolor": line, "linewidth": 1}
+    for marker, size, chosen in (("o", 20, values >= left), ("<", 30, values < left)):
+        axes.scatter(shown[chosen], heights[chosen], s=size, marker=marker, zorder=3, clip_on=False, **dots)
+    mean = max(values.mean(), left)
+    axes.plot([mean, mean], [level - 0.3 + lane / 2, level + 0.3 - lane / 2], color=line, linewidth=2.2, zorder=4)
+    if color is not None:
+        worst = min(dice, key=dice.__getitem__)
+        text, place = f"{_short(worst, 44)} {dice[worst]:.2f}", (shown[values.argmin()], level)
+        style = {"textcoords": "offset points", "va": "bottom", "fontsize": 7.5, "color": _STAND_INS["muted"]}
+        axes.annotate(text, place, xytext=(-3, 9.5), **style)
 
 
 def _strip_start(values: Sequence[float]) -> float:
@@ -181,7 +183,7 @@ def _strip_start(values: Sequence[float]) -> float:
     return max(0.0, float(np.floor((lowest - 0.005) * 20) / 20))
 
 
-@drawing()
+@drawing(_STYLE)
 def bland_altman(
     measured: Sequence[float],
     reference: Sequence[float],
@@ -227,9 +229,8 @@ def bland_altman(
             ends.append((f"{text} {value:+.1f}".replace("-", "\N{MINUS SIGN}"), value, _STAND_INS["muted"]))
     spread = max(abs(bound) for bound in axes.get_ylim()) * 1.15
     axes.set_ylim(-spread, spread)
-    axes.set_xlabel(f"mean of both ({unit})", fontsize=8.5, color=_STAND_INS["muted"])
-    difference = f"segmentation minus reference ({difference_unit or unit})"
-    axes.set_title(difference, fontsize=8.5, color=_STAND_INS["muted"], loc="left", pad=6)
+    axes.set_xlabel(f"mean of both ({unit})")
+    axes.set_title(f"segmentation minus reference ({difference_unit or unit})")
     _name_ends(axes, ends)
     return _svg(figure, name, title)
 
@@ -247,13 +248,26 @@ def _axes(width: float, height: float, margins: tuple[float, float, float, float
     left, right, bottom, top = margins
     inner = ((width - left - right) / width, (height - bottom - top) / height)
     axes = figure.add_axes((left / width, bottom / height, *inner))
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(side == "bottom" and grid == "y")
-        axes.spines[side].set_color(_STAND_INS["rule"])
-    axes.grid(axis=grid, color=_STAND_INS["rule"], linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=8.5, labelcolor=_STAND_INS["muted"], pad=4)
+    axes.spines["bottom"].set_visible(grid == "y")
+    axes.grid(axis=grid)
     return figure, axes
+
+
+def _scale_logarithmically(axes: Any) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _mark_step(axes: Any, step: float, text: str) -> None:
+    """A vertical line with a text above it, on that side of it where there is room."""
+    color, side = _STAND_INS["muted"], "left" if step < 0.6 * axes.get_xlim()[1] else "right"
+    axes.axvline(step, color=color, linewidth=0.8, dashes=(2, 3))
+    above = {"transform": axes.get_xaxis_transform(), "va": "bottom", "ha": side}
+    axes.text(step, 1.02, f" {text}", fontsize=8, color=color, **above)
 
 
 def _moving_mean(y: np.ndarray) -> np.ndarray:
@@ -297,25 +311,26 @@ def _drawable(values: Any) -> Any:
 
 
 def _svg(figure: Any, name: str, title: str) -> str:
+    """A figure as an element of the page, with the page's colors; `name` makes what it refers to its own."""
     import matplotlib
 
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    used = set(re.findall(r"#([\w-]+)[\")]", text))
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    root = ElementTree.fromstring(buffer.getvalue())
+    for element in root.iter():
+        element.tag = _without_namespace(element.tag)
+        # No setting keeps matplotlib from naming its groups figure_1, axes_1, ... in every figure, nor draws with
+        # variables.
+        element.attrib = {
+            _without_namespace(key): _COLOR.sub(lambda match: _VARIABLE_OF.get(match[0], match[0]), value)
+            for key, value in element.attrib.items()
+            if (element.tag, key) != ("g", "id")
+        }
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": spelled(title)}
+    return ElementTree.tostring(root, encoding="unicode")
 
-    def in_page(tag: re.Match[str]) -> str:
-        """A tag with the page's colors, and names of its own for what it refers to; what is written stays as it is."""
-        found = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", tag[0])
-        found = re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", found)
-        return re.sub("#[0-9a-f]{6}", lambda match: _VARIABLE_OF.get(match[0], match[0]), found)
 
-    text = re.sub(r"<[^>]*>", in_page, text)
-    viewbox = re.search(r'viewBox="([^"]+)"', text)[1]
-    return (
-        f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(spelled(title), {chr(34): "&quot;"})}">'
-        + text[text.index(">") + 1 :]
-    )
+def _without_namespace(name: str) -> str:
+    """A name as HTML has it, which knows SVG: `path` of `{http://www.w3.org/2000/svg}path`."""
+    return name.rpartition("}")[2]

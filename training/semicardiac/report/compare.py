@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..base.text import average, count, is_number, listed, mean_and_sd
+from ..base.statistics import average, mean_and_sd
+from ..base.text import count, is_number, listed
 from ..evaluation.averages import MEAN, by_volume
 from ..jobs.record import Record
 

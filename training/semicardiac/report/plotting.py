@@ -10,9 +10,10 @@ import stat
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..base.errors import UserError
 
@@ -44,14 +45,14 @@ def require_matplotlib() -> None:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """While figures are drawn: matplotlib's own style whatever the user's is, and `$` is a dollar."""
+def drawing(style: Mapping[str, Any]) -> Iterator[None]:
+    """While figures are drawn: these settings of matplotlib, and its defaults for all else, whatever the user's are."""
     require_matplotlib()
     import matplotlib  # 0.3 s and an optional dependency: only who draws pays for it
 
     with _quiet(), matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams["text.parse_math"] = False
+        matplotlib.rcParams.update(style)
         yield
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..base.errors import UserError
 from ..base.events import Result
-from ..base.text import listed, number
+from ..base.text import listed
 from ..data.discover import discover
 from ..data.layouts import visit_of
 from ..evaluation.clinical import MEASURES, cycle_phases, implausible, implausible_volumes, patient_measures, volumes_ml
@@ -16,8 +18,8 @@ from ..images.overlays import overlay_montage, png
 from ..images.volumes import Volume, read_labels, read_series, stem
 from ..jobs.job import named_inputs
 from ..jobs.record import Record
-from . import charts, html
-from .html import escape
+from . import charts
+from .html import render
 
 Volumes = Mapping[str, float]
 """The volume of each structure, in ml."""
@@ -35,33 +37,51 @@ def segmented(record: Record) -> str:
     results = _results(record)
     if not results:
         return ""
-    files = [[escape(case), "<br>".join(html.path(path) for path in paths)] for case, paths in results.items()]
-    listed = html.details("Files", html.table(["Input", "segmentation"], files, numeric_from=2))
-    if labels is None:
-        return html.section("Segmentations", listed)
-    images = _images(record)
-    pictures, cycles, volumes, measures = [], [], {}, {}
+    shown = _measure(record, results, labels) if labels is not None else _Shown()
+    return render(
+        "segmented.html",
+        structures=list(labels.structures) if labels else [],
+        how_drawn=HOW_DRAWN,
+        mark=MARK,
+        pictures=shown.pictures,
+        files=results,
+        cycles=shown.cycles,
+        **_volume_rows(shown.volumes, labels),
+        **_measure_rows(shown.measures),
+    )
+
+
+@dataclass
+class _Shown:
+    """What the sections show: pictures (case, PNG, frame), charts of cycles, and numbers by the name of their input."""
+
+    pictures: list[tuple[str, bytes, int | None]] = field(default_factory=list)
+    cycles: list[tuple[str, str, str]] = field(default_factory=list)
+    volumes: dict[str, Volumes] = field(default_factory=dict)
+    measures: dict[str, Measured] = field(default_factory=dict)
+
+
+def _measure(record: Record, results: Mapping[str, Sequence[Path]], labels: LabelSet) -> _Shown:
+    """What is shown of segmentations, as far as their files and inputs are still there."""
+    images, found = _images(record), _Shown()
     for case, paths in results.items():
         try:
             frames = _frames(paths, labels)
         except UserError:  # moved or removed since
             continue
         by_frame = [volumes_ml(frame, labels) for frame in frames]
-        shown = 0
+        shown = None
         if len(frames) > 1:
-            shown, measures[case] = _cycle(by_frame, labels)
-            if len(cycles) < SERIES_MAX:
-                cycles.append(_cycle_panel(case, len(cycles), frames, by_frame, labels))
+            shown, found.measures[case] = _cycle(by_frame, labels)
+            if len(found.cycles) < SERIES_MAX:
+                found.cycles.append(_cycle_chart(case, len(found.cycles), frames, by_frame, labels))
         else:
-            volumes[case] = by_frame[0]
-        if len(pictures) < PICTURES_MAX and case in images:
-            pictures += _picture(case, images[case], frames[shown], shown if len(frames) > 1 else None, labels)
-    measures |= _by_patient(record, volumes, labels)
-    charts = f'<div class="two">{"".join(cycles)}</div>' if cycles else ""
-    heart = html.section("Heart function", charts, _measures_table(measures))
-    shown = f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
-    legend = html.legend([*labels.structures], HOW_DRAWN) if pictures else ""
-    return html.section("Segmentations", legend, shown, _volumes_table(volumes, labels), listed) + heart
+            found.volumes[case] = by_frame[0]
+        if len(found.pictures) < PICTURES_MAX and case in images:
+            picture = _picture(images[case], frames[shown or 0], shown or 0, labels)
+            found.pictures += [(case, picture, shown)] if picture is not None else []
+    found.measures |= _by_patient(record, found.volumes, labels)
+    return found
 
 
 def _results(record: Record) -> dict[str, list[Path]]:
@@ -104,28 +124,27 @@ def _measured(ed: Volumes, es: Volumes, labels: LabelSet) -> Measured:
     return patient_measures(ed, es, labels), implausible(ed, es, labels)
 
 
-def _cycle_panel(
+def _cycle_chart(
     case: str, position: int, frames: Sequence[Volume], by_frame: Sequence[Volumes], labels: LabelSet
-) -> str:
+) -> tuple[str, str, str]:
     timed = all(frame.time_s is not None for frame in frames)
     x = [frame.time_s if timed else number for number, frame in enumerate(frames, start=1)]
     lines = {name: (x, [volumes[name] for volumes in by_frame]) for name in labels.names}
     note = f"Volumes in ml over {'seconds' if timed else 'frames'}."
     colors = charts.structure_colors(labels)
     svg = charts.curves(lines, name=f"cycle-{position}", title=f"{case}: {note}", colors=colors, bounds=(0.0, None))
-    return html.panel(case, note, svg)
+    return case, note, svg
 
 
-def _picture(case: str, image: Path, labels_shown: Volume, frame: int | None, labels: LabelSet) -> list[str]:
+def _picture(image: Path, labels_shown: Volume, frame: int, labels: LabelSet) -> bytes | None:
+    """The slices of an image with its segmentation as a PNG; None where the two no longer belong together."""
     try:
-        volume = read_series(image)[frame or 0]
+        volume = read_series(image)[frame]
     except (UserError, IndexError):
-        return []
+        return None
     if volume.array.shape != labels_shown.array.shape:
-        return []
-    which = "" if frame is None else f", frame {frame + 1}, where the LV cavity is largest"
-    data = png(overlay_montage(volume, labels_shown, labels))
-    return [html.picture(data, f"Slices of {case} with its segmentation", f"<b>{escape(case)}</b>{which}")]
+        return None
+    return png(overlay_montage(volume, labels_shown, labels))
 
 
 def _by_patient(record: Record, volumes: Mapping[str, Volumes], labels: LabelSet) -> dict[str, Measured]:
@@ -146,41 +165,31 @@ def _by_patient(record: Record, volumes: Mapping[str, Volumes], labels: LabelSet
     }
 
 
-def _measures_table(measures: Mapping[str, Measured]) -> str:
+def _measure_rows(measures: Mapping[str, Measured]) -> dict[str, Any]:
+    """The table of measures from end-diastole to end-systole: each a value and whether it is implausible."""
     columns = [measure for measure in MEASURES if any(measure in found for found, _ in measures.values())]
-    if not columns:
-        return ""
     rows = [
-        [escape(name), *(_cell(found.get(measure), measure in doubts) for measure in columns)]
+        (name, [(found.get(measure), measure in doubts) for measure in columns])
         for name, (found, doubts) in measures.items()
     ]
-    head = ["", *(f"{MEASURES[measure][0]}, {MEASURES[measure][1]}" for measure in columns)]
-    caption = "From end-diastole to end-systole. LV mass is that of the myocardium at end-diastole, 1.05 g/ml."
-    return html.table(head, rows, caption=caption + _marked({name: doubts for name, (_, doubts) in measures.items()}))
+    return {
+        "measures": rows if columns else [],
+        "measure_heads": [f"{MEASURES[measure][0]}, {MEASURES[measure][1]}" for measure in columns],
+        "measure_doubts": _by_doubt({name: doubts for name, (_, doubts) in measures.items()}),
+    }
 
 
-def _volumes_table(volumes: Mapping[str, Volumes], labels: LabelSet) -> str:
-    if not volumes:
-        return ""
-    marked = {case: implausible_volumes(found, labels) for case, found in volumes.items()}
-    rows = [
-        [escape(case), *(_cell(found[name], name in marked[case]) for name in labels.names)]
-        for case, found in volumes.items()
-    ]
-    head = ["Volume", *(html.chip(structure.color, structure.name) for structure in labels.structures)]
-    return html.table(head, rows, caption="Volumes in ml." + _marked(marked))
+def _volume_rows(volumes: Mapping[str, Volumes], labels: LabelSet | None) -> dict[str, Any]:
+    """The table of volumes: each a value and whether it is implausible."""
+    doubts = {case: implausible_volumes(found, labels) for case, found in volumes.items()} if labels else {}
+    rows = [(case, [(volumes[case][name], name in odd) for name in volumes[case]]) for case, odd in doubts.items()]
+    return {"volumes": rows, "volume_doubts": _by_doubt(doubts)}
 
 
-def _cell(value: float | None, is_marked: bool) -> str:
-    text = number(value, 1)
-    return f'<span class="odd">{text}{MARK}</span>' if is_marked else text
-
-
-def _marked(marked: Mapping[str, Mapping[str, str]]) -> str:
-    """What the marks in a table mean: each doubt once, with the names that it is about."""
+def _by_doubt(doubts: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Each doubt once, with the names that it is about."""
     names: dict[str, list[str]] = {}
-    for name, doubts in marked.items():
-        for doubt in dict.fromkeys(doubts.values()):
+    for name, found in doubts.items():
+        for doubt in dict.fromkeys(found.values()):
             names.setdefault(doubt, []).append(name)
-    told = "; ".join(f"{escape(doubt)} ({escape(listed(found))})" for doubt, found in names.items())
-    return f' <span class="odd">{MARK}</span> Implausible: {told}.' if told else ""
+    return [(doubt, listed(found)) for doubt, found in names.items()]

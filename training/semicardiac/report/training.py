@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping
 from itertools import cycle
@@ -13,9 +14,9 @@ from ..base.text import DASH, count, duration, is_number
 from ..config import TrainConfig
 from ..evaluation.averages import MEAN
 from ..jobs.record import Record
-from . import charts, html
+from . import charts
 from .compare import flat
-from .html import escape
+from .html import render
 
 
 def curves(main: Record, other: Record | None) -> str:
@@ -35,7 +36,7 @@ def curves(main: Record, other: Record | None) -> str:
         if lines:
             name, about = title.lower().replace(" ", "-"), f"{title} over the training steps"
             svg = charts.curves(lines, name=name, title=about, colors=colors, mark=mark, **options)
-            panels.append(html.panel(title, note, svg))
+            panels.append((title, note, svg))
 
     terms = list(dict.fromkeys(key.removeprefix("loss_") for row in history for key in row if key.startswith("loss_")))
 
@@ -69,7 +70,7 @@ def curves(main: Record, other: Record | None) -> str:
         bounds=(0.0, None),
     )
     draw("Learning rate", "Of the optimizer.", {"rate": column("learning_rate")}, {"rate": "c1"}, bounds=(0.0, None))
-    return html.section("Training", f'<div class="two">{"".join(panels)}</div>' if panels else "")
+    return render("curves.html", charts=panels) if panels else ""
 
 
 def previews(main: Record) -> str:
@@ -77,32 +78,25 @@ def previews(main: Record) -> str:
     shown = []
     for path in dict.fromkeys([*main.previews[:1], *main.previews[-1:]]):
         step = path.stem.removeprefix("step")
-        caption = f"<b>step {int(step):,}</b>" if step.isdecimal() else escape(path.stem)
-        about = f"Student, teacher, threshold and confidence on unlabeled slices, {path.stem}"
-        shown.append(html.picture(path.read_bytes(), about, caption))
-    note = (
-        "A few unlabeled slices, from left to right: the student, the teacher, the threshold that each pixel has to "
-        "pass, and the confidence of the pixels that pass, with which they count."
-    )
-    return html.section("Student and teacher", f'<div class="two">{"".join(shown)}</div>' if shown else "", note=note)
+        shown.append((path.stem, int(step) if step.isdecimal() else None, path.read_bytes()))
+    return render("previews.html", shown=shown) if shown else ""
 
 
 def cases(record: Record) -> str:
     """How many patients and volumes played which part, and their names."""
-    rows, names = [], []
+    roles = []
     for role in ("labeled", "unlabeled", "validation"):
         found = [case for case in record.cases if case.get("role") == role]
-        if not found:
-            continue
-        phases = Counter(case.get("phase") for case in found)
-        phase = ", ".join(f"{phases[name]} {name}" for name in ("ED", "ES") if phases[name])
-        patients = len({case.get("patient") for case in found})
-        rows.append([role.capitalize(), f"{patients:,}", f"{len(found):,}", phase or DASH])
-        listed = "".join(f"<li>{escape(str(case.get('name')))}</li>" for case in found)
-        names.append(html.details(f"{role.capitalize()} cases", f'<ul class="names">{listed}</ul>'))
-    if not rows:
-        return ""
-    return html.section("Cases", html.table(["Role", "patients", "volumes", "phases"], rows), *names)
+        if found:
+            phases = Counter(case.get("phase") for case in found)
+            about = {
+                "name": role.capitalize(),
+                "patients": len({case.get("patient") for case in found}),
+                "phases": ", ".join(f"{phases[name]} {name}" for name in ("ED", "ES") if phases[name]),
+                "cases": [str(case.get("name")) for case in found],
+            }
+            roles.append(about)
+    return render("cases.html", roles=roles) if roles else ""
 
 
 def settings(record: Record, other: Record | None) -> str:
@@ -110,16 +104,20 @@ def settings(record: Record, other: Record | None) -> str:
     values = flat(record.job.get("config") or {})
     if not values:
         return ""
-    default = flat(TrainConfig().model_dump(mode="json"))
-    changed = {key: value for key, value in values.items() if value != default.get(key)}
-    parts = [_settings_table(changed, default, "default", "What differs from the default preset.")]
-    settled = _settled(record)
-    if other is not None and (theirs := _settled(other)):
-        different = {key: value for key, value in settled.items() if value != theirs.get(key)}
-        parts.append(_settings_table(different, theirs, "labeled only", "How the two trainings differ."))
-    rows = [[f"<code>{escape(key)}</code>", _setting(value)] for key, value in settled.items()]
-    every = html.table(["Setting", "value"], rows, numeric_from=2)
-    return html.section("Settings", *parts, html.details("All settings", every))
+    settled, theirs = _settled(record), _settled(other) if other is not None else {}
+    return render(
+        "settings.html",
+        changed=_differing(values, flat(TrainConfig().model_dump(mode="json"))),
+        different=_differing(settled, theirs) if theirs else [],
+        every=[(key, _setting(value)) for key, value in settled.items()],
+    )
+
+
+def _differing(values: Mapping[str, Any], others: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Settings that others do not share: the name, the value, and the others' value."""
+    return [
+        (key, _setting(value), _setting(others.get(key))) for key, value in values.items() if value != others.get(key)
+    ]
 
 
 def _settled(record: Record) -> dict[str, Any]:
@@ -129,51 +127,52 @@ def _settled(record: Record) -> dict[str, Any]:
 
 def provenance(record: Record, main: Record) -> str:
     """Where, with what and for how long the job ran."""
-    rows: list[tuple[str, str]] = []
-    device = main.last(Device) or record.last(Device)
-    if device is not None:
-        layout = "channels last" if device.channels_last else "contiguous"
-        where = device.name if device.name == device.device else f"{device.name} ({device.device})"
-        rows.append(("Computed on", escape(f"{where}, {count(device.threads, 'thread')}, {device.dtype}, {layout}")))
-        tried = ", ".join(f"{name} {speed:g}" for name, speed in device.images_per_s.items())
-        rows += [("Images a second, as tried", escape(tried))] if tried else []
-    rates = sorted(row["images_per_s"] for row in main.history if is_number(row.get("images_per_s")))
-    rows += [("Images a second, in training", f"{rates[len(rates) // 2]:.1f} (median)")] if rates else []
-    if main.history:
-        last = main.history[-1]
-        # The last look at a training is some steps before its end.
-        steps = main.steps if main.steps is not None else last["step"]
-        spent = [count(round(steps), "step")]
-        spent += [duration(last["seconds"])] if is_number(last.get("seconds")) else []
-        spent += [_processor_time(last["cpu_seconds"])] if is_number(last.get("cpu_seconds")) else []
-        rows.append(("Training took", ", ".join(spent)))
+    facts = _computed_on(main.last(Device) or record.last(Device)) | _took(main)
     started, done = record.all(Started), record.last(Done)
     if done is not None:
         took = f"{duration(done.seconds)}, {_processor_time(done.cpu_seconds)}"
-        rows.append(("Its last run took" if len(started) > 1 else "The job took", took))
+        facts["Its last run took" if len(started) > 1 else "The job took"] = took
     if len(started) > 1:
-        rows.append(("Runs", f"{len(started)}: interrupted and resumed"))
+        facts["Runs"] = f"{len(started)}: interrupted and resumed"
     versions = [f"semicardiac {started[-1].version}"] if started else []
     torch = main.model.get("about", {}).get("torch") if record.kind == "train" else None
     versions += [f"PyTorch {torch}"] if torch else []
-    rows += [("Software", escape(", ".join(versions)))] if versions else []
-    for key, name in (("model", "Model"), ("predictions", "Segmentations"), ("reference", "Reference")):
-        rows += [(name, html.path(record.path(record.job[key])))] if key in record.job else []
-    rows.append(("Job folder", html.path(record.folder)))
-    return html.section("Provenance", html.facts(rows))
+    if versions:
+        facts["Software"] = ", ".join(versions)
+    named = {"Model": "model", "Segmentations": "predictions", "Reference": "reference"}
+    places = {name: record.path(record.job[key]) for name, key in named.items() if key in record.job}
+    return render("provenance.html", facts=facts, places=places | {"Job folder": record.folder})
+
+
+def _computed_on(device: Device | None) -> dict[str, str]:
+    if device is None:
+        return {}
+    layout = "channels last" if device.channels_last else "contiguous"
+    where = device.name if device.name == device.device else f"{device.name} ({device.device})"
+    facts = {"Computed on": f"{where}, {count(device.threads, 'thread')}, {device.dtype}, {layout}"}
+    if device.images_per_s:
+        tried = ", ".join(f"{name} {speed:g}" for name, speed in device.images_per_s.items())
+        facts["Images a second, as tried"] = tried
+    return facts
+
+
+def _took(main: Record) -> dict[str, str]:
+    """How fast a training was, and how long."""
+    if not main.history:
+        return {}
+    facts = {}
+    if rates := [row["images_per_s"] for row in main.history if is_number(row.get("images_per_s"))]:
+        facts["Images a second, in training"] = f"{statistics.median(rates):.1f} (median)"
+    last = main.history[-1]
+    # The last entry of history.csv is some steps before the end of the training.
+    spent = [count(round(main.steps if main.steps is not None else last["step"]), "step")]
+    spent += [duration(last["seconds"])] if is_number(last.get("seconds")) else []
+    spent += [_processor_time(last["cpu_seconds"])] if is_number(last.get("cpu_seconds")) else []
+    return facts | {"Training took": ", ".join(spent)}
 
 
 def _processor_time(seconds: float) -> str:
     return f"{duration(seconds)} of processor time over all cores"
-
-
-def _settings_table(values: Mapping[str, Any], others: Mapping[str, Any], head: str, caption: str) -> str:
-    if not values:
-        return "<p>All settings are those of the default preset.</p>" if head == "default" else ""
-    rows = [
-        [f"<code>{escape(key)}</code>", _setting(value), _setting(others.get(key))] for key, value in values.items()
-    ]
-    return html.table(["Setting", "here", head], rows, caption=caption, numeric_from=3)
 
 
 def _setting(value: Any) -> str:
@@ -183,4 +182,4 @@ def _setting(value: Any) -> str:
         return ", ".join(map(_setting, value))
     if isinstance(value, float):
         return f"{value:.6g}"
-    return DASH if value is None else escape(str(value))
+    return DASH if value is None else str(value)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..base.errors import UserError
 from ..base.events import Done, Failed, Result, Started, StoppedEvent, Warned
 from ..base.files import write_text
-from ..base.text import count, duration, is_number, signed
+from ..base.text import count, duration, is_number
 from ..evaluation.averages import MEAN
 from ..jobs.record import Record, Rows, read_record
-from . import html, results, training
+from . import results, training
 from .compare import Comparison, compare, dice_of
-from .html import escape
+from .html import document, render
 from .plotting import require_matplotlib
 from .segmented import segmented
 
@@ -50,8 +51,8 @@ def write_report(job: Path, *, baseline: Path | None = None, out: Path | None = 
     comparison = compare(record, other)
     path = Path(out).absolute() if out is not None else record.folder / REPORT
     name = path.parent.name
-    head = _header(name, record, main, other, comparison)
-    parts = [
+    sections = [
+        _header(name, record, other, comparison),
         results.seeds(record),
         results.accuracy(record, other, comparison),
         results.pictures(main),
@@ -64,9 +65,9 @@ def write_report(job: Path, *, baseline: Path | None = None, out: Path | None = 
         training.provenance(record, main),
         _footer(),
     ]
-    messages = _messages(record, other)  # by now all has been read
+    sections.insert(1, _messages(record, other))  # by now all has been read
     title = f"{name} \N{MIDDLE DOT} SemiCardiacSeg"
-    write_text(path, html.document(title, "".join([head, messages, *parts]), record.labels or main.labels))
+    write_text(path, document(title, sections, record.labels or main.labels))
     return path
 
 
@@ -96,17 +97,22 @@ def _differing(ours: Rows, theirs: Rows) -> str | None:
     return min(one ^ two)[0] if one != two else None
 
 
-def _header(name: str, record: Record, main: Record, other: Record | None, comparison: Comparison | None) -> str:
+def _header(name: str, record: Record, other: Record | None, comparison: Comparison | None) -> str:
+    """Head of the page: what was done, the most important numbers, and a typical picture."""
     started = next(iter(record.all(Started)), None)
-    kind = "Comparison" if other else TITLES.get(record.kind, "Job")
-    eyebrow = " \N{MIDDLE DOT} ".join(
-        filter(None, (f"<b>{kind}</b>", "SemiCardiacSeg", _day(started.time if started else None), _status(record)))
-    )
-    sentences = (_lede(record, main), escape(comparison.sentence) if comparison else _unused(record))
-    lede = "".join(f'<p class="lede">{text}</p>' for text in sentences if text)
-    return (
-        f'<header><p class="eyebrow">{eyebrow}</p><h1>{escape(name)}</h1>{lede}'
-        f"{_numbers(record, comparison)}{results.typical_picture(main)}</header>\n"
+    main = record.main
+    return render(
+        "header.html",
+        kind="Comparison" if other else TITLES.get(record.kind, "Job"),
+        eyebrow=list(filter(None, ("SemiCardiacSeg", _day(started.time if started else None), _status(record)))),
+        name=name,
+        done=_done(record, main),
+        sentence=comparison.sentence if comparison else _unused(record),
+        seeds=len(record.seeds),
+        numbers=_numbers(record, comparison),
+        typical=results.typical_picture(main),
+        structures=list(main.labels.structures) if main.labels else [],
+        how_drawn=results.HOW_DRAWN,
     )
 
 
@@ -130,29 +136,25 @@ def _status(record: Record) -> str:
     return "not finished" if record.events else "not started"
 
 
-def _lede(record: Record, main: Record) -> str:
-    """What was done, in one sentence."""
-    parts = []
-    if record.kind == "segment":
-        inputs = {event.case for event in record.all(Result) if event.kind == "segmentation"}
-        parts += [f"<b>{count(len(inputs), 'input')}</b> segmented"] if inputs else []
-    if record.kind == "train":
-        roles = [case.get("role") for case in record.cases]
-        patients = len({case.get("patient") for case in record.cases if case.get("role") == "labeled"})
-        seconds = main.history[-1].get("seconds") if main.history else None
-        length = f"<b>{duration(seconds)}</b> of training" if is_number(seconds) else "Training"
-        length = f"<b>{len(record.seeds)} seeds</b>, each {length}" if record.seeds else length
-        unlabeled = count(roles.count("unlabeled"), "unlabeled volume")
-        together = f" and <b>{unlabeled}</b>" if record.uses_unlabeled and record.used_unlabeled else ""
-        parts.append(f"{length} on <b>{count(patients, 'labeled patient')}</b>{together}")
+def _done(record: Record, main: Record) -> dict[str, Any]:
+    """What was done, for one sentence."""
+    roles = [case.get("role") for case in record.cases]
+    measured, patients = "", None
     if main.summary:
-        volumes, patients = main.summary["volumes"], main.summary["patients"]
-        parts.append(f"measured on <b>{count(volumes, 'volume')}</b> of {count(patients, 'patient')}")
+        measured, patients = count(main.summary["volumes"], "volume"), main.summary["patients"]
     elif main.validation:
-        volumes = len({row["case"] for row in main.validation})
-        parts.append(f"measured on <b>{count(volumes, 'validation volume')}</b>")
-    text = ", ".join(parts)
-    return text[:1].upper() + text[1:] + "." if text else ""
+        measured = count(len({row["case"] for row in main.validation}), "validation volume")
+    segmented = {event.case for event in record.all(Result) if event.kind == "segmentation"}
+    seconds = main.history[-1].get("seconds") if main.history else None
+    return {
+        "inputs": len(segmented) if record.kind == "segment" else 0,
+        "training": record.kind == "train",
+        "seconds": seconds if is_number(seconds) else None,
+        "patients": len({case.get("patient") for case in record.cases if case.get("role") == "labeled"}),
+        "unlabeled": roles.count("unlabeled") if record.uses_unlabeled and record.used_unlabeled else 0,
+        "measured": measured,
+        "measured_patients": patients,
+    }
 
 
 def _unused(record: Record) -> str:
@@ -162,47 +164,42 @@ def _unused(record: Record) -> str:
     return "The unlabeled cases never came into play." if unused else ""
 
 
-def _numbers(record: Record, comparison: Comparison | None) -> str:
-    overall = dice_of(record, MEAN)
-    if overall is None or record.labels is None:
-        return ""
-    gain = ""
-    if comparison is not None and comparison.fair:
-        change = "gain" if comparison.ours >= comparison.theirs else "loss"
-        gain = f' <small class="{change}">{signed(comparison.ours - comparison.theirs, 3)}</small>'
-    items = [(f"{overall:.3f}{gain}", f"mean Dice over {len(record.seeds)} seeds" if record.seeds else "mean Dice")]
+def _numbers(record: Record, comparison: Comparison | None) -> dict[str, Any]:
+    """The numbers that stand in large type; `dice` is None where nothing is measured."""
+    if record.labels is None:
+        return {"dice": None}
     structures = record.labels.structures if len(record.labels.structures) <= 4 else ()
-    for structure in structures:
-        value = dice_of(record, structure.name)
-        items += [(f"{value:.3f}", html.chip(structure.color, structure.name))] if value is not None else []
-    if record.summary:
-        distance = record.summary["metrics"][MEAN]["hd95_mm"]["mean"]
-        items += [(f"{distance:.1f}<small> mm</small>", "mean HD95")] if distance is not None else []
-        found = record.summary["agreement"].get("lv_ef_percent", {})
-        if found.get("bias") is not None:
-            what = f"bias of LV ejection fraction, {count(found['n'], 'patient')}"
-            items.append((f"{signed(found['bias'], 1)}<small> points</small>", what))
-    return html.numbers(items)
+    dice = [(structure, dice_of(record, structure.name)) for structure in structures]
+    bias = record.summary["agreement"].get("lv_ef_percent", {}) if record.summary else {}
+    return {
+        "dice": dice_of(record, MEAN),
+        "gain": comparison.ours - comparison.theirs if comparison is not None and comparison.fair else None,
+        "structures": [(structure, value) for structure, value in dice if value is not None],
+        "hd95_mm": record.summary["metrics"][MEAN]["hd95_mm"]["mean"] if record.summary else None,
+        "bias": bias.get("bias"),
+        "bias_patients": bias.get("n"),
+    }
 
 
 def _messages(record: Record, other: Record | None) -> str:
     """What ended the job, its warnings, each once, and what of its files is damaged."""
-    lines = []
+    items: list[dict[str, str]] = []
+
+    def add(what: str, where: str, hint: str, kind: str = "warning") -> None:
+        items.append({"what": what, "where": where, "hint": hint, "kind": kind})
+
     ends = [event for event in record.events if isinstance(event, Done | Failed | StoppedEvent | Started)]
     if ends and isinstance(ends[-1], Failed):
-        lines.append(html.message(ends[-1].what, ends[-1].where, ends[-1].hint, kind="error"))
+        add(ends[-1].what, ends[-1].where, ends[-1].hint, kind="error")
     counted = Counter((event.warning, event.where, event.hint) for event in record.all(Warned))
     for (what, where, hint), times in counted.items():
-        lines.append(html.message(f"{what} ({times} times)" if times > 1 else what, where, hint))
+        add(f"{what} ({times} times)" if times > 1 else what, where, hint)
     places = [each for side in (record, other) if side is not None for each in (side, *side.seeds)]
-    damage = {str(error): error for each in places for error in each.damage}
-    lines += [html.message(error.what, error.where, error.hint) for error in damage.values()]
-    shown, more = lines[:WARNINGS_MAX], lines[WARNINGS_MAX:]
-    folded = html.details(f"{len(more)} more", html.messages(more)) if more else ""
-    return html.messages(shown) + folded
+    for error in {str(error): error for each in places for error in each.damage}.values():
+        add(error.what, error.where, error.hint)
+    return render("messages.html", shown=items[:WARNINGS_MAX], more=items[WARNINGS_MAX:]) if items else ""
 
 
 def _footer() -> str:
     written = time.strftime("%Y-%m-%d %H:%M")
-    lines = (f"Written by SemiCardiacSeg {__version__} on {written}. {METHOD}", PURPOSE)
-    return "<footer>" + "".join(f"<p>{escape(line)}</p>" for line in lines) + "</footer>"
+    return render("footer.html", version=__version__, written=written, method=METHOD, purpose=PURPOSE)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..base.events import EventLog, Progress
+from ..base.tables import GrowingTable
 from ..images.labels import LabelSet
-from .history import History
 from .schedule import Budget
 
 #: Steps between two log entries: each waits for the device.
@@ -76,7 +76,7 @@ class TrainingLog:
     """
 
     def __init__(self, table: Path, labels: LabelSet, budget: Budget, events: EventLog) -> None:
-        self.history = History(table)
+        self.history = GrowingTable(table)
         self.window = Window(budget.used())
         self.closed = 0
         """Entries in a row in which no foreground pseudo-label passed."""

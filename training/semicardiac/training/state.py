@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from ..base.errors import UserError
+from ..base.tables import GrowingTable
 from ..config import TrainConfig
 from ..data.batches import DeviceBank, Stream
 from ..data.cases import Case
@@ -19,7 +20,6 @@ from ..models.model import Model
 from ..models.networks import build_network
 from .checkpoint import State, load_checkpoint, save_checkpoint
 from .context import Context
-from .history import History
 from .log import TrainingLog, Window
 from .prepare import BANK_FOLDER, Prepared
 from .refine_locator import WEIGHTS as REFINED
@@ -142,7 +142,7 @@ class Training:
     def resume(self) -> None:
         """Takes up the checkpoint, if there is one."""
         path = self.folder / CHECKPOINT
-        scores = History(self.folder / VALIDATION_TABLE)
+        scores = GrowingTable(self.folder / VALIDATION_TABLE)
         if not path.exists():
             self.log.history.cut(0)
             scores.cut(0)

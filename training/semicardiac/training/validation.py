@@ -8,7 +8,9 @@ from typing import Any
 
 from ..base.errors import Stopped
 from ..base.events import EventLog, Progress
-from ..base.text import average, is_number
+from ..base.statistics import average
+from ..base.tables import GrowingTable
+from ..base.text import is_number
 from ..data.cases import Case, load_image, load_labels
 from ..evaluation.evaluate import VALIDATION, Evaluation, evaluate_pairs, never
 from ..evaluation.matching import Pair
@@ -17,7 +19,6 @@ from ..images.volumes import write_labels
 from ..models.compute import ComputePlan
 from ..models.model import Model
 from ..models.predict import segment
-from .history import History
 
 #: Case, structure, Dice.
 Score = tuple[str, str, float]
@@ -49,7 +50,7 @@ def record(scores: list[Score], table: Path, step: int) -> dict[str, Any]:
     Returns:
         `dice`, the mean by structure (None where no case has it), and `mean_dice` over the structures.
     """
-    history = History(table)
+    history = GrowingTable(table)
     history.cut(step - 1)  # a run that was interrupted may have come this far before
     history.add(
         *({"step": step, "case": case, "structure": name, "dice": _rounded(score)} for case, name, score in scores)
