@@ -36,7 +36,7 @@ class TestRecord:
             assert {row["patient"] for row in rows} == {"1e3", "patient005"}
         assert {type(row["dice"]) for row in record.metrics} == {float}
         assert all(math.isnan(row["lambda_u"]) for row in record.history[:2])
-        assert {row["stage"] for row in record.history} == {"supervised"}
+        assert {row["stage"] for row in record.history} == {"supervised", "semi-supervised"}
 
     def test_seeds_come_by_their_numbers(self, tmp_path):
         for name in ("seed9", "seed10", "seed2", "seeds", "seed1-old"):
@@ -44,9 +44,9 @@ class TestRecord:
         assert [seed.folder.name for seed in Record(tmp_path).seeds] == ["seed2", "seed9", "seed10"]
 
     @pytest.mark.parametrize(
-        ("preset", "warmup", "uses"), [("default", 0.35, True), ("default", 1.0, False), ("supervised", 0.5, True)]
+        ("preset", "warmup", "uses"), [("default", 0.35, True), ("default", 1.0, False), ("supervised", 0.35, False)]
     )
-    def test_unlabeled_cases_take_part_unless_the_warmup_never_ends(self, tmp_path, preset, warmup, uses):
+    def test_unlabeled_cases_take_part_unless_the_method_or_a_warmup_without_end_leaves_them_out(self, tmp_path, preset, warmup, uses):
         config = make_config(preset, {"schedule": {"minutes": 3, "warmup": warmup}})
         case = Case(name="a", patient="a", image=tmp_path / "a.nrrd")
         jobs.create_job(tmp_path / "job", jobs.TrainJob(cases=(case,), labels=ACDC, config=config))
