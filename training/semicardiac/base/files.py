@@ -153,7 +153,10 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError("this file is missing", where=path) from None
     except OSError as error:
-        raise UserError(f"this file cannot be read ({error.strerror})", where=path) from None
+        explained = as_user_error(error, path, reading=True)
+        if isinstance(explained, UserError):
+            raise explained from error
+        raise UserError(f"this file cannot be read ({error.strerror})", where=path) from error
     except RecursionError:
         raise UserError("this is not a readable JSON file (it is nested too deeply)", where=path) from None
     except ValueError as error:

@@ -110,7 +110,7 @@ def load_locator(path: Path, locator: nn.Module, checksum: str) -> None:
         if checksum and sha256(path) != checksum:
             raise UserError("these weights are damaged or of another training", where=path, hint=hint)
         locator.load_state_dict(parse_safetensors(path.read_bytes()))
-    except (OSError, SafetensorError):
+    except (FileNotFoundError, SafetensorError):
         raise UserError("the weights of this training are missing or damaged", where=path, hint=hint) from None
     except RuntimeError:
         what = "these weights do not fit locate.widths or network"
