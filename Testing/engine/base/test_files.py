@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from semicardiac.base import files, temporaries
 from semicardiac.base.errors import UserError
+from semicardiac.base.sealed import read_sealed
 
 
 def fails_with(number: int):
@@ -234,10 +235,12 @@ class TestJson:
             files.read_json(path)
         assert caught.value.where == str(path)
 
-    def test_a_file_that_cannot_be_read_is_not_called_damaged(self, tmp_path: Path, monkeypatch):
+    @pytest.mark.parametrize("read", [files.read_json, read_sealed])
+    def test_a_file_that_cannot_be_read_is_not_called_damaged(self, tmp_path: Path, monkeypatch, read):
         monkeypatch.setattr(files.Path, "read_text", fails_with(errno.EACCES))
-        with pytest.raises(UserError, match="cannot be read"):
-            files.read_json(tmp_path / "a.json")
+        with pytest.raises(UserError, match="cannot be read: permission is denied") as caught:
+            read(tmp_path / "a.json")
+        assert "right to read" in caught.value.hint
 
     def test_a_byte_order_mark_does_no_harm(self, tmp_path: Path):
         (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")

@@ -27,7 +27,8 @@ def explain(error: Exception, place: Path | str = "", *, reading: bool = False) 
         return _of_the_system(error, place, reading)
     if _is_out_of_memory(error):
         hint = "Close other programs; in a training, choose smaller batches (optim.batch_labeled, optim.batch_mixed)"
-        return UserError("the memory does not suffice", where=getattr(error, "filename", ""), hint=hint)
+        where = getattr(error, "filename", "") or (place if reading else "")
+        return UserError("the memory does not suffice", where=where, hint=hint)
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("semicardiac"):
         package = str(error.name).partition(".")[0]
         return UserError(f"the Python package '{package}' is not installed", hint=f"Install it: pip install {package}")
