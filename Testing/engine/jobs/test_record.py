@@ -79,7 +79,7 @@ def test_whether_unlabeled_cases_were_used_is_told_by_the_history_or_the_events(
     log = EventLog(tmp_path / "events.jsonl")
     log.emit(Progress(stage="checking inputs", step=1, total=1))
     assert Record(tmp_path).used_unlabeled is None
-    log.emit(Progress(stage="x", step=1, total=1, loss=1.0, lambda_u=0.5 if used else None))
+    log.emit(Progress(stage="supervised", step=1, total=1, loss=1.0, lambda_u=0.5 if used else None))
     assert Record(tmp_path).used_unlabeled is used
 
 

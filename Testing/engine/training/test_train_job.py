@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from semicardiac.base.errors import UserError
-from semicardiac.base.events import EventLog, Result
+from semicardiac.base.events import EventLog, Progress, Result
 from semicardiac.data.cases import Case
 from semicardiac.images.volumes import write_labels
 from semicardiac.jobs.job import TrainJob
@@ -34,7 +34,11 @@ def run_job(folder: Path, cases: tuple[Case, ...], *listeners, **fields) -> None
 
 
 def test_the_model_of_several_seeds_is_that_of_the_first(tmp_path: Path, own: tuple[Case, ...]):
-    run_job(tmp_path / "job", own, seeds=2)
+    heard = []
+    run_job(tmp_path / "job", own, heard.append, seeds=2)
+    prepared = [event.seed for event in heard if isinstance(event, Progress) and event.stage == "preparing slices"]
+    assert prepared == sorted(prepared)
+    assert set(prepared) == {0, 1}
     first, second = (weights(tmp_path / "job" / f"seed{seed}") for seed in range(2))
     assert same_weights(weights(tmp_path / "job"), first)
     assert not same_weights(first, second)

@@ -12,7 +12,7 @@ import torch
 
 from ..base import files
 from ..base.errors import Stopped, UserError
-from ..base.events import Device, EventLog, Progress, Result, Writing, read_events
+from ..base.events import Device, EventLog, Progress, Result, Stage, Writing, read_events
 from ..base.temporaries import remove_abandoned, temporary_beside
 from ..data.checks import image_fault, spacing_fault
 from ..data.intensities import contrast_fault
@@ -66,7 +66,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     results = Results(folder, events, planned.keys(), hash_of_model(job.model))
     results.require_same_model(job.model)
 
-    def tell(stage: str, number: int, case: str) -> None:
+    def tell(stage: Stage, number: int, case: str) -> None:
         events.emit(Progress(stage=stage, step=number, total=len(inputs), case=case))
         if stop():
             raise Stopped

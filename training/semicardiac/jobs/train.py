@@ -55,7 +55,7 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
         place.mkdir(exist_ok=True)
         config = job.config.model_copy(update={"seed": seed})
         inherit(places[0] / WORK, place / WORK, config)  # all on the same inputs, though hours lie between
-        log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name))
+        log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name, seed=seed))
         summaries.append(train.train(place, job.model_copy(update={"config": config}), log, stop))
     # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.
     with replaced_folder(folder / MODEL) as model:
@@ -103,10 +103,10 @@ def over_seeds(summaries: list[Summary]) -> Summary:
     return summary
 
 
-def _pass_on(event: AnyEvent, *, events: EventLog, name: str) -> None:
-    """An event of one seed's training, with its stage and path as seen from the job folder."""
+def _pass_on(event: AnyEvent, *, events: EventLog, name: str, seed: int) -> None:
+    """An event of one seed's training, with its seed, and its path as seen from the job folder."""
     if isinstance(event, Progress):
-        event = event.model_copy(update={"stage": f"{name}: {event.stage}"})
+        event = event.model_copy(update={"seed": seed})
     elif isinstance(event, Preview | Result):
         event = event.model_copy(update={"path": f"{name}/{event.path}"})
     events.emit(event)

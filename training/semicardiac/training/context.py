@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..base.errors import Stopped
-from ..base.events import EventLog, Progress
+from ..base.events import EventLog, Progress, Stage
 from ..config import TrainConfig
 from ..data.cases import Case
 from ..images.labels import LabelSet
@@ -61,7 +61,7 @@ class Context:
         if self.stop():
             raise Stopped
 
-    def tell_cases(self, stage: str) -> Callable[[int, int, str], None]:
+    def tell_cases(self, stage: Stage) -> Callable[[int, int, str], None]:
         """What a stage calls after each case with the number done, the number of all, and the case's name."""
 
         def tell(done: int, total: int, name: str) -> None:

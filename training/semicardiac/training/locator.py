@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..base.errors import UserError
-from ..base.events import Progress
+from ..base.events import Progress, Stage
 from ..base.files import sha256
 from ..config import AugmentConfig, TrainConfig
 from ..data import augment
@@ -32,7 +32,7 @@ def train_locator(
     plan: ComputePlan,
     context: Context,
     *,
-    stage: str,
+    stage: Stage,
     seed: int,
     share_done: Callable[[int], float],
 ) -> None:
