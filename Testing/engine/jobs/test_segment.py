@@ -232,7 +232,12 @@ class TestFiles:
 
 class TestMemory:
     @pytest.mark.parametrize(
-        ("fields", "kept"), [({}, set()), ({"suffix": ".seg.nrrd"}, set()), ({"entropy": True}, {"entropy"})]
+        ("fields", "kept"),
+        [
+            ({}, {"segmentation"}),
+            ({"suffix": ".seg.nrrd"}, set()),
+            ({"suffix": ".seg.nrrd", "entropy": True}, {"entropy"}),
+        ],
     )
     def test_of_a_cine_only_what_will_be_written_stays(
         self, model: Path, tmp_path: Path, monkeypatch, fields: dict, kept: set[str]
@@ -244,7 +249,8 @@ class TestMemory:
             for maps in alive[:-1]:  # the last one is what the loop holds at this moment
                 assert {kind for kind, volume in maps.items() if volume() is not None} == kept
             prediction = original(*arguments, **options)
-            alive.append({kind: weakref.ref(getattr(prediction, kind)) for kind in ("confidence", "entropy")})
+            alive.append({kind: weakref.ref(each) for kind, each in prediction.maps.items()})
+            alive[-1]["segmentation"] = weakref.ref(prediction.labels)
             return prediction
 
         original = predict.segment
@@ -253,7 +259,7 @@ class TestMemory:
         job = SegmentJob(model=model, inputs=(tmp_path / "cine.nii.gz",), out=tmp_path / "out", **fields)
         run(create_job(tmp_path / "job", job))
         assert len(alive) == 4
-        for kind in kept:
+        for kind in kept - {"segmentation"}:
             assert len(read_series(tmp_path / "out" / f"cine_{kind}.nii.gz")) == 4
 
 

@@ -53,7 +53,8 @@ class Segment:
 
     def run(self) -> int:
         from ..base.settings import parse
-        from ..jobs.job import MAPS, SegmentJob, create_job, subfolder
+        from ..data.layouts import MAPS
+        from ..jobs.job import SegmentJob, create_job, subfolder
 
         if not self.inputs:
             raise UserError("no volume to segment was named", where="INPUT", hint="Name volume files or folders")

@@ -52,10 +52,6 @@ class TrainJob(Section):
     """A model to continue from, such as that of an earlier training with fewer labels."""
 
 
-MAPS = ("confidence", "entropy", "threshold", "pseudo_labels")
-"""What a segmentation can come with, in files of its own: fields of SegmentJob and of `inference.Prediction`."""
-
-
 class SegmentJob(Section):
     """Segment volumes and time series with a trained model."""
 

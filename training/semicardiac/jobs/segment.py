@@ -17,7 +17,7 @@ from ..base.temporaries import remove_abandoned, temporary_beside
 from ..data.checks import image_fault, spacing_fault
 from ..data.intensities import contrast_fault
 from ..data.label_order import mixed_up
-from ..data.layouts import frame_name
+from ..data.layouts import MAPS, frame_name
 from ..data.slices import as_stack, stack_fault
 from ..images.labels import LabelSet
 from ..images.volumes import Volume, read_series, stem, write_labels, write_series
@@ -26,7 +26,7 @@ from ..models.compute import ComputePlan, pick_device
 from ..models.model import load_model
 from ..models.package import CHECKSUMS, open_package
 from ..models.predict import Prediction
-from .job import EVENTS, MAPS, SegmentJob, full_path, named_inputs, short_path
+from .job import EVENTS, SegmentJob, full_path, named_inputs, short_path
 
 
 class Output(NamedTuple):
@@ -40,7 +40,7 @@ class Output(NamedTuple):
 
     def part_of(self, prediction: Prediction) -> Volume:
         """What of a frame's prediction goes into this file."""
-        return prediction.labels if self.kind == "segmentation" else getattr(prediction, self.kind)
+        return prediction.labels if self.kind == "segmentation" else prediction.maps[self.kind]
 
 
 def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> dict[str, int]:
@@ -95,7 +95,8 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
         for index, frame in enumerate(frames):
             case = name if len(frames) == 1 else f"{name}, frame {index + 1} of {len(frames)}"
             tell("segmenting", number, case)
-            prediction = predict.segment(model, frame, plan, **settings)
+            maps = {output.kind for output in unwritten} - {"segmentation"}
+            prediction = predict.segment(model, frame, plan, maps=maps, **settings)
             if what := mixed_up(prediction.labels, model.labels):
                 events.warn(
                     what, where=case, hint="Look at this segmentation, and at the labels the model learned from"
