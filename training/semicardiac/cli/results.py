@@ -15,7 +15,7 @@ from .options import Flag, optional, run_shown
 
 @dataclass(frozen=True)
 class Segment:
-    """Segment volumes and time series with a trained model."""
+    """Segment volumes and time series with a trained model, and measure them (volumes.csv)."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A job folder, or a model package (folder or zip)."""

@@ -37,6 +37,9 @@ HOLDER = holder_of(Path(LOCK)).name
 OUTPUT = "engine-output.txt"  # what a starter such as Slicer keeps of what the engine prints
 """Files of a job folder that hold no results: a job that ended before its work began leaves nothing else."""
 
+VOLUMES = "volumes"
+"""The kind of result that a segment job leaves once: volumes.csv, a table of what it measured, in its output folder."""
+
 
 class TrainJob(Section):
     """Train a model on labeled and unlabeled cases; with several seeds, one model in a subfolder for each."""

@@ -8,21 +8,23 @@ from pathlib import Path
 from ..base.errors import UserError
 from ..base.events import Result
 from ..base.text import listed, number
-from ..data.discover import discover
-from ..data.layouts import visit_of
-from ..evaluation.clinical import MEASURES, cycle_phases, implausible, implausible_volumes, patient_measures, volumes_ml
+from ..evaluation.clinical import MEASURES, implausible_volumes, volumes_ml
+from ..evaluation.heart_function import (
+    Function,
+    Volumes,
+    function_of,
+    phases_of_cycle,
+    phases_of_inputs,
+    read_frames,
+)
 from ..images.labels import LabelSet
 from ..images.overlays import overlay_montage, png
-from ..images.volumes import Volume, read_labels, read_series, stem
+from ..images.volumes import Volume, read_series, stem
 from ..jobs.job import named_inputs
 from ..jobs.record import Record
 from . import charts, html
 from .html import escape
 
-Volumes = Mapping[str, float]
-"""The volume of each structure, in ml."""
-Measured = tuple[dict[str, float], dict[str, str]]
-"""The measures of a heart, and what is wrong with those that cannot be of one."""
 MARK = "\N{DAGGER}"
 PICTURES_MAX = 6
 SERIES_MAX = 4
@@ -36,6 +38,8 @@ def segmented(record: Record) -> str:
     if not results:
         return ""
     files = [[escape(case), "<br>".join(html.path(path) for path in paths)] for case, paths in results.items()]
+    if record.volumes_table is not None:
+        files.append(["All volumes and measures", html.path(record.volumes_table)])
     listed = html.details("Files", html.table(["Input", "segmentation"], files, numeric_from=2))
     if labels is None:
         return html.section("Segmentations", listed)
@@ -43,20 +47,25 @@ def segmented(record: Record) -> str:
     pictures, cycles, volumes, measures = [], [], {}, {}
     for case, paths in results.items():
         try:
-            frames = _frames(paths, labels)
+            frames = read_frames(paths, labels)
         except UserError:  # moved or removed since
             continue
         by_frame = [volumes_ml(frame, labels) for frame in frames]
         shown = 0
         if len(frames) > 1:
-            shown, measures[case] = _cycle(by_frame, labels)
+            ed, es = phases_of_cycle(by_frame, labels)
+            shown = ed or 0
+            if ed is not None and es is not None:
+                measures[case] = function_of(by_frame[ed], by_frame[es], labels)
             if len(cycles) < SERIES_MAX:
                 cycles.append(_cycle_panel(case, len(cycles), frames, by_frame, labels))
         else:
             volumes[case] = by_frame[0]
         if len(pictures) < PICTURES_MAX and case in images:
             pictures += _picture(case, images[case], frames[shown], shown if len(frames) > 1 else None, labels)
-    measures |= _by_patient(record, volumes, labels)
+    for patient, pair in phases_of_inputs(images, _inputs(record)).items():
+        if all(name in volumes for name in pair):
+            measures[patient] = function_of(*(volumes[name] for name in pair), labels)
     charts = f'<div class="two">{"".join(cycles)}</div>' if cycles else ""
     heart = html.section("Heart function", charts, _measures_table(measures))
     shown = f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
@@ -85,25 +94,6 @@ def _images(record: Record) -> dict[str, Path]:
         return {}
 
 
-def _frames(paths: Sequence[Path], labels: LabelSet) -> list[Volume]:
-    if len(paths) > 1 or paths[0].name.endswith(".seg.nrrd"):
-        return [read_labels(path, labels) for path in paths]
-    return [frame.with_array(labels.to_training(frame.array, where=paths[0])) for frame in read_series(paths[0])]
-
-
-def _cycle(by_frame: Sequence[Volumes], labels: LabelSet) -> tuple[int, Measured]:
-    """The frame of the largest LV, taken as end-diastole, and the measures against that of the smallest."""
-    lv = labels.role_index("lv")
-    ed, es = cycle_phases([frame[labels.names[lv - 1]] for frame in by_frame]) if lv is not None else (None, None)
-    if ed is None or es is None:
-        return ed or 0, ({}, {})
-    return ed, _measured(by_frame[ed], by_frame[es], labels)
-
-
-def _measured(ed: Volumes, es: Volumes, labels: LabelSet) -> Measured:
-    return patient_measures(ed, es, labels), implausible(ed, es, labels)
-
-
 def _cycle_panel(
     case: str, position: int, frames: Sequence[Volume], by_frame: Sequence[Volumes], labels: LabelSet
 ) -> str:
@@ -128,25 +118,7 @@ def _picture(case: str, image: Path, labels_shown: Volume, frame: int | None, la
     return [html.picture(data, f"Slices of {case} with its segmentation", f"<b>{escape(case)}</b>{which}")]
 
 
-def _by_patient(record: Record, volumes: Mapping[str, Volumes], labels: LabelSet) -> dict[str, Measured]:
-    """Measures of each patient of whom one input is end-diastole and one end-systole."""
-    try:
-        cases = discover(_inputs(record))
-    except UserError:
-        return {}
-    names = {image: name for name, image in _images(record).items()}
-    phases: dict[str, dict[str, list[str]]] = {}
-    for case in cases:
-        if case.phase and (name := names.get(case.image)) in volumes:
-            phases.setdefault(visit_of(case.name, case.patient), {}).setdefault(case.phase, []).append(name)
-    return {
-        patient: _measured(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
-        for patient, found in sorted(phases.items())
-        if set(found) == {"ED", "ES"} and all(len(names) == 1 for names in found.values())
-    }
-
-
-def _measures_table(measures: Mapping[str, Measured]) -> str:
+def _measures_table(measures: Mapping[str, Function]) -> str:
     columns = [measure for measure in MEASURES if any(measure in found for found, _ in measures.values())]
     if not columns:
         return ""
