@@ -154,8 +154,14 @@ class TestRoles:
         cases["val"] = changed(cases["val"], patient=cases[name].patient)
         (finding,) = check(cases)
         assert finding.level == level
-        assert finding.what == f"this patient is {cases[name].role} and in validation"
+        assert finding.what == f"this patient has cases that are {cases[name].role} and validation"
         assert finding.where == f"patient {name}"
+
+    def test_a_patient_in_every_role(self, cases):
+        for name in ("unl", "val"):
+            cases[name] = changed(cases[name], patient=cases["lab"].patient)
+        (finding,) = check(cases)
+        assert finding.what == "this patient has cases that are labeled, unlabeled and validation"
 
     @pytest.mark.parametrize("role", ["labeled", "validation"])
     def test_a_role_that_needs_labels(self, cases, role):

@@ -116,6 +116,14 @@ def test_parameters_have_widgets_that_exist_and_the_other_way_round(slicerQt):
     assert named == set(Parameters.allParameters)
 
 
+def test_the_panel_proposes_the_time_that_the_engine_takes_by_default(slicerQt):
+    """Its packages may not be installed yet when the panel is made, so that the panel cannot ask the engine."""
+    from semicardiac.config import MINUTES
+    from SemiCardiacSegLib.parameters import Parameters
+
+    assert Parameters.allParameters["minutes"].default == MINUTES
+
+
 def test_parameters_that_the_code_names_exist(slicerQt):
     """Slicer would not say a word if another one were written."""
     from SemiCardiacSegLib.parameters import Parameters

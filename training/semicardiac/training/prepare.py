@@ -16,6 +16,7 @@ from ..base.events import Device, EventLog
 from ..base.files import sha256
 from ..base.sealed import read_sealed, write_sealed
 from ..base.settings import parse
+from ..base.text import listed
 from ..config import TrainConfig
 from ..data.cases import Case, load_image
 from ..data.slice_bank import SliceBank, build_bank, read_case_labels
@@ -171,10 +172,9 @@ def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Ca
     )
     for what, doubts in kinds:
         if doubts:
-            shown = "; ".join(f"{name}: {doubt}" for name, doubt in list(doubts.items())[:5])
-            more = f"; and {len(doubts) - 5} more" if len(doubts) > 5 else ""
+            shown = listed(f"{name} ({doubt})" for name, doubt in doubts.items())
             hint = "Look at these cases, or give the bounds of the heart (roi) in cases.csv"
-            events.warn(f"in {len(doubts)} of {len(pool)} unlabeled volumes {what}", where=shown + more, hint=hint)
+            events.warn(f"in {len(doubts)} of {len(pool)} unlabeled volumes {what}", where=shown, hint=hint)
 
 
 def reach_mm(labels: Stack, center: Center) -> float:
