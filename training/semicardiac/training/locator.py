@@ -121,7 +121,7 @@ def coarse_bank(context: Context, identity: Identity) -> SliceBank:
     """The whole field of view of all cases at the locator's spacing, around the middle of each image."""
     config = context.config
     return build_bank(
-        context.folder / COARSE_FOLDER, context.cases, context.labels, content=identity.content,
+        context.folder / COARSE_FOLDER, context.cases, context.labels, reader=context.reader, content=identity.content,
         plane=config.preprocess.plane, spacing=config.locate.spacing_mm, size=config.locate.size,
         clip=config.preprocess.clip, place=lambda case, stack: stack.middle,
         progress=context.tell_cases("reading volumes"),
