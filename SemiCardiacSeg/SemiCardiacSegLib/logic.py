@@ -74,7 +74,7 @@ class SemiCardiacSegLogic:
 
         Args:
             folder: New or empty folder for the training; the model is in it when it has ended.
-            minutes: Time to train; 10 if neither minutes nor steps are given.
+            minutes: Time to train; the engine's usual time if neither minutes nor steps are given.
             steps: Steps to train, instead of minutes.
             preset: `default`, `supervised` (the labeled cases alone) or `paper`.
             method: One of `semicardiac.methods.registry.METHODS`; that of the preset without it.

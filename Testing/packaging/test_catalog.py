@@ -69,26 +69,6 @@ def test_the_entry_follows_the_schema(entry: dict):
     assert entry["$schema"].endswith(f"/Schemas/{SCHEMA}#")
 
 
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        ({"category": None}, "category is missing"),
-        ({"homepage": "https://example.org"}, "homepage is unknown"),
-        ({"tier": "1"}, "tier is no int"),
-        ({"tier": True}, "tier is no int"),
-        ({"tier": 6}, "tier is not 1 to 5"),
-        ({"build_dependencies": "PyTorch"}, "build_dependencies is no list"),
-        ({"build_dependencies": [1]}, "build_dependencies are no names"),
-        ({"scm_type": "svn"}, "scm_type is unknown"),
-        ({"scm_url": "git@github.com:a/SlicerB.git"}, "scm_url names no repository Slicer..."),
-        ({"scm_url": "https://github.com/a/b.git"}, "scm_url names no repository Slicer..."),
-    ],
-)
-def test_the_check_finds_faults(entry: dict, change: dict, fault: str):
-    changed = {name: value for name, value in (entry | change).items() if value is not None}
-    assert faults(changed) == [fault]
-
-
 def test_the_entry_has_unix_line_ends():
     assert b"\r" not in ENTRY.read_bytes()
 

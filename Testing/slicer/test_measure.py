@@ -11,8 +11,11 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from semicardiac.base.tables import read_csv
+from semicardiac.evaluation.clinical import volumes_ml
+from semicardiac.evaluation.heart_function import volumes_table
 from semicardiac.evaluation.metrics import asd, dice, hd95, surface_distances
 from semicardiac.images.labels import LabelSet, get_label_set
+from semicardiac.images.volumes import Volume
 from SemiCardiacSegLib import measure, sequences
 from SemiCardiacSegLib.plots import volumeTimeChart
 from SemiCardiacSegLib.segmentations import newSegmentation
@@ -58,6 +61,25 @@ def segmentedCine(*lvVoxels: int):
     images = [np.full(SHAPE, index, np.int16) for index in range(len(lvVoxels))]
     cine = makeSequence(images, obliqueMatrix(2), "cine", step=0.1)
     return sequences.newSegmentationSequence("cine result", cine, [heart(lv) for lv in lvVoxels], ACDC)
+
+
+def test_the_table_of_the_command_line_says_the_same():
+    """volumes.csv of `semicardiac segment` and *Measure*, of one cine."""
+    sizes, matrix = (40, 90, 60, 30), obliqueMatrix(2)
+    volumes = [volumes_ml(Volume(heart(lv), matrix), ACDC) for lv in sizes]
+    rows = volumes_table({"cine": volumes}, {}, ACDC)
+    cine = segmentedCine(*sizes)
+    found = measure.clinicalNumbers(cine, ACDC)
+    doubts = found.pop("implausible")
+    frames = {row["phase"]: row["frame"] for row in rows if row["phase"]}
+    assert frames == {"ED": found.pop("edFrame") + 1, "ES": found.pop("esFrame") + 1}
+    function = [row for row in rows if not row["structure"]]
+    assert {row["measure"]: row["value"] for row in function} == pytest.approx(found)
+    assert {row["measure"]: row["implausible"] for row in function if row["implausible"]} == doubts
+    measured = measure.volumesTable(cine, ACDC)
+    for name in ACDC.names:
+        of_frames = [row["value"] for row in rows if row["structure"] == name]
+        assert of_frames == pytest.approx(column(measured, f"{name} (ml)"))
 
 
 class TestVolumes:

@@ -221,6 +221,11 @@ class TestRegistration:
         ]
         assert [source[3] for source in sampleData.sources] == [None, str(tmp_path / "SemiCardiacSegCine.png")]
 
-    def test_without_the_module_nothing_happens(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "SampleData", None)
+    def test_without_the_module_nothing_is_registered_and_nothing_fails(self, sampleData, monkeypatch):
+        sampleData.use("5.12")
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "SampleData", None)
+            sample_data.registerSampleData()
+        assert not sampleData.sources
         sample_data.registerSampleData()
+        assert len(sampleData.sources) == 2

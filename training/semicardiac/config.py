@@ -15,14 +15,11 @@ from pydantic import (
     model_validator,
 )
 
+from .base.defaults import MINUTES
 from .base.errors import UserError, nearest
 from .base.settings import Bounds, Factor, Section, Widths, merged, parse
 
 Preset = Literal["default", "paper", "supervised"]
-
-MINUTES = 10.0
-"""How long a training takes if neither minutes nor steps are given."""
-
 
 #: Slices in a batch.
 Batch = Annotated[int, Field(gt=0, le=4096)]

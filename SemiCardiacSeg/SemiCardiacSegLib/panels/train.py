@@ -241,9 +241,8 @@ class TrainPanel(Panel):
 
     def _log(self, event: dict) -> None:
         line = words.logLine(event)
-        if event["event"] == "progress" and event["stage"] != self._stage:
-            self._stage = event["stage"]
-            line = words.stage(self._stage)
+        if event["event"] == "progress" and words.stage(event) != self._stage:
+            line = self._stage = words.stage(event)
         if line:
             clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
             self.ui.logText.appendPlainText(f"{clock}  {line}")

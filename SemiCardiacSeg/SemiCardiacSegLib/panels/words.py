@@ -42,8 +42,8 @@ def number(value: float | None, digits: int = 0) -> str:
     return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else DASH
 
 
-def stage(name: str) -> str:
-    """What the engine is doing, for a reader who does not know its stages."""
+def stage(event: dict) -> str:
+    """What the engine is doing by a progress event, for a reader who does not know its stages."""
     stages = {
         "checking inputs": _("Checking inputs"),
         "reading volumes": _("Reading volumes"),
@@ -56,9 +56,8 @@ def stage(name: str) -> str:
         "evaluate": _("Measuring"),
         "segmenting": _("Segmenting"),
     }
-    seed, _colon, own = name.rpartition(": ")  # of a training with several seeds: "seed3: supervised"
-    text = stages.get(own) or own[:1].upper() + own[1:]
-    return f"{seed}: {text}" if seed else text
+    text = stages.get(event["stage"], event["stage"])  # another version of the engine may have others
+    return text if event.get("seed") is None else _("Seed {number}: {stage}").format(number=event["seed"], stage=text)
 
 
 def role(name: str) -> str:
@@ -87,7 +86,7 @@ def timeLeft(event: dict) -> str:
 
 def progress(event: dict) -> str:
     """A progress event as a sentence."""
-    text = stage(event["stage"])
+    text = stage(event)
     unit = _("step {step} of {total}") if event["stage"] in TRAINING_STAGES else _("{step} of {total}")
     parts = [unit.format(step=number(event["step"]), total=number(event["total"]))]
     if event.get("case"):

@@ -12,7 +12,7 @@ from semicardiac.base.events import Done, EventLog, Failed, Progress, Started, V
 ONE_OF_EACH = [
     Started(kind="train", version="1.0", pid=4),
     events.Device(device="cpu", name="x", dtype="float32", channels_last=False, threads=2, images_per_s={"a": 1.5}),
-    Progress(stage="training", step=1, total=10, eta_s=3.5, loss=0.25, pass_rate={"LV cavity": 0.5}, case="Müller"),
+    Progress(stage="supervised", step=1, total=10, eta_s=3.5, loss=0.25, pass_rate={"LV cavity": 0.5}, case="Müller"),
     Validation(step=3, dice={"LV cavity": None, "RV cavity": 0.5}, mean_dice=0.5),
     events.Preview(step=3, path="previews/a.png"),
     events.Writing(planned="a.nii.gz", path="../a-2.nii.gz", sha256="00"),
@@ -41,14 +41,15 @@ def test_every_kind_of_event_is_in_the_schema_with_event_and_time():
 
 
 def test_nan_becomes_null_in_a_line():
-    line = events.to_line(Progress(stage="training", step=1, total=2, loss=float("nan")))
+    line = events.to_line(Progress(stage="supervised", step=1, total=2, loss=float("nan")))
     assert "NaN" not in line
     assert events.parse_line(line).loss is None
 
 
 @pytest.mark.parametrize(
-    "line", ["", "{", "{}", '{"event": "done"}', '{"event": "nothing", "time": 1}', "[]", "[" * 100_000]
-)
+    "line", ["", "{", "{}", '{"event": "done"}', '{"event": "nothing", "time": 1}', "[]", "[" * 100_000,
+     '{"event": "progress", "time": 1, "stage": "segment", "step": 1, "total": 2}']
+)  # fmt: skip
 def test_what_is_no_event_is_refused(line: str):
     with pytest.raises(ValueError, match=r"."):
         events.parse_line(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from semicardiac.base import files, temporaries
 from semicardiac.base.errors import UserError
+from semicardiac.base.sealed import read_sealed
 
 
 def fails_with(number: int):
@@ -20,6 +22,20 @@ def fails_with(number: int):
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+def flushes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str]]]:
+    """Watches `os.fsync`: the inode of what was flushed, and what a folder held then without temporary files."""
+    flushed: list[tuple[int, list[str]]] = []
+
+    def watched(descriptor: int, fsync=os.fsync) -> None:
+        found = os.fstat(descriptor)
+        names = os.listdir(descriptor) if stat.S_ISDIR(found.st_mode) else []
+        flushed.append((found.st_ino, sorted(name for name in names if not temporaries.is_temporary(Path(name)))))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return flushed
 
 
 class TestAtomicPath:
@@ -30,6 +46,26 @@ class TestAtomicPath:
             assert not (tmp_path / "new" / "a.nii.gz").exists()
         assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.nii.gz"]
         assert (tmp_path / "new" / "a.nii.gz").read_bytes() == b"abc"
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows cannot flush a folder")
+    @pytest.mark.parametrize("replace", [True, False])
+    def test_after_a_power_cut_it_is_there_under_its_name(self, tmp_path: Path, monkeypatch, replace: bool):
+        path, flushed = tmp_path / "a.txt", flushes(monkeypatch)
+        with files.atomic_path(path, replace=replace) as temporary:
+            temporary.write_text("text")
+            number = temporary.stat().st_ino
+        assert flushed == [(number, []), (tmp_path.stat().st_ino, ["a.txt"])]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows cannot flush a folder")
+    def test_a_drive_that_cannot_flush_folders_takes_files_all_the_same(self, tmp_path: Path, monkeypatch):
+        def file_only(descriptor: int, fsync=os.fsync) -> None:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "Invalid argument")
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", file_only)
+        files.write_text(tmp_path / "a.txt", "text")
+        assert (tmp_path / "a.txt").read_text() == "text"
 
     def test_an_error_leaves_the_old_file_and_no_temporary_one(self, tmp_path: Path):
         path = tmp_path / "a.txt"
@@ -199,10 +235,12 @@ class TestJson:
             files.read_json(path)
         assert caught.value.where == str(path)
 
-    def test_a_file_that_cannot_be_read_is_not_called_damaged(self, tmp_path: Path, monkeypatch):
+    @pytest.mark.parametrize("read", [files.read_json, read_sealed])
+    def test_a_file_that_cannot_be_read_is_not_called_damaged(self, tmp_path: Path, monkeypatch, read):
         monkeypatch.setattr(files.Path, "read_text", fails_with(errno.EACCES))
-        with pytest.raises(UserError, match="cannot be read"):
-            files.read_json(tmp_path / "a.json")
+        with pytest.raises(UserError, match="cannot be read: permission is denied") as caught:
+            read(tmp_path / "a.json")
+        assert "right to read" in caught.value.hint
 
     def test_a_byte_order_mark_does_no_harm(self, tmp_path: Path):
         (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")

@@ -54,6 +54,21 @@ class TestReplace:
         assert texts(folder) == NEW
         assert os.listdir(folder.parent) == ["model"]
 
+    @pytest.mark.skipif(os.name == "nt", reason="Windows cannot flush a folder")
+    def test_the_new_one_is_on_disk_before_the_old_one_goes(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        flushed = []
+
+        def watched(descriptor: int, fsync=os.fsync) -> None:
+            flushed.append((os.fstat(descriptor).st_ino, set_aside(folder).exists()))
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", watched)
+        replace(folder)
+        number = {path.stat().st_ino: path.name for path in (folder.parent, folder, *folder.iterdir())}
+        *content, new, parent = [(number[each], old_is_aside) for each, old_is_aside in flushed]
+        assert sorted(content) == [("a", False), ("b", False)]
+        assert (new, parent) == (("model", False), ("library", True))
+
     @pytest.mark.parametrize("error", [UserError("x"), KeyboardInterrupt(), OSError(28, "No space left on device")])
     def test_what_fails_leaves_the_old_one(self, folder: Path, error: BaseException):
         with pytest.raises((UserError, KeyboardInterrupt)), replaced_folder(folder) as new:  # noqa: PT012

@@ -148,7 +148,7 @@ class TestSegment:
         scan = trained / "study" / "patient003" / "patient003_frame01.nii.gz"
         out, maps = tmp_path / "out", ["--confidence", "--entropy", "--threshold", "--pseudo-labels"]
         assert main(["segment", str(trained / "job"), str(scan), "--out", str(out), *maps]) == 0
-        names = {path.name for path in out.iterdir() if path.is_file()}
+        names = {path.name for path in out.iterdir() if path.is_file()} - {"volumes.csv"}
         endings = ["", *(f"_{option.removeprefix('--').replace('-', '_')}" for option in maps)]
         assert names == {f"patient003_frame01{ending}.nii.gz" for ending in endings}
         image = sitk.ReadImage(str(scan))
@@ -175,7 +175,7 @@ class TestSegment:
         out = tmp_path / "out"
         options = ["--out", str(out), "--format", suffix]
         assert main(["segment", str(trained / "job"), str(tmp_path / "cine.nii.gz"), *options]) == 0
-        assert sorted(path.name for path in out.iterdir() if path.is_file()) == names
+        assert sorted(path.name for path in out.iterdir() if path.is_file()) == [*names, "volumes.csv"]
         if suffix == "nii.gz":
             assert sitk.ReadImage(str(out / "cine.nii.gz")).GetSize()[3] == 2
 

@@ -15,6 +15,7 @@ from semicardiac.base.events import (
     Failed,
     Progress,
     Result,
+    Stage,
     Started,
     StoppedEvent,
     Validation,
@@ -30,8 +31,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def progress(step: int, stage: str = "training", total: int = 4) -> Progress:
-    return Progress(stage=stage, step=step, total=total, eta_s=75.0, loss=0.25)
+def progress(step: int, stage: Stage = "supervised", total: int = 4, seed: int | None = None) -> Progress:
+    return Progress(stage=stage, seed=seed, step=step, total=total, eta_s=75.0, loss=0.25)
 
 
 class TestConsole:
@@ -51,15 +52,27 @@ class TestConsole:
         assert "50 %" in stream.getvalue()
         assert "80 %" in stream.getvalue()
 
+    def test_of_several_seeds_each_has_its_lines(self):
+        stream = io.StringIO()
+        with Console(stream) as console:
+            for seed in (3, 4):
+                console(progress(1, seed=seed))
+                console(progress(2, seed=seed))
+        lines = [line.partition(",")[0] for line in stream.getvalue().splitlines()]
+        assert lines == [
+            "seed 3: supervised: 1 of 4",
+            "seed 4: supervised: 1 of 4",
+        ]
+
     def test_elsewhere_each_stage_gets_a_line_but_not_each_step(self):
         stream = io.StringIO()
         with Console(stream) as console:
-            for stage in ("checking inputs", "training"):
+            for stage in ("checking inputs", "supervised"):
                 for step in range(1, 5):
                     console(progress(step, stage))
         assert stream.getvalue().splitlines() == [
             "checking inputs: 1 of 4, 1:15 left, loss 0.250",
-            "training: 1 of 4, 1:15 left, loss 0.250",
+            "supervised: 1 of 4, 1:15 left, loss 0.250",
         ]
 
     def test_says_what_matters_in_a_line_each(self):

@@ -10,7 +10,7 @@ import pytest
 from semicardiac.base.errors import UserError
 from semicardiac.cli.environment import check_environment
 from semicardiac.config import make_config
-from semicardiac.data import checks
+from semicardiac.data import case_reader
 from semicardiac.data.cases import Case, split
 from semicardiac.data.checks import check_cases, spacing_fault
 from semicardiac.data.discover import discover
@@ -154,8 +154,14 @@ class TestRoles:
         cases["val"] = changed(cases["val"], patient=cases[name].patient)
         (finding,) = check(cases)
         assert finding.level == level
-        assert finding.what == f"this patient is {cases[name].role} and in validation"
+        assert finding.what == f"this patient has cases that are {cases[name].role} and validation"
         assert finding.where == f"patient {name}"
+
+    def test_a_patient_in_every_role(self, cases):
+        for name in ("unl", "val"):
+            cases[name] = changed(cases[name], patient=cases["lab"].patient)
+        (finding,) = check(cases)
+        assert finding.what == "this patient has cases that are labeled, unlabeled and validation"
 
     @pytest.mark.parametrize("role", ["labeled", "validation"])
     def test_a_role_that_needs_labels(self, cases, role):
@@ -392,7 +398,7 @@ class TestManyCases:
         [(MemoryError(), "not enough memory to read this file"), (PermissionError(13, "Permission denied"), "denied")],
     )
     def test_one_that_cannot_be_read_is_named_and_the_others_are_looked_at(self, cases, monkeypatch, error, said):
-        original = checks.read_series
+        original = case_reader.read_series
 
         def read(path: Path) -> list[Volume]:
             if path == cases["unl"].image:
@@ -400,7 +406,7 @@ class TestManyCases:
             return original(path)
 
         write(cases["unl2"].image, make_image(9, (1, 40, 40)))
-        monkeypatch.setattr(checks, "read_series", read)
+        monkeypatch.setattr(case_reader, "read_series", read)
         first, second = check(cases)
         assert (first.level, first.where) == ("error", f"unl: {cases['unl'].image}")
         assert said in first.what
@@ -411,8 +417,8 @@ def test_frames_of_one_file_are_read_once(cases, tmp_path, monkeypatch):
     write_series(tmp_path / "cine.nii.gz", [Volume(make_image(50 + index), MATRIX) for index in range(3)])
     cine = [Case(name=f"t{index}", patient="cine", image=tmp_path / "cine.nii.gz", frame=index) for index in range(4)]
     read = []
-    original = checks.read_series
-    monkeypatch.setattr(checks, "read_series", lambda path: read.append(path) or original(path))
+    original = case_reader.read_series
+    monkeypatch.setattr(case_reader, "read_series", lambda path: read.append(path) or original(path))
     (finding,) = check_cases([cases["lab"], *cine], ACDC, SMALL_BATCHES)
     assert (finding.level, finding.what) == ("error", "there is no frame 3")
     assert len(read) == 2

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from semicardiac.base.errors import UserError
 from semicardiac.data import slice_bank
-from semicardiac.data.cases import Case
-from semicardiac.data.slice_bank import SliceBank, build_bank, read_case, read_case_labels
-from semicardiac.data.slices import sample_images, sample_labels
+from semicardiac.data.case_reader import CaseReader
+from semicardiac.data.cases import Case, load_image, load_labels
+from semicardiac.data.slice_bank import SliceBank, build_bank
+from semicardiac.data.slices import as_stack, sample_images, sample_labels
 from semicardiac.images.volumes import Volume, write_series
 
 from Testing.engine.networks import ACDC, heart, ijk_to_ras, write_case
@@ -43,7 +44,7 @@ def cases(tmp_path: Path) -> list[Case]:
 def build(folder: Path, cases: list[Case], **changes) -> tuple[SliceBank, list[str]]:
     """The bank, and the cases that it was built from if it was built."""
     placer = Placer()
-    bank = build_bank(folder, cases, ACDC, **{**SETTINGS, "place": placer, **changes})
+    bank = build_bank(folder, cases, ACDC, reader=CaseReader(), **{**SETTINGS, "place": placer, **changes})
     return bank, placer.asked
 
 
@@ -61,13 +62,13 @@ class TestContent:
         bank, _ = build(tmp_path / "bank", cases, place=lambda case, stack: (20.0, 30.0 + len(stack.array)))
         for case in cases:
             first, last = bank.ranges[case.name]
-            stack = read_case(case, "acquired")
+            stack = as_stack(load_image(case), "acquired")
             center = (20.0, 30.0 + len(stack.array))
             assert bank.centers[case.name] == center
             expected = sample_images(stack, center, 2.0, 48, (-3.0, 4.0))
             np.testing.assert_allclose(bank.images[first:last], expected, atol=2e-3)  # float16
             if case.role == "labeled":
-                truth = sample_labels(read_case_labels(case, "acquired", ACDC), center, 2.0, 48, ACDC.classes)
+                truth = sample_labels(as_stack(load_labels(case, ACDC), "acquired"), center, 2.0, 48, ACDC.classes)
                 np.testing.assert_array_equal(bank.labels[first:last], truth)
                 assert set(np.unique(truth)) == {0, 1, 2, 3}
 
@@ -104,8 +105,8 @@ class TestContent:
             frame=2,
             role="labeled",
         )
-        np.testing.assert_allclose(read_case(case, "acquired").array, frames[2][0].array)
-        np.testing.assert_array_equal(read_case_labels(case, "acquired", ACDC).array, frames[2][1].array)
+        np.testing.assert_allclose(as_stack(load_image(case), "acquired").array, frames[2][0].array)
+        np.testing.assert_array_equal(as_stack(load_labels(case, ACDC), "acquired").array, frames[2][1].array)
 
     def test_progress_is_told_after_each_case(self, tmp_path: Path, cases: list[Case]):
         told = []

@@ -108,7 +108,7 @@ class TestMapping:
     @pytest.mark.parametrize(
         ("values", "listed"),
         [
-            (np.array([0, 4, 4, 9, 1], np.uint8), r"4 \(2 voxels\), 9 \(1 voxel\)"),
+            (np.array([0, 4, 4, 9, 1], np.uint8), r"4 \(2 voxels\) and 9 \(1 voxel\)"),
             (np.array([-1, 3], np.int16), r"-1 \(1 voxel\)"),
             (np.array([70000, 3, 70000], np.int32), r"70000 \(2 voxels\)"),
             (np.arange(40), r"11 \(1 voxel\) and 28 more"),

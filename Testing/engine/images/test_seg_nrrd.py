@@ -133,7 +133,7 @@ class TestSegmentations:
         ("array", "said"),
         [
             (np.array([[[1, 1], [4, 0]]], np.uint8), r"values 4 \(1 voxel\) are of no segment"),
-            (np.array([[[1, 1], [-2, 7]]], np.int16), r"values -2 \(1 voxel\), 7 \(1 voxel\) are of no segment"),
+            (np.array([[[1, 1], [-2, 7]]], np.int16), r"values -2 \(1 voxel\) and 7 \(1 voxel\) are of no segment"),
             (np.array([[[[1, 0], [1, 0]], [[0, 3], [0, 3]]]], np.uint8), r"values 3 in layer 1 \(2 voxels\)"),
         ],
         ids=["value", "values", "layer"],

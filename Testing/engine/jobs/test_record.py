@@ -46,7 +46,9 @@ class TestRecord:
     @pytest.mark.parametrize(
         ("preset", "warmup", "uses"), [("default", 0.35, True), ("default", 1.0, False), ("supervised", 0.35, False)]
     )
-    def test_unlabeled_cases_take_part_unless_the_method_or_a_warmup_without_end_leaves_them_out(self, tmp_path, preset, warmup, uses):
+    def test_unlabeled_cases_take_part_unless_the_method_or_a_warmup_without_end_leaves_them_out(
+        self, tmp_path, preset, warmup, uses
+    ):
         config = make_config(preset, {"schedule": {"minutes": 3, "warmup": warmup}})
         case = Case(name="a", patient="a", image=tmp_path / "a.nrrd")
         jobs.create_job(tmp_path / "job", jobs.TrainJob(cases=(case,), labels=ACDC, config=config))

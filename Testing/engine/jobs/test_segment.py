@@ -16,16 +16,21 @@ import numpy as np
 import pytest
 from semicardiac.base import files
 from semicardiac.base.events import AnyEvent, Device, Result, Warned, Writing, read_events
+from semicardiac.base.tables import read_csv
 from semicardiac.base.temporaries import temporary_beside
 from semicardiac.cli.progress import Console
+from semicardiac.evaluation.clinical import cycle_phases, implausible, patient_measures, volumes_ml
+from semicardiac.evaluation.heart_function import COLUMNS
 from semicardiac.images.volumes import Volume, read_labels, read_series, write_series
 from semicardiac.jobs import segment
 from semicardiac.jobs.job import SegmentJob, create_job, load_job
+from semicardiac.jobs.record import Record
 from semicardiac.jobs.run import run_job
 from semicardiac.models import predict
 from semicardiac.models.model import save_model
 from semicardiac.models.networks import build_network
 from semicardiac.report.write import write_report
+from torch import Tensor
 
 from Testing.engine.jobs.support import sign
 from Testing.engine.networks import Thresholder, model_of
@@ -50,10 +55,11 @@ def model(tmp_path: Path, monkeypatch) -> Path:
 
 
 def run(folder: Path) -> list[str]:
-    """Runs a job; gives the paths of its new results as its events tell them."""
+    """Runs a job; gives the paths of its new segmentations and maps as its events tell them."""
     before = len(read_events(folder / "events.jsonl")) if (folder / "events.jsonl").exists() else 0
     assert run_job(folder) == 0
-    return [event.path for event in read_events(folder / "events.jsonl")[before:] if isinstance(event, Result)]
+    events = read_events(folder / "events.jsonl")[before:]
+    return [event.path for event in events if isinstance(event, Result) and event.kind != "volumes"]
 
 
 class TestFiles:
@@ -138,7 +144,7 @@ class TestFiles:
         assert not run(folder)
         assert {path.read_text() for path in mine} == {"mine"}
         results = {path.name for path in (tmp_path / "out").iterdir()} - {path.name for path in mine}
-        assert results == {"a-3.nii.gz", "a-2.nii.gz", "b-3.nii.gz"}
+        assert results == {"a-3.nii.gz", "a-2.nii.gz", "b-3.nii.gz", "volumes.csv"}
         warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
         assert [event.where for event in warned] == [str(mine[0]), str(mine[1])]
 
@@ -230,9 +236,132 @@ class TestFiles:
         assert not list(tmp_path.rglob("*half*"))
 
 
+def table(path: Path) -> list[dict]:
+    return read_csv(path, {"case", "phase", "structure", "measure", "unit", "implausible"}, COLUMNS)
+
+
+class LeftVentricle(Thresholder):
+    """Sees the cavity of the left ventricle where the image is bright."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits, features = super().forward(image)
+        return logits[:, [0, 3, 2, 1]], features
+
+
+class TestVolumes:
+    """volumes.csv, the table of what was measured."""
+
+    @pytest.fixture(autouse=True)
+    def sees_a_left_ventricle(self, model: Path, monkeypatch) -> None:
+        made = model_of(LeftVentricle())
+        monkeypatch.setattr(segment, "load_model", lambda _: made)
+
+    def inputs(self, folder: Path) -> tuple[Path, ...]:
+        """Both phases of one patient, one of another, and a cine."""
+        series = {
+            "patient001_ED": frames(1),
+            "patient001_ES": frames(2)[1:],
+            "patient002_ED": frames(1),
+            "x": frames(3),
+        }
+        for name, each in series.items():
+            write_series(folder / f"{name}.nii.gz", each)
+        return tuple(folder / f"{name}.nii.gz" for name in series)
+
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".seg.nrrd"])
+    def test_it_holds_what_the_segmentations_hold(self, model: Path, tmp_path: Path, suffix: str):
+        job = SegmentJob(model=model, inputs=self.inputs(tmp_path), out=tmp_path / "out", suffix=suffix)
+        folder = create_job(tmp_path / "job", job)
+        run(folder)
+        rows = table(tmp_path / "out" / "volumes.csv")
+        predicted = [predict.segment(segment.load_model(model), frame, flips=False).labels for frame in frames(3)]
+        volumes = [volumes_ml(each, ACDC) for each in predicted]
+        cavity = [each[ACDC.names[2]] for each in volumes]
+        ed, es = cycle_phases(cavity)
+        of_structures = [row for row in rows if row["structure"]]
+        assert {(row["measure"], row["unit"]) for row in of_structures} == {("volume_ml", "ml")}
+        for case, expected in (("patient001_ED", volumes[:1]), ("patient001_ES", volumes[1:2]), ("x", volumes)):
+            found = [[row["value"] for row in of_structures if row["case"] == case and row["structure"] == name]
+                     for name in ACDC.names]  # fmt: skip
+            np.testing.assert_allclose(np.transpose(found), [list(each.values()) for each in expected], rtol=1e-5)
+        phases = {(row["case"], row["frame"]): row["phase"] for row in of_structures if not np.isnan(row["frame"])}
+        assert phases == {("x", n + 1): {ed: "ED", es: "ES"}.get(n, "") for n in range(3)}
+        named = {row["case"]: row["phase"] for row in of_structures if np.isnan(row["frame"])}
+        assert named == {"patient001_ED": "ED", "patient001_ES": "ES", "patient002_ED": ""}
+        for case, pair in (("patient001", (volumes[0], volumes[1])), ("x", (volumes[ed], volumes[es]))):
+            found = {row["measure"]: row["value"] for row in rows if row["case"] == case and not row["structure"]}
+            expected = patient_measures(*pair, ACDC)
+            assert list(found) == list(expected)
+            np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-5)
+            doubts = {row["measure"] for row in rows if row["case"] == case and row["implausible"]} - {"volume_ml"}
+            assert doubts == implausible(*pair, ACDC).keys()
+        assert not [row for row in rows if row["case"] == "patient002"]
+        assert Record(folder).volumes_table == tmp_path / "out" / "volumes.csv"
+        assert "volumes.csv" in write_report(folder).read_text(encoding="utf-8")
+
+    def test_a_table_that_is_there_stays_and_each_segmentation_has_its_own(self, model: Path, tmp_path: Path):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "volumes.csv").write_text("mine")
+        for number, path in enumerate(self.inputs(tmp_path)[:2], start=2):
+            job = SegmentJob(model=model, inputs=(path,), out=tmp_path / "out")
+            run(folder := create_job(tmp_path / f"job{number}", job))
+            run(folder)  # again: nothing is left to do
+            rows = table(tmp_path / "out" / f"volumes-{number}.csv")
+            assert {row["case"] for row in rows} == {path.name.removesuffix(".nii.gz")}
+        assert (tmp_path / "out" / "volumes.csv").read_text() == "mine"
+        assert len(list((tmp_path / "out").glob("*.csv"))) == 3
+
+    def test_an_interrupted_job_measures_what_it_had_segmented_before_too(self, model: Path, tmp_path: Path):
+        job = SegmentJob(model=model, inputs=self.inputs(tmp_path)[:2], out=tmp_path / "out")
+        folder = create_job(tmp_path / "job", job)
+
+        def stop(event: AnyEvent) -> None:
+            if isinstance(event, Result):
+                raise KeyboardInterrupt
+
+        assert run_job(folder, stop) == 130
+        assert not (tmp_path / "out" / "volumes.csv").exists()
+        run(folder)
+        cases = [row["case"] for row in table(tmp_path / "out" / "volumes.csv")]
+        assert list(dict.fromkeys(cases)) == ["patient001_ED", "patient001_ES", "patient001"]
+
+    @pytest.mark.parametrize("edited", [False, True])
+    def test_a_segmentation_that_is_made_again_renews_the_table_unless_somebody_edited_it(
+        self, model: Path, tmp_path: Path, edited: bool
+    ):
+        job = SegmentJob(model=model, inputs=self.inputs(tmp_path)[:2], out=tmp_path / "out")
+        folder = create_job(tmp_path / "job", job)
+        run(folder)
+        first = (tmp_path / "out" / "volumes.csv").read_text()
+        if edited:
+            (tmp_path / "out" / "volumes.csv").write_text(first + "mine")
+        (tmp_path / "out" / "patient001_ED.nii.gz").unlink()
+        run(folder)
+        texts = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.csv")}
+        assert texts == ({"volumes.csv": first + "mine", "volumes-2.csv": first} if edited else {"volumes.csv": first})
+
+    def test_a_segmentation_that_somebody_spoilt_is_told_and_the_others_are_measured(self, model: Path, tmp_path: Path):
+        job = SegmentJob(model=model, inputs=self.inputs(tmp_path)[:2], out=tmp_path / "out")
+
+        def spoil(event: AnyEvent) -> None:
+            if isinstance(event, Result) and event.case == "patient001_ES":
+                (tmp_path / "out" / "patient001_ED.nii.gz").write_text("spoilt")
+
+        told: list[AnyEvent] = []
+        assert run_job(create_job(tmp_path / "job", job), spoil, told.append) == 0
+        (warned,) = [event for event in told if isinstance(event, Warned) and "volumes.csv" in event.warning]
+        assert warned.where == str(tmp_path / "out" / "patient001_ED.nii.gz")
+        assert {row["case"] for row in table(tmp_path / "out" / "volumes.csv")} == {"patient001_ES"}
+
+
 class TestMemory:
     @pytest.mark.parametrize(
-        ("fields", "kept"), [({}, set()), ({"suffix": ".seg.nrrd"}, set()), ({"entropy": True}, {"entropy"})]
+        ("fields", "kept"),
+        [
+            ({}, {"segmentation"}),
+            ({"suffix": ".seg.nrrd"}, set()),
+            ({"suffix": ".seg.nrrd", "entropy": True}, {"entropy"}),
+        ],
     )
     def test_of_a_cine_only_what_will_be_written_stays(
         self, model: Path, tmp_path: Path, monkeypatch, fields: dict, kept: set[str]
@@ -244,7 +373,8 @@ class TestMemory:
             for maps in alive[:-1]:  # the last one is what the loop holds at this moment
                 assert {kind for kind, volume in maps.items() if volume() is not None} == kept
             prediction = original(*arguments, **options)
-            alive.append({kind: weakref.ref(getattr(prediction, kind)) for kind in ("confidence", "entropy")})
+            alive.append({kind: weakref.ref(each) for kind, each in prediction.maps.items()})
+            alive[-1]["segmentation"] = weakref.ref(prediction.labels)
             return prediction
 
         original = predict.segment
@@ -253,7 +383,7 @@ class TestMemory:
         job = SegmentJob(model=model, inputs=(tmp_path / "cine.nii.gz",), out=tmp_path / "out", **fields)
         run(create_job(tmp_path / "job", job))
         assert len(alive) == 4
-        for kind in kept:
+        for kind in kept - {"segmentation"}:
             assert len(read_series(tmp_path / "out" / f"cine_{kind}.nii.gz")) == 4
 
 

@@ -219,7 +219,7 @@ for _name, _change, _told in (
     ("of a ratio with two classes", _entry("ratio", shape=[2]), r"labels\.structures.*ratio has the shape"),
     ("of a flat threshold", _entry("threshold", shape=[1024]), r"preprocess\.crop.*threshold has the shape"),
     ("missing in the locator", lambda header, data: header.pop(LOCATOR), rf"locate\.widths.*{LOCATOR} is missing"),
-    ("all missing", lambda header, data: (header.clear(), data.clear()), "missing, and"),
+    ("all missing", lambda header, data: (header.clear(), data.clear()), r"missing and \d+ more"),
     ("and metadata that are a list", lambda header, data: header.update(__metadata__=[1]), "damaged"),
     ("and a number as an entry", lambda header, data: header.update(a=1), "holds no weights"),
 ):

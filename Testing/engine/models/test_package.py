@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from semicardiac.base.errors import UserError
 from semicardiac.cli.results import Info
+from semicardiac.models import container
 from semicardiac.models.package import CHECKSUMS, CONTENT, Package, import_package, open_package, write_zip
 
 from Testing.engine.jobs.support import SETTINGS, write_package
@@ -82,6 +84,34 @@ class TestDetails:
         assert len(lines) == 6  # a line for each entry
         assert all(line.isprintable() for line in lines)
         assert r"gpu\x1b]0;owned\x07\n\u202emore" in lines[4]
+
+
+class TestReading:
+    @pytest.mark.parametrize("packed", [False, True])
+    @pytest.mark.parametrize(
+        ("error", "what"),
+        [
+            (PermissionError(errno.EACCES, "Permission denied"), "permission is denied"),
+            (OSError(errno.ESTALE, "Stale file handle"), "network drive does not answer"),
+            (MemoryError(), "memory does not suffice"),
+        ],
+    )
+    def test_a_whole_package_that_cannot_be_read_just_now_is_not_called_damaged(
+        self, tmp_path: Path, folder: Path, monkeypatch, packed: bool, error: Exception, what: str
+    ):
+        package = open_package(folder)
+        if packed:
+            write_zip(package, tmp_path / "m.zip")
+            package = open_package(tmp_path / "m.zip")
+
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(container.zipfile, "ZipFile", fail)
+        monkeypatch.setattr(container, "open", fail, raising=False)
+        with pytest.raises(UserError, match=what) as caught:
+            package.verify()
+        assert "package again" not in caught.value.hint
 
 
 class TestVerify:

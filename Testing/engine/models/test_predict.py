@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
 from semicardiac.base.errors import UserError
+from semicardiac.data.layouts import MAPS
 from semicardiac.data.slices import as_stack, restore_probabilities, sample_images
 from semicardiac.images.volumes import Volume
 from semicardiac.models import predict
 from semicardiac.models.components import keep_largest
-from semicardiac.models.predict import Prediction, predict_square, segment, square_centroid
+from semicardiac.models.predict import Prediction, predict_square, square_centroid
 from torch import Tensor, nn
 
 from Testing.engine.networks import (
@@ -33,6 +35,7 @@ OBLIQUE = ijk_to_ras((1.3, 1.6, 8.0), (20, -35, 50), (-40, 25, 310))
 LEFT_HANDED = ijk_to_ras((1.3, 1.6, 8.0), (-10, 140, 75), (60, -25, -10), (False, True, False))
 THIN_COLUMNS_LAST = ijk_to_ras((8.0, 1.3, 1.6), (5, 15, -30), (0, 0, 0))
 FAR = 1000.0
+segment = partial(predict.segment, maps=MAPS)
 
 
 def bright_ball(
@@ -55,17 +58,16 @@ def model(network: nn.Module | None = None, locator: nn.Module | None = None, **
 
 def checked(prediction: Prediction, volume: Volume) -> Prediction:
     """What holds of every prediction."""
-    for part in (
-        prediction.labels, prediction.confidence, prediction.entropy, prediction.threshold, prediction.pseudo_labels
-    ):  # fmt: skip
+    assert set(prediction.maps) == set(MAPS)
+    for part in (prediction.labels, *prediction.maps.values()):
         assert part.array.shape == volume.array.shape
         np.testing.assert_array_equal(part.ijk_to_ras, volume.ijk_to_ras)
     assert prediction.labels.array.dtype == np.uint8
-    assert prediction.confidence.array.dtype == prediction.entropy.array.dtype == np.float32
-    assert prediction.confidence.array.min() >= 1 / 4 - 1e-5
-    assert prediction.confidence.array.max() <= 1 + 1e-5
-    assert prediction.entropy.array.min() >= 0
-    assert prediction.entropy.array.max() <= 1
+    assert prediction.maps["confidence"].array.dtype == prediction.maps["entropy"].array.dtype == np.float32
+    assert prediction.maps["confidence"].array.min() >= 1 / 4 - 1e-5
+    assert prediction.maps["confidence"].array.max() <= 1 + 1e-5
+    assert prediction.maps["entropy"].array.min() >= 0
+    assert prediction.maps["entropy"].array.max() <= 1
     return prediction
 
 
@@ -125,12 +127,12 @@ class TestThresholdMap:
         at = [(rows * 1.6 - found.center[0]) / spacing + half, (cols * 1.3 - found.center[1]) / spacing + half]
         inside = np.all([(place >= 0) & (place <= size - 1) for place in at], axis=0)
         naive = map_coordinates(trained.method.threshold.numpy(), at, order=1, mode="nearest")
-        for labels, threshold in zip(found.labels.array, found.threshold.array, strict=True):
+        for labels, threshold in zip(found.labels.array, found.maps["threshold"].array, strict=True):
             expected = naive * np.where(labels == 1, 0.75, 1.0)
             np.testing.assert_allclose(threshold[inside], expected[inside], atol=1e-4)
         beyond = np.any([(place < -1) | (place > size) for place in at], axis=0)
         assert beyond.any()
-        assert not found.threshold.array[:, beyond].any()
+        assert not found.maps["threshold"].array[:, beyond].any()
 
     def test_pseudo_labels_are_the_labels_that_pass(self):
         trained = model(Says(torch.tensor([0.1, 0.2, 0.6, 0.1]).log().view(1, 4, 1, 1)))
@@ -141,8 +143,8 @@ class TestThresholdMap:
         found = segment(trained, volume, largest_component=False)
         middle = round(found.center[1] / 1.3)
         np.testing.assert_array_equal(found.labels.array[2, 30, middle - 9 : middle + 10], 2)
-        np.testing.assert_array_equal(found.pseudo_labels.array[2, 30, middle - 9 : middle - 1], 0)
-        np.testing.assert_array_equal(found.pseudo_labels.array[2, 30, middle + 2 : middle + 10], 2)
+        np.testing.assert_array_equal(found.maps["pseudo_labels"].array[2, 30, middle - 9 : middle - 1], 0)
+        np.testing.assert_array_equal(found.maps["pseudo_labels"].array[2, 30, middle + 2 : middle + 10], 2)
 
     @pytest.mark.parametrize("dptm", [True, False])
     def test_what_does_not_exceed_the_least_threshold_is_no_pseudo_label(self, dptm: bool):
@@ -150,10 +152,10 @@ class TestThresholdMap:
         name = "threshold_floor" if dptm else "fixed_threshold"
         trained.method.settings = trained.method.settings.model_copy(update={"dptm": dptm, name: 0.7})
         found = segment(trained, bright_ball(OBLIQUE)[0], largest_component=False)
-        inside = found.threshold.array > 0
+        inside = found.maps["threshold"].array > 0
         assert inside.any()
-        np.testing.assert_allclose(found.threshold.array[inside], 0.7)
-        assert not found.pseudo_labels.array.any()
+        np.testing.assert_allclose(found.maps["threshold"].array[inside], 0.7)
+        assert not found.maps["pseudo_labels"].array.any()
 
 
 class Counting:
@@ -185,22 +187,22 @@ class TestSureness:
         found = segment(model(Says(probability.log().view(1, 4, 1, 1))), volume, largest_component=False)
         middle = (2, 30, 32)
         assert found.labels.array[middle] == 2
-        assert found.confidence.array[middle] == pytest.approx(0.6, abs=1e-5)
+        assert found.maps["confidence"].array[middle] == pytest.approx(0.6, abs=1e-5)
         entropy = -sum(p * math.log(p) for p in probability.tolist()) / math.log(4)
-        assert found.entropy.array[middle] == pytest.approx(entropy, abs=1e-5)
+        assert found.maps["entropy"].array[middle] == pytest.approx(entropy, abs=1e-5)
 
     def test_the_largest_entropy_is_one(self):
         volume, _ = bright_ball(OBLIQUE)
         found = checked(segment(model(Says(torch.zeros(1, 4, 1, 1))), volume), volume)
-        assert found.entropy.array.max() == pytest.approx(1)
-        assert found.confidence.array.min() == pytest.approx(0.25)
+        assert found.maps["entropy"].array.max() == pytest.approx(1)
+        assert found.maps["confidence"].array.min() == pytest.approx(0.25)
 
     def test_outside_the_square_it_is_background_for_sure(self):
         volume, _ = bright_ball(OBLIQUE, shape=(2, 120, 120))
         found = segment(model(Says(torch.tensor([0.0, 9.0, 0.0, 0.0]).view(1, 4, 1, 1))), volume)
         assert found.labels.array[0, 0, 0] == 0
-        assert found.confidence.array[0, 0, 0] == 1
-        assert found.entropy.array[0, 0, 0] == pytest.approx(0, abs=1e-4)
+        assert found.maps["confidence"].array[0, 0, 0] == 1
+        assert found.maps["entropy"].array[0, 0, 0] == pytest.approx(0, abs=1e-4)
         covered = (found.labels.array == 1).sum(axis=(1, 2)) * 1.3 * 1.6
         np.testing.assert_allclose(covered, 64 * 64, rtol=0.03)  # the square is 32 pixels of 2 mm
 
@@ -209,8 +211,8 @@ class TestSureness:
         found = segment(model(Thresholder(above=1.0, sharpness=2.0)), volume)
         inside = ball(volume.array.shape, OBLIQUE, middle_of(volume.array.shape, OBLIQUE), 11)
         edge = mask & ~ball(volume.array.shape, OBLIQUE, middle_of(volume.array.shape, OBLIQUE), 14)
-        assert found.confidence.array[edge].mean() < found.confidence.array[inside].mean() - 0.02
-        assert found.entropy.array[edge].mean() > found.entropy.array[inside].mean() + 0.02
+        assert found.maps["confidence"].array[edge].mean() < found.maps["confidence"].array[inside].mean() - 0.02
+        assert found.maps["entropy"].array[edge].mean() > found.maps["entropy"].array[inside].mean() + 0.02
 
 
 class Tilted(nn.Module):
@@ -386,5 +388,22 @@ def test_large_slices_come_back_one_at_a_time(monkeypatch):
     monkeypatch.setattr(predict, "restore_probabilities", one := Counting(restore_probabilities))
     parts = segment(model(), volume)
     assert one.slices == [1] * 5
-    for name in ("labels", "confidence", "entropy", "threshold", "pseudo_labels"):
-        np.testing.assert_array_equal(getattr(parts, name).array, getattr(whole, name).array)
+    np.testing.assert_array_equal(parts.labels.array, whole.labels.array)
+    for name in MAPS:
+        np.testing.assert_array_equal(parts.maps[name].array, whole.maps[name].array)
+
+
+@pytest.mark.parametrize("wanted", [(), *((name,) for name in MAPS), ("pseudo_labels", "entropy")])
+def test_only_what_is_asked_for_is_computed(monkeypatch, wanted: tuple[str, ...]):
+    volume, _ = bright_ball(OBLIQUE)
+    whole = segment(model(), volume)
+    if not {"threshold", "pseudo_labels"} & set(wanted):
+        monkeypatch.delattr(predict, "restore_maps")
+        monkeypatch.delattr(predict, "_limits")
+    if "entropy" not in wanted:
+        monkeypatch.delattr(predict, "_entropy")
+    found = predict.segment(model(), volume, maps=wanted)
+    assert set(found.maps) == set(wanted)
+    np.testing.assert_array_equal(found.labels.array, whole.labels.array)
+    for name in wanted:
+        np.testing.assert_array_equal(found.maps[name].array, whole.maps[name].array)

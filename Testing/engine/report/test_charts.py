@@ -22,6 +22,15 @@ from semicardiac.images.labels import get_label_set
 from semicardiac.report import charts, html
 
 
+def curves(lines: dict, **options) -> str:
+    return charts.curves(lines, name="x", title="x", colors={}, **options)
+
+
+def strip(dice: dict[str, float]) -> str:
+    """Dice of one structure by case."""
+    return charts.dice_strip({"this": {"RV": dice}}, name="x", title="x", colors={"RV": "s1"})
+
+
 class TestFigures:
     def test_names_at_the_line_ends_do_not_overlap(self):
         lines = {f"line {number}": ([0, 1, 2], [0, 1, 1 + number / 1000]) for number in range(5)}
@@ -35,8 +44,8 @@ class TestFigures:
         assert min(abs(a - b) for a, b in zip(sorted(heights), sorted(heights)[1:], strict=False)) > 8
 
     def test_nan_and_nothing_are_drawn_as_nothing(self):
-        charts.curves({"a": ([1, 2], [math.nan, math.nan])}, name="x", title="x", colors={})
-        charts.dice_strip({"this": {"RV": {"a": math.nan}}}, name="x", title="x", colors={"RV": "s1"})
+        assert curves({"a": ([1, 2], [math.nan, math.nan])}) == curves({}) != curves({"a": ([1, 2], [1, 2])})
+        assert strip({"a": math.nan, "b": 0.5}) == strip({"b": 0.5}) != strip({"a": math.nan}) == strip({})
 
     def test_one_patient_has_no_limits(self):
         svg = charts.bland_altman([50.0], [48.0], agreement([50.0], [48.0]), name="x", title="x", unit="%")
@@ -89,11 +98,13 @@ class TestTexts:
             assert matplotlib.rcParams["text.parse_math"] is True
 
     def test_values_beyond_any_measure_are_not_drawn(self):
-        points = ([1e308, 1, 2], [1, 1e300, 3])
-        charts.curves({"a": points}, name="x", title="x", colors={}, log=True)
-        charts.dice_strip({"this": {"RV": {"a": -1e308, "b": 0.5}}}, name="x", title="x", colors={"RV": "s1"})
-        limits = agreement([1e308, 5.0], [-1e308, 4.0])
-        charts.bland_altman([1e308, 5.0], [-1e308, 4.0], limits, name="x", title="x", unit="%")
+        assert curves({"a": ([1e308, 1, 2], [1, 1e300, 3])}, log=True) == curves({"a": ([2], [3])}, log=True)
+        assert strip({"a": -1e308, "b": 0.5}) == strip({"b": 0.5})
+        drawn = [
+            charts.bland_altman(*pair, agreement(*pair), name="x", title="x", unit="%")
+            for pair in (([1e308, 5.0], [-1e308, 4.0]), ([5.0], [4.0]))
+        ]
+        assert drawn[0] == drawn[1]
 
 
 class TestFontList:

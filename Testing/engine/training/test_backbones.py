@@ -39,9 +39,9 @@ def test_from_the_first_step_to_a_segmentation(tmp_path: Path, cases: tuple[Case
     assert run(tmp_path / "job", cases, config)["steps"] == 3
     assert steps == [0, 1, 2]
     image = heart(0)[0]
-    prediction = segment(load_model(tmp_path / "job"), image, flips=False)
+    prediction = segment(load_model(tmp_path / "job"), image, flips=False, maps=["confidence"])
     assert prediction.labels.array.shape == image.array.shape
-    assert prediction.confidence.array.max() > 0.25  # of four classes the first one has more than chance
+    assert prediction.maps["confidence"].array.max() > 0.25  # of four classes the first one has more than chance
 
 
 def test_what_cannot_be_saved_is_said_before_the_first_step(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import pickle
 import random
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +110,30 @@ def test_whatever_bit_flips_it_is_an_error_of_the_user_or_of_no_consequence(path
         except UserError:
             continue
         assert same_weights(loaded.student, expected.student)
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "permission is denied"),
+        (OSError(errno.EIO, "Input/output error"), "disk or network drive failed"),
+        (MemoryError(), "memory does not suffice"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory does not suffice"),
+    ],
+)
+@pytest.mark.parametrize("reader", [(zipfile, "ZipFile"), (torch, "load")])
+def test_a_whole_one_that_cannot_be_read_just_now_is_not_called_damaged(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, what: str, reader: tuple[object, str]
+):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(*reader, fail)
+    with pytest.raises(UserError, match=what) as caught:
+        load_checkpoint(path, NAMES)
+    assert "again in a new folder" not in caught.value.hint
+    monkeypatch.undo()
+    assert load_checkpoint(path, NAMES).step == 17
 
 
 class Bomb:

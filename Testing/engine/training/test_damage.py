@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from semicardiac.base.sealed import read_sealed, write_sealed
 from semicardiac.base.temporaries import temporary_beside
 from semicardiac.data.cases import Case
 from semicardiac.models.model import load_model
+from semicardiac.training import locator
+from torch import nn
 
 from Testing.engine.networks import same_weights, stop_after
 from Testing.engine.training.support import STEPS, config_of, events, history, run, weights
@@ -169,6 +172,15 @@ def of_format_1(state: dict[str, Any]) -> dict[str, Any]:
         "alpha": method["_extra_state"]["alpha"], "sums": vector, "window_s": window["seconds"],
         "window": [window["steps"], window["mixed"], window["images"]], "closed_looks": state.pop("closed"),
     }  # fmt: skip
+
+
+def test_weights_of_the_locator_that_may_not_be_read_are_not_called_damaged(tmp_path: Path, monkeypatch):
+    def fail(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(locator, "sha256", fail)
+    with pytest.raises(PermissionError):  # which the job explains
+        locator.load_locator(tmp_path / "locator.safetensors", nn.Identity(), "0")
 
 
 class TestOfAnEarlierVersion:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from semicardiac.base.errors import UserError
-from semicardiac.base.events import EventLog, Result
+from semicardiac.base.events import EventLog, Progress, Result
 from semicardiac.data.cases import Case
+from semicardiac.images import volumes
 from semicardiac.images.volumes import write_labels
 from semicardiac.jobs.job import TrainJob
 from semicardiac.jobs.train import run_train
+from semicardiac.training import loop
 
 from Testing.engine.networks import heart, same_weights
 from Testing.engine.support import ACDC
@@ -34,10 +36,35 @@ def run_job(folder: Path, cases: tuple[Case, ...], *listeners, **fields) -> None
 
 
 def test_the_model_of_several_seeds_is_that_of_the_first(tmp_path: Path, own: tuple[Case, ...]):
-    run_job(tmp_path / "job", own, seeds=2)
+    heard = []
+    run_job(tmp_path / "job", own, heard.append, seeds=2)
+    prepared = [event.seed for event in heard if isinstance(event, Progress) and event.stage == "preparing slices"]
+    assert prepared == sorted(prepared)
+    assert set(prepared) == {0, 1}
     first, second = (weights(tmp_path / "job" / f"seed{seed}") for seed in range(2))
     assert same_weights(weights(tmp_path / "job"), first)
     assert not same_weights(first, second)
+
+
+def test_every_file_is_read_and_unpacked_once_before_the_first_step(
+    tmp_path: Path, own: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
+):
+    """By checks, the search for hearts and both banks together; what the inputs hold is told by their packed bytes."""
+    opened, before = [], []
+    original = volumes._reading
+
+    def watched(path: Path):
+        opened.append(path)
+        return original(path)
+
+    def first_step(self: loop.Training, run=loop.Training.run) -> None:
+        before.extend(opened)
+        run(self)
+
+    monkeypatch.setattr(volumes, "_reading", watched)
+    monkeypatch.setattr(loop.Training, "run", first_step)
+    run_job(tmp_path / "job", own)
+    assert sorted(before) == sorted(path for case in own for path in (case.image, case.labels) if path is not None)
 
 
 def test_an_image_that_changes_between_two_seeds_is_refused(tmp_path: Path, own: tuple[Case, ...]):

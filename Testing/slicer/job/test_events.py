@@ -77,7 +77,7 @@ class TestEvents:
         assert found.failure == {"what": "the disk is full", "where": "/there", "hint": "Free some space"}
 
     def test_no_process_and_no_last_word_is_an_interruption(self, folder: Path):
-        write(folder, event("started"), event("progress", stage="training", step=3, total=9))
+        write(folder, event("started"), event("progress", stage="supervised", step=3, total=9))
         found = Job(folder)
         found.poll()
         assert found.state == "interrupted"

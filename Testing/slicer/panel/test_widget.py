@@ -64,10 +64,21 @@ def test_controls_are_disconnected_while_the_user_is_in_another_module(widget):
     assert widget.ui.minutesBox.value == 10
 
 
-def test_another_visit_adds_no_observers(widget):
+def test_another_visit_leaves_no_observers_behind(widget, monkeypatch):
     first = widget.parameters
-    widget.exit()
-    widget.enter()
+    node, kind = first.parameterNode, type(first)
+    alive, add = set(), kind.AddObserver
+
+    def added(parameters, *arguments) -> int:
+        alive.add(tag := add(parameters, *arguments))
+        return tag
+
+    monkeypatch.setattr(kind, "AddObserver", added)
+    for visit in range(3):
+        widget.exit()
+        assert not [tag for tag in alive if node.GetCommand(tag) is not None], visit
+        widget.enter()
+        assert len([tag for tag in alive if node.GetCommand(tag) is not None]) == 1
     assert widget.parameters is first
     widget.ui.minutesBox.value = 33
     assert widget.parameters.parameterNode.GetParameter("minutes") == "33"

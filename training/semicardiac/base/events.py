@@ -26,6 +26,20 @@ _EARLIER = {
 }  # fmt: skip
 """Fields of a progress event in earlier versions, and where their values are now."""
 
+Stage = Literal[
+    "checking inputs",
+    "reading volumes",
+    "finding the heart",
+    "preparing slices",
+    "supervised",
+    "semi-supervised",
+    "finding the heart better",
+    "validate",
+    "segmenting",
+    "evaluate",
+]
+"""What a job can be doing, in the order of a training, then the other jobs."""
+
 
 class Event(BaseModel):
     """What every event holds."""
@@ -60,7 +74,9 @@ class Progress(Event):
     """How far a stage has come. Losses and rates are means since the last such event."""
 
     event: Literal["progress"] = "progress"
-    stage: str
+    stage: Stage
+    seed: int | None = None
+    """Whose training this is, in a job with several seeds."""
     step: int
     total: int
     eta_s: float | None = None

@@ -16,6 +16,8 @@ from .temporaries import is_temporary, temporary_beside
 
 #: What file systems without hard links answer (FAT, some network drives).
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EMLINK)
+#: What file systems answer whose folders cannot be flushed, and folders that may be written to and not be read.
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES, errno.EPERM)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 #: Errors of the system that a user can do something about, besides those above.
@@ -37,6 +39,8 @@ _CURABLE = {
 def atomic_path(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Gives a temporary path beside `path`; on success it is flushed to disk and renamed onto `path`.
 
+    After that the file outlasts a power cut: the folder is flushed, too.
+
     The temporary name ends as `path` does (all suffixes), since writers choose the format by it.
 
     Args:
@@ -56,6 +60,7 @@ def atomic_path(path: Path, *, replace: bool = True) -> Iterator[Path]:
             os.fsync(file.fileno())
         if replace:
             os.replace(temporary, path)
+            sync_folder(path.parent)
         elif not move_new(temporary, path):
             raise UserError("there is a file of this name already", where=path, hint="Name a new file")
     except OSError as error:
@@ -89,7 +94,26 @@ def move_new(temporary: Path, path: Path) -> bool:
             os.unlink(temporary)
     except FileExistsError:
         return False
+    sync_folder(path.parent)
     return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes the names in a folder to disk, so that a file renamed just now is there after a power cut.
+
+    Windows has no call for it; NTFS keeps a journal of its own.
+    """
+    if os.name == "nt":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
 
 
 def is_taken(path: Path) -> bool:
@@ -153,7 +177,10 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError("this file is missing", where=path) from None
     except OSError as error:
-        raise UserError(f"this file cannot be read ({error.strerror})", where=path) from None
+        explained = as_user_error(error, path, reading=True)
+        if isinstance(explained, UserError):
+            raise explained from error
+        raise UserError(f"this file cannot be read ({error.strerror})", where=path) from error
     except RecursionError:
         raise UserError("this is not a readable JSON file (it is nested too deeply)", where=path) from None
     except ValueError as error:

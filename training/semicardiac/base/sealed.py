@@ -29,7 +29,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path)
     except UserError as error:
-        raise UserError(error.what, where=error.where, hint=hint) from None
+        raise UserError(error.what, where=error.where, hint=error.hint or hint) from None
     if not isinstance(content, dict) or content.pop(_SEAL, None) not in (None, _checksum(content)):
         raise UserError("this file is not what was written", where=path, hint=hint)
     return content

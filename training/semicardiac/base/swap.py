@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError
-from .files import as_user_error
+from .files import as_user_error, sync_folder
 
 PATIENCE = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6) if os.name == "nt" else ()
 """Seconds between tries to rename a folder: Windows does not while another program reads a file in it."""
@@ -69,6 +69,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
             _rename(old, folder)
         _clear(old, folder)
         yield new
+        _flush(new)
         if os.path.lexists(folder):
             _rename(folder, old)
         try:
@@ -77,6 +78,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
             with suppress(OSError):
                 os.rename(old, folder)
             raise
+        sync_folder(folder.parent)  # before the earlier content is deleted
     with suppress(OSError):  # the next replacement tries again
         _clear(old, folder)
 
@@ -99,6 +101,15 @@ def _clear(old: Path, folder: Path) -> None:
         else:
             os.rename(item, folder / item.name)
     old.rmdir()
+
+
+def _flush(folder: Path) -> None:
+    """Writes all that a folder holds to disk: after a power cut its new name must not stand for empty files."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(place, name), "rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
 
 
 def _rename(path: Path, target: Path) -> None:

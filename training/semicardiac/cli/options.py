@@ -11,9 +11,9 @@ Flag = Annotated[bool, arg(help_behavior_hint="")]
 Data = Annotated[Positional[tuple[Path, ...]], arg(metavar="DATA", help_behavior_hint="")]
 
 
-def optional(metavar: str = "") -> Any:
-    """An option whose absence needs no mention in the help."""
-    return arg(metavar=metavar or None, help_behavior_hint="")
+def optional(metavar: str = "", *, help: str | None = None) -> Any:  # noqa: A002 - as tyro calls it
+    """An option whose absence needs no mention in the help, which is the docstring of its field if not given here."""
+    return arg(metavar=metavar or None, help=help, help_behavior_hint="")
 
 
 def run_shown(folder: Path, *, jsonl: bool) -> int:

@@ -21,6 +21,7 @@ from ..base.events import (
     Failed,
     Progress,
     Result,
+    Stage,
     Started,
     StoppedEvent,
     Validation,
@@ -89,7 +90,7 @@ class Console:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def progress_of(self, stage: str) -> Callable[[int, int, str], None]:
+    def progress_of(self, stage: Stage) -> Callable[[int, int, str], None]:
         """A function that shows a stage's progress, given what is done, the total and a case's name."""
         return lambda done, total, name: self(Progress(stage=stage, step=done, total=total, case=name))
 
@@ -98,21 +99,22 @@ class Console:
         tqdm.write(printable(text), file=self._stream)
 
     def _progress(self, event: Progress) -> None:
+        stage = event.stage if event.seed is None else f"seed {event.seed}: {event.stage}"
         details = [] if event.eta_s is None else [f"{_duration(event.eta_s)} left"]
         details += [f"loss {event.loss:.3f}"] if event.loss is not None else []
         details += [printable(event.case)] if event.case else []
         if not self._stream.isatty():
-            if event.stage != self._stage or time.monotonic() >= self._line_at:
-                self.say(f"{event.stage}: {event.step} of {event.total}" + "".join(f", {text}" for text in details))
+            if stage != self._stage or time.monotonic() >= self._line_at:
+                self.say(f"{stage}: {event.step} of {event.total}" + "".join(f", {text}" for text in details))
                 self._line_at = time.monotonic() + QUIET_S
-            self._stage = event.stage
+            self._stage = stage
             return
-        if self._bar is None or event.stage != self._stage:
+        if self._bar is None or stage != self._stage:
             self._close()
             layout = "{desc} |{bar:30}| {percentage:3.0f} %{postfix}"
             columns = shutil.get_terminal_size().columns - 1
-            self._bar = tqdm(total=1, desc=event.stage, bar_format=layout, file=self._stream, ncols=columns)
-            self._stage = event.stage
+            self._bar = tqdm(total=1, desc=stage, bar_format=layout, file=self._stream, ncols=columns)
+            self._stage = stage
         self._bar.total = max(event.total, 1)  # it changes as the schedule fits itself to the measured speed
         self._bar.n = event.step
         self._bar.set_postfix_str(", ".join(details))

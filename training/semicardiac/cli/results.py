@@ -15,7 +15,7 @@ from .options import Flag, optional, run_shown
 
 @dataclass(frozen=True)
 class Segment:
-    """Segment volumes and time series with a trained model."""
+    """Segment volumes and time series with a trained model, and measure them (volumes.csv)."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A job folder, or a model package (folder or zip)."""
@@ -53,7 +53,8 @@ class Segment:
 
     def run(self) -> int:
         from ..base.settings import parse
-        from ..jobs.job import MAPS, SegmentJob, create_job, subfolder
+        from ..data.layouts import MAPS
+        from ..jobs.job import SegmentJob, create_job, subfolder
 
         if not self.inputs:
             raise UserError("no volume to segment was named", where="INPUT", hint="Name volume files or folders")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import UseAppendAction, arg
 
+from ..base.defaults import MINUTES
 from ..base.errors import UserError
 from ..base.text import count
 from .options import Data, Flag, optional, run_shown
@@ -109,8 +110,9 @@ class Train(Cases):
     """New folder for the training and its model."""
     resume: Annotated[Path | None, optional("JOB")] = None
     """Go on with a training that was interrupted; with --minutes or --steps, train that much longer."""
-    minutes: Annotated[float | None, optional()] = None
-    """Time for the training; 10 if neither time nor steps are given."""
+    minutes: Annotated[
+        float | None, optional(help=f"Time for the training; {MINUTES:g} if neither time nor steps are given.")
+    ] = None
     steps: Annotated[int | None, optional()] = None
     """Steps to train, in place of a time."""
     start_from: Annotated[Path | None, optional("MODEL")] = None

@@ -84,7 +84,7 @@ def _check_roles(cases: list[Case]) -> list[Finding]:
             findings.append(Finding("error", what, name, "Give every case a name of its own"))
     for patient, parts in of_patient.items():
         if "validation" in parts and len(parts) > 1:
-            what = f"this patient is {' and '.join(sorted(parts - {'validation'}))} and in validation"
+            what = f"this patient has cases that are {listed(sorted(parts))}"
             hint = "Give all volumes of a patient one role, or the validation will look better than it is"
             findings.append(Finding("error" if "labeled" in parts else "warning", what, f"patient {patient}", hint))
     return findings

@@ -14,8 +14,9 @@ from ..base.errors import UserError
 from ..base.text import count, listed
 from ..config import TrainConfig
 from ..images.labels import LabelSet, UnknownValues
-from ..images.volumes import Volume, pick_frame, read_series, same_geometry
-from .cases import Case, load_labels
+from ..images.volumes import Volume, same_geometry
+from .case_reader import CaseReader
+from .cases import Case
 from .check_names import check_names, ignored_value
 from .findings import EVERYWHERE, Finding, grouped
 from .intensities import contrast_fault
@@ -46,6 +47,7 @@ def check_cases(
     config: TrainConfig | None = None,
     *,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+    reader: CaseReader | None = None,
 ) -> list[Finding]:
     """Reads every volume and lists what is wrong, errors first.
 
@@ -55,12 +57,13 @@ def check_cases(
         config: The training to come, which decides on the plane of the slices and how many a batch needs; by default
             the default one in the plane of the label set.
         progress: Called after each case with the number done, the total and the case's name.
+        reader: Reads the cases, for others that will need them too.
     """
     if config is None:
         config = TrainConfig.model_validate({"preprocess": {"plane": label_set.plane}})
     cases = [case for case in cases if case.role != "ignore"]
     findings = check_names(cases, label_set)
-    volumes = _Volumes(label_set, config)
+    volumes = _Volumes(label_set, config, reader or CaseReader(room=0))
     for number, case in enumerate(cases, start=1):
         findings += volumes.check(case)
         progress(number, len(cases), case.name)
@@ -70,26 +73,25 @@ def check_cases(
 class _Volumes:
     """Looks at the volumes one by one, and keeps what can only be judged over all of them."""
 
-    def __init__(self, label_set: LabelSet, config: TrainConfig) -> None:
+    def __init__(self, label_set: LabelSet, config: TrainConfig, reader: CaseReader) -> None:
         self._label_set = label_set
         self._config = config
+        self._reader = reader
         self._slices = {"labeled": 0, "unlabeled": 0, "validation": 0}
         self._labeled_voxels = np.zeros(label_set.classes, dtype=np.int64)
         self._same_image: dict[str, list[Case]] = defaultdict(list)
         self._labels_content: dict[str, str] = {}
         self._unread = False
-        self._file: tuple[Path, list[Volume]] | None = None  # the frames of a file are read once
 
     def check(self, case: Case) -> list[Finding]:
         """What is wrong with one case; a file that cannot be read keeps nobody from looking at the next one."""
         image = None
         findings: list[Finding] = []
         try:
-            image = self._read(case)
+            image = self._reader.image(case)
             findings += self._check_image(case, image)
         except (UserError, OSError, MemoryError) as error:
             self._unread = True
-            self._file = None
             findings.append(_unread(error, case, case.image))
         if case.labels is not None:
             try:
@@ -146,15 +148,9 @@ class _Volumes:
                 findings.append(Finding("error", what, EVERYWHERE, f"Add {role} cases, or lower the setting {key}"))
         return findings
 
-    def _read(self, case: Case) -> Volume:
-        if self._file is None or self._file[0] != case.image:
-            self._file = None  # the memory of the file before is free again
-            self._file = (case.image, read_series(case.image))
-        return pick_frame(self._file[1], case.frame, case.image)
-
     def _check_labels(self, case: Case, image: Volume | None) -> list[Finding]:
         try:
-            labels = load_labels(case, self._label_set)
+            labels = self._reader.labels(case, self._label_set)
         except UnknownValues as error:
             ignored = ignored_value(case.labels)
             if ignored not in error.values:

@@ -26,8 +26,9 @@ Phase = Literal["ED", "ES"]
 LABEL_ENDING = re.compile(r"[_-](gt|labels?|seg|segmentation|mask)$", re.IGNORECASE)
 """What the name of a label file has more than that of its image; a .seg.nrrd needs none of these."""
 IMAGE_ENDING = re.compile(r"[_-]image$", re.IGNORECASE)
-MAP_ENDING = re.compile(r"_(confidence|entropy|threshold|pseudo_labels)$")
-"""Of what segmentation writes beside its labels."""
+MAPS = ("confidence", "entropy", "threshold", "pseudo_labels")
+"""What a segmentation can write beside its labels, see `predict.segment`."""
+MAP_ENDING = re.compile(rf"_({'|'.join(MAPS)})$")
 
 _SIDE = re.compile(r"(?:images?|imgs?|(labels?|masks?|segmentations?))(tr|ts|[_-].*)?", re.IGNORECASE)
 """Names of folders that hold the images or, group 1, the labels of a data set; group 2 says of which part of it."""

@@ -19,7 +19,8 @@ from ..base.errors import UserError
 from ..base.files import as_user_error, sha256
 from ..base.sealed import read_sealed, write_sealed
 from ..images.labels import LabelSet
-from .cases import Case, load_image, load_labels
+from .case_reader import CaseReader
+from .cases import Case
 from .slices import Center, Stack, as_stack, sample_images, sample_labels
 
 Placing = Callable[[Case, Stack], Center]
@@ -55,21 +56,12 @@ class SliceBank:
         return [name for name, (first, last) in ranges if not np.isfinite(self.images[first:last]).all()]
 
 
-def read_case(case: Case, plane: str) -> Stack:
-    """The image of a case as a stack of slices."""
-    return as_stack(load_image(case), plane)
-
-
-def read_case_labels(case: Case, plane: str, labels: LabelSet) -> Stack:
-    """The training labels of a labeled case as a stack of slices."""
-    return as_stack(load_labels(case, labels), plane)
-
-
 def build_bank(
     folder: Path,
     cases: list[Case],
     labels: LabelSet,
     *,
+    reader: CaseReader,
     content: str,
     plane: str,
     spacing: float,
@@ -84,6 +76,7 @@ def build_bank(
         folder: Belongs to the bank alone.
         cases: Labeled and unlabeled ones.
         labels: The label set of the labeled ones.
+        reader: Reads the cases.
         content: Tells the training and what its inputs hold, see `Identity.content`.
         plane: See `preprocess.as_stack`.
         spacing: In-plane spacing in mm.
@@ -110,7 +103,7 @@ def build_bank(
     try:
         with _Hashed(folder / IMAGES) as image_file, _Hashed(folder / LABELS) as label_file:
             for number, case in enumerate(ordered):
-                stack = read_case(case, plane)
+                stack = as_stack(reader.image(case), plane)
                 center = place(case, stack)
                 images = sample_images(stack, center, spacing, size, clip).astype(np.float16)
                 if not np.isfinite(images).all():
@@ -118,7 +111,7 @@ def build_bank(
                     raise UserError(what, where=case.image, hint="Replace them by a number, such as 0")
                 image_file.write(images.tobytes())
                 if case.role == "labeled":
-                    label_stack = read_case_labels(case, plane, labels)
+                    label_stack = as_stack(reader.labels(case, labels), plane)
                     label_file.write(sample_labels(label_stack, center, spacing, size, labels.classes).tobytes())
                     labeled += len(stack.array)
                 centers[case.name] = center

@@ -23,6 +23,27 @@ _COPIES = 2
 _WORK_BYTES = 20
 """What the work on a frame takes for each of its voxels: the image, and what the model finds, as floats."""
 
+DETACHED = (".mhd", ".nhdr")
+"""Headers whose voxels are in files of other names."""
+Stamp = tuple[tuple[int, int, int], ...]
+"""Size, time of the last change and of the last renaming of each file of a volume."""
+
+
+def members(path: Path) -> list[Path]:
+    """The files of a DICOM folder without hidden ones; a file itself."""
+    if not path.is_dir():
+        return [path]
+    return sorted(each for each in path.rglob("*") if each.is_file() and not each.name.startswith("."))
+
+
+def stamp_of(path: Path) -> Stamp:
+    """By what one sees, without reading it, that a volume file or a DICOM folder is still the same.
+
+    Of a header in `DETACHED`, that of the header alone.
+    """
+    found = map(os.stat, members(path))
+    return tuple((each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in found)
+
 
 def require_file(path: Path) -> None:
     """Sees that a path is a file or a folder, and not a device or a pipe, which may never end.

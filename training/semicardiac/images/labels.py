@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..base import files
 from ..base.errors import UserError, nearest
-from ..base.text import count
+from ..base.text import count, listed
 from .structure_names import meaning_of, meaning_of_code
 
 #: The Slicer terminology in which all our codes are found (the extension ships it; myocardium is in no default one).
@@ -175,9 +175,8 @@ class LabelSet(_Model):
         if unknown.any():
             found, counts = np.unique(whole[unknown], return_counts=True)
             pairs = zip(found, counts.tolist(), strict=True)
-            listed = [f"{value} ({count(voxels, 'voxel')})" for value, voxels in pairs]
-            more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-            what = f"the label values {', '.join(listed[:8])}{more} are not in the label set '{self.name}'"
+            counted = listed((f"{value} ({count(voxels, 'voxel')})" for value, voxels in pairs), 8)
+            what = f"the label values {counted} are not in the label set '{self.name}'"
             hint = "Name the label set that these files follow, or correct the files"
             text = f"{what} ({self._describe()})"
             raise UnknownValues(text, values=frozenset(found.tolist()), where=where, hint=hint)

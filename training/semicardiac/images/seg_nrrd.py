@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..base.errors import UserError
-from ..base.text import count
+from ..base.text import count, listed
 from .geometry import Frames, on_grid, require_place, require_real
 from .image_files import require_room
 from .itk import geometry_of, metadata, write_image
@@ -172,9 +172,8 @@ def _binary(values: np.ndarray, segments: list[_Segment], path: Path) -> Iterato
             if value not in claimed:
                 unclaimed.append(f"{value}{place} ({count(number, 'voxel')})")
     if unclaimed:
-        more = f" and {len(unclaimed) - 8} more" if len(unclaimed) > 8 else ""
         named = ", ".join(f"{segment.value} {segment.name}" for segment in segments)
-        what = f"the values {', '.join(unclaimed[:8])}{more} are of no segment; the header names {named}"
+        what = f"the values {listed(unclaimed, 8)} are of no segment; the header names {named}"
         raise UserError(what, where=path, hint="Save the segmentation again in Slicer, or correct the header")
     return (values[..., segment.layer] == segment.value for segment in segments)
 

@@ -37,6 +37,9 @@ HOLDER = holder_of(Path(LOCK)).name
 OUTPUT = "engine-output.txt"  # what a starter such as Slicer keeps of what the engine prints
 """Files of a job folder that hold no results: a job that ended before its work began leaves nothing else."""
 
+VOLUMES = "volumes"
+"""The kind of result that a segment job leaves once: volumes.csv, a table of what it measured, in its output folder."""
+
 
 class TrainJob(Section):
     """Train a model on labeled and unlabeled cases; with several seeds, one model in a subfolder for each."""
@@ -50,10 +53,6 @@ class TrainJob(Section):
     seeds: int = Field(1, ge=1, le=100)
     start_from: Path | None = None
     """A model to continue from, such as that of an earlier training with fewer labels."""
-
-
-MAPS = ("confidence", "entropy", "threshold", "pseudo_labels")
-"""What a segmentation can come with, in files of its own: fields of SegmentJob and of `inference.Prediction`."""
 
 
 class SegmentJob(Section):

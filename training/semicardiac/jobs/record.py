@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from ..base.errors import UserError
-from ..base.events import AnyEvent, Event, Progress, read_events
+from ..base.events import AnyEvent, Event, Progress, Result, read_events
 from ..base.files import read_json
 from ..base.statistics import average
 from ..base.tables import read_csv
@@ -23,7 +23,7 @@ from ..evaluation.metrics import METRICS
 from ..images.labels import LabelSet
 from ..methods.registry import DEFAULT, METHODS
 from ..models.package import open_package
-from .job import full_path
+from .job import VOLUMES, full_path
 
 Rows = list[dict[str, Any]]
 E = TypeVar("E", bound=Event)
@@ -165,6 +165,13 @@ class Record:
             return {}
         known = _labels(self.job) or _labels(self.model)
         return self._whole(lambda: parse_summary(read_json(path), known, where=path), {})
+
+    @property
+    def volumes_table(self) -> Path | None:
+        """volumes.csv of a segment job, see heart_function.py, where it still is."""
+        last = next((event for event in reversed(self.all(Result)) if event.kind == VOLUMES), None)
+        path = None if last is None else self.path(last.path)
+        return path if path is not None and path.is_file() else None
 
     @cached_property
     def model(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Set
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -12,35 +13,38 @@ import torch
 
 from ..base import files
 from ..base.errors import Stopped, UserError
-from ..base.events import Device, EventLog, Progress, Result, Writing, read_events
+from ..base.events import Device, EventLog, Progress, Result, Stage, Writing, read_events
+from ..base.tables import write_csv
 from ..base.temporaries import remove_abandoned, temporary_beside
 from ..data.checks import image_fault, spacing_fault
 from ..data.intensities import contrast_fault
 from ..data.label_order import mixed_up
-from ..data.layouts import frame_name
+from ..data.layouts import MAPS, frame_name
 from ..data.slices import as_stack, stack_fault
+from ..evaluation.clinical import volumes_ml
+from ..evaluation.heart_function import COLUMNS, phases_of_inputs, read_frames, volumes_table
 from ..images.labels import LabelSet
-from ..images.volumes import Volume, read_series, stem, write_labels, write_series
+from ..images.volumes import Volume, is_volume_file, read_series, stem, write_labels, write_series
 from ..models import predict
 from ..models.compute import ComputePlan, pick_device
 from ..models.model import load_model
 from ..models.package import CHECKSUMS, open_package
 from ..models.predict import Prediction
-from .job import EVENTS, MAPS, SegmentJob, full_path, named_inputs, short_path
+from .job import EVENTS, VOLUMES, SegmentJob, full_path, named_inputs, short_path
 
 
 class Output(NamedTuple):
     """A file that holds a result of an input."""
 
     kind: str
-    """`segmentation`, or one of MAPS."""
+    """`segmentation`, one of MAPS, or `volumes`: a table of all inputs."""
     frames: range
     """Which frames of the input it holds, counted from 0."""
     path: Path
 
     def part_of(self, prediction: Prediction) -> Volume:
         """What of a frame's prediction goes into this file."""
-        return prediction.labels if self.kind == "segmentation" else getattr(prediction, self.kind)
+        return prediction.labels if self.kind == "segmentation" else prediction.maps[self.kind]
 
 
 def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> dict[str, int]:
@@ -66,7 +70,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     results = Results(folder, events, planned.keys(), hash_of_model(job.model))
     results.require_same_model(job.model)
 
-    def tell(stage: str, number: int, case: str) -> None:
+    def tell(stage: Stage, number: int, case: str) -> None:
         events.emit(Progress(stage=stage, step=number, total=len(inputs), case=case))
         if stop():
             raise Stopped
@@ -76,12 +80,10 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
         tell("checking inputs", number, name)
         outputs[name] = outputs_of(job, name, count_sound_frames(path, model.config.preprocess.plane, events))
         for output in outputs[name]:
-            if files.is_taken(output.path) and not results.begun:
-                hint = "Name another output folder, or move this file away"
-                raise UserError("there is a file of this name already", where=output.path, hint=hint)
             if planned.setdefault(output.path, name) != name:
                 what = f"the results of {planned[output.path]} and {name} would be one file"
                 raise UserError(what, where=output.path, hint="Segment these two into different folders")
+            results.require_free(output)
 
     events.emit(Device(**plan.model_dump()))
     settings = {"flips": job.flips, "largest_component": job.largest_component, "roi": job.roi}
@@ -95,20 +97,51 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
         for index, frame in enumerate(frames):
             case = name if len(frames) == 1 else f"{name}, frame {index + 1} of {len(frames)}"
             tell("segmenting", number, case)
-            prediction = predict.segment(model, frame, plan, **settings)
-            if what := mixed_up(prediction.labels, model.labels):
-                events.warn(
-                    what, where=case, hint="Look at this segmentation, and at the labels the model learned from"
-                )
-            if prediction.doubt:
-                hint = "Look at this segmentation, or say where the heart is (roi)"
-                events.warn(prediction.doubt, where=case, hint=hint)
+            maps = {output.kind for output in unwritten} - {"segmentation"}
+            prediction = predict.segment(model, frame, plan, maps=maps, **settings)
+            warn_of_doubts(prediction, case, model.labels, events)
             for output in list(unwritten):
                 if index in output.frames:
                     unwritten[output].append(output.part_of(prediction))
                 if index == output.frames[-1]:
-                    results.write(output, unwritten.pop(output), model.labels, name)
+                    volumes = unwritten.pop(output)
+                    results.write(output, name, partial(write_output, output.kind, volumes, model.labels))
+                    del volumes
+    write_volumes(job, inputs, outputs, results, model.labels, events)
     return {"segmented": len(inputs)}
+
+
+def warn_of_doubts(prediction: Prediction, case: str, labels: LabelSet, events: EventLog) -> None:
+    """Says why a segmentation may be wrong."""
+    if what := mixed_up(prediction.labels, labels):
+        events.warn(what, where=case, hint="Look at this segmentation, and at the labels the model learned from")
+    if prediction.doubt:
+        hint = "Look at this segmentation, or say where the heart is (roi)"
+        events.warn(prediction.doubt, where=case, hint=hint)
+
+
+def write_volumes(
+    job: SegmentJob,
+    inputs: dict[str, Path],
+    outputs: dict[str, list[Output]],
+    results: Results,
+    labels: LabelSet,
+    events: EventLog,
+) -> None:
+    """Writes volumes.csv, see heart_function.py, by the files of the segmentations: also those of an earlier run."""
+    table = Output(VOLUMES, range(0), job.out / f"{VOLUMES}.csv")
+    if results.is_done(table) and not any(output.kind == "segmentation" for output in results.written):
+        return
+    results.withdraw(table)  # of an earlier run, some of whose results were gone and are made anew
+    volumes: dict[str, list[dict[str, float]]] = {}
+    for name, planned in outputs.items():
+        paths = [results.places[output] for output in planned if output.kind == "segmentation"]
+        try:
+            volumes[name] = [volumes_ml(frame, labels) for frame in read_frames(paths, labels)]
+        except UserError as error:
+            events.warn(f"it is not in {VOLUMES}.csv: {error.what}", where=error.where or name, hint=error.hint)
+    rows = volumes_table(volumes, phases_of_inputs(inputs, job.inputs), labels)
+    results.write(table, None, lambda path: write_csv(path, COLUMNS, rows))
 
 
 class Results:
@@ -122,6 +155,8 @@ class Results:
 
     Attributes:
         begun: Whether an earlier run has written something, or was about to.
+        places: Where each output is.
+        written: What this run has written.
     """
 
     def __init__(self, folder: Path, events: EventLog, planned: Set[Path], model: str) -> None:
@@ -130,6 +165,14 @@ class Results:
         self._told = {full_path(folder, event.path) for event in before if isinstance(event, Result)}
         self._noted = {event.planned: event for event in before if isinstance(event, Writing)}
         self.begun = bool(self._told or self._noted)
+        self.places: dict[Output, Path] = {}
+        self.written: list[Output] = []
+
+    def require_free(self, output: Output) -> None:
+        """Raises a UserError if a file has the name of a result before the work begins."""
+        if not self.begun and files.is_taken(output.path):
+            hint = "Name another output folder, or move this file away"
+            raise UserError("there is a file of this name already", where=output.path, hint=hint)
 
     def require_same_model(self, place: Path) -> None:
         """Raises a UserError if an earlier run of the job has segmented with another model."""
@@ -138,12 +181,13 @@ class Results:
             hint = "Put that model back, or segment what is left into another folder"
             raise UserError(what, where=place, hint=hint)
 
-    def is_done(self, output: Output, case: str) -> bool:
+    def is_done(self, output: Output, case: str | None = None) -> bool:
         """Whether an output lies where an earlier run put it; if that run was cut off before it said so, this does."""
         noted = self._noted.get(output.path.name)
         path = output.path if noted is None else full_path(self._folder, noted.path)
         if not path.exists():
             return False
+        self.places[output] = path
         if path in self._told:
             return True
         if noted is not None and path.is_file():
@@ -154,11 +198,24 @@ class Results:
                 path.unlink()
         return False
 
-    def write(self, output: Output, volumes: list[Volume], labels: LabelSet, case: str) -> None:
-        """Writes an output under its planned name, or under one beside it if a file has come there meanwhile."""
+    def withdraw(self, output: Output) -> None:
+        """Deletes what an earlier run wrote, if nobody has changed it since."""
+        noted = self._noted.get(output.path.name)
+        path = self.places.get(output)
+        if noted is not None and path is not None and path.is_file() and files.sha256(path) == noted.sha256:
+            path.unlink()
+
+    def write(self, output: Output, case: str | None, save: Callable[[Path], None]) -> None:
+        """Writes an output under its planned name, or under one beside it if that is taken.
+
+        Args:
+            output: What it is.
+            case: Of which input; None for a table of all.
+            save: Writes it to a path.
+        """
         temporary = temporary_beside(output.path)
         try:
-            write_output(output._replace(path=temporary), volumes, labels)
+            save(temporary)
             digest = files.sha256(temporary)
             for path in names_for(output.path):
                 if files.is_taken(path) or (path != output.path and path in self._planned):
@@ -174,12 +231,14 @@ class Results:
             raise UserError(error.what, where=where, hint=error.hint) from error
         finally:
             temporary.unlink(missing_ok=True)
-        if path != output.path:
+        self.places[output] = path
+        self.written.append(output)
+        if path != output.path and output.kind != VOLUMES:  # each segmentation into a folder leaves a table of its own
             what = f"a file of this name appeared meanwhile; it stays, and the result is called {path.name}"
             self._events.warn(what, where=output.path, hint="Look at both before you use either")
         self._tell(output, path, case)
 
-    def _tell(self, output: Output, path: Path, case: str) -> None:
+    def _tell(self, output: Output, path: Path, case: str | None) -> None:
         self._events.emit(Result(kind=output.kind, path=self._short(path), case=case))
 
     def _short(self, path: Path) -> str:
@@ -189,7 +248,7 @@ class Results:
 def names_for(path: Path) -> Iterator[Path]:
     """scan.nii.gz, scan-2.nii.gz, scan-3.nii.gz and so on."""
     yield path
-    name = stem(path)
+    name = stem(path) if is_volume_file(path) else path.stem
     for number in count(2):
         yield path.with_name(f"{name}-{number}{path.name.removeprefix(name)}")
 
@@ -209,14 +268,14 @@ def outputs_of(job: SegmentJob, name: str, frames: int) -> list[Output]:
     return [*outputs, *(Output(kind, whole, job.out / f"{name}_{kind}.nii.gz") for kind in maps)]
 
 
-def write_output(output: Output, volumes: list[Volume], labels: LabelSet) -> None:
-    """Writes what an output holds of its frames."""
-    if output.kind not in ("segmentation", "pseudo_labels"):
-        write_series(output.path, volumes)
+def write_output(kind: str, volumes: list[Volume], labels: LabelSet, path: Path) -> None:
+    """Writes what an output of a kind holds of its frames."""
+    if kind not in ("segmentation", "pseudo_labels"):
+        write_series(path, volumes)
     elif len(volumes) == 1:
-        write_labels(output.path, volumes[0], labels)
+        write_labels(path, volumes[0], labels)
     else:
-        write_series(output.path, [each.with_array(labels.to_source(each.array)) for each in volumes])
+        write_series(path, [each.with_array(labels.to_source(each.array)) for each in volumes])
 
 
 def hash_of_model(path: Path) -> str:

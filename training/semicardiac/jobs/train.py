@@ -14,6 +14,7 @@ from ..base.errors import Stopped, UserError
 from ..base.events import AnyEvent, EventLog, Preview, Progress, Result
 from ..base.swap import replaced_folder
 from ..base.text import count
+from ..data.case_reader import CaseReader
 from ..data.checks import check_cases
 from ..methods.registry import complete
 from ..models.compute import pick_device
@@ -46,19 +47,20 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
     pick_device(job.device)
+    reader = CaseReader()
     if not any((places[0] / WORK / name).exists() for name in (IDENTITY, FINDINGS)):  # it has not begun
         if job.start_from is not None:
             train.load_start(job.start_from, job)  # what is wrong with it is told before any long work
-        require_sound(job, events, stop)
+        require_sound(job, events, stop, reader)
     if job.seeds == 1:
-        return train.train(folder, job, events, stop)
+        return train.train(folder, job, events, stop, reader)
     summaries = []
     for seed, place in zip(seeds, places, strict=True):
         place.mkdir(exist_ok=True)
         config = job.config.model_copy(update={"seed": seed})
         inherit(places[0] / WORK, place / WORK, config)  # all on the same inputs, though hours lie between
-        log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name))
-        summaries.append(train.train(place, job.model_copy(update={"config": config}), log, stop))
+        log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name, seed=seed))
+        summaries.append(train.train(place, job.model_copy(update={"config": config}), log, stop, reader))
     # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.
     with replaced_folder(folder / MODEL) as model:
         shutil.copytree(places[0] / MODEL, model, dirs_exist_ok=True)
@@ -68,7 +70,7 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     return summary
 
 
-def require_sound(job: TrainJob, events: EventLog, stop: Callable[[], bool]) -> None:
+def require_sound(job: TrainJob, events: EventLog, stop: Callable[[], bool], reader: CaseReader) -> None:
     """Looks at every input; what is doubtful becomes a warning event.
 
     Raises:
@@ -81,7 +83,7 @@ def require_sound(job: TrainJob, events: EventLog, stop: Callable[[], bool]) -> 
         if stop():
             raise Stopped
 
-    findings = check_cases(job.cases, job.labels, job.config, progress=tell)
+    findings = check_cases(job.cases, job.labels, job.config, progress=tell, reader=reader)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         first, others = errors[0], len(errors) - 1
@@ -105,10 +107,10 @@ def over_seeds(summaries: list[Summary]) -> Summary:
     return summary
 
 
-def _pass_on(event: AnyEvent, *, events: EventLog, name: str) -> None:
-    """An event of one seed's training, with its stage and path as seen from the job folder."""
+def _pass_on(event: AnyEvent, *, events: EventLog, name: str, seed: int) -> None:
+    """An event of one seed's training, with its seed, and its path as seen from the job folder."""
     if isinstance(event, Progress):
-        event = event.model_copy(update={"stage": f"{name}: {event.stage}"})
+        event = event.model_copy(update={"seed": seed})
     elif isinstance(event, Preview | Result):
         event = event.model_copy(update={"path": f"{name}/{event.path}"})
     events.emit(event)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..base.errors import UserError
+from ..base.explain import explain
 
 BLOCK = 1 << 20
 """Bytes that are read at a time; also the longest table of contents of a zip: thousands of files."""
@@ -28,7 +29,7 @@ def chunks(place: Path, name: str, most: int, anchor: str) -> Iterator[bytes]:
         anchor: The file whose folder in a zip is the package: zipping by hand puts the folder's name before each.
 
     Raises:
-        UserError: If it is missing, no plain file, encrypted, larger than that, or damaged.
+        UserError: If it is missing, cannot be read, is no plain file, encrypted, larger than that, or damaged.
     """
     left = most
     try:
@@ -38,13 +39,11 @@ def chunks(place: Path, name: str, most: int, anchor: str) -> Iterator[bytes]:
                 if left < 0:
                     break
                 yield block
-    except UserError:
-        raise
     except FileNotFoundError:
         raise UserError(f"{name} is missing from the model package", where=place, hint=AGAIN) from None
-    except PermissionError:
-        raise UserError(f"{name} may not be read", where=place, hint="Ask its owner for the permission") from None
-    except Exception:  # damage makes zipfile raise anything from BadZipFile to OverflowError
+    except Exception as error:  # damage makes zipfile raise anything from BadZipFile to OverflowError
+        if (reason := explain(error, place, reading=True)) is not None:
+            raise reason from error
         raise UserError(f"{name} is damaged and cannot be read", where=place, hint=AGAIN) from None
     if size > most or left < 0:
         raise UserError(f"{name} is larger than it can be in this package ({_amount(most)})", where=place, hint=AGAIN)
@@ -55,15 +54,15 @@ def open_zip(file: Path) -> Iterator[zipfile.ZipFile]:
     """A zip, whose table of contents is read only if it is not overly long.
 
     Raises:
-        UserError: If that is damaged or overly long, or the file may not be read.
+        UserError: If that is damaged or overly long, or the file cannot be read.
     """
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(_Bounded(io.FileIO(file)))
             archive = stack.enter_context(zipfile.ZipFile(stream))
-        except PermissionError:
-            raise UserError("this file may not be read", where=file, hint="Ask its owner for the permission") from None
-        except Exception:  # damage makes zipfile raise anything from BadZipFile to OverflowError
+        except Exception as error:  # damage makes zipfile raise anything from BadZipFile to OverflowError
+            if (reason := explain(error, file, reading=True)) is not None:
+                raise reason from error
             raise UserError("this zip is damaged", where=file, hint=AGAIN) from None
         yield archive
 

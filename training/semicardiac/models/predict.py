@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,21 +39,13 @@ class Prediction:
 
     Attributes:
         labels: Training labels, uint8.
-        confidence: Largest class probability of each voxel, float32.
-        entropy: Entropy of the class probabilities over its largest possible value, 0 to 1, float32.
-        threshold: What a pseudo-label of each voxel's class c had to exceed at the end of training, M_c (Eq. 9) or the
-            least threshold of the configuration, 0 to 1, float32; 0 outside the square that the network sees.
-        pseudo_labels: Training labels, uint8, where the confidence passes that threshold (Eq. 10), else 0: what the
-            student would be taught here.
+        maps: Those that were asked for, see `segment`.
         center: Where the square around the heart had its middle, (row, col) in mm of the stack's plane.
         doubt: Empty, or why the heart may have been missed.
     """
 
     labels: Volume
-    confidence: Volume
-    entropy: Volume
-    threshold: Volume
-    pseudo_labels: Volume
+    maps: dict[str, Volume]
     center: Center
     doubt: str
 
@@ -70,10 +63,19 @@ def segment(
     flips: bool = True,
     largest_component: bool = True,
     roi: Roi | None = None,
+    maps: Collection[str] = (),
 ) -> Prediction:
     """Segments a volume.
 
     The heart is found, the square around it predicted, and predicted again around the middle of that prediction.
+    What else can be told of each voxel is computed where it is asked for:
+
+    - `confidence`: The largest class probability, float32.
+    - `entropy`: The entropy of the class probabilities over its largest possible value, 0 to 1, float32.
+    - `threshold`: What a pseudo-label of the voxel's class c had to exceed at the end of training, M_c (Eq. 9) or the
+      least threshold of the configuration, 0 to 1, float32; 0 outside the square that the network sees.
+    - `pseudo_labels`: Training labels, uint8, where the confidence passes that threshold (Eq. 10), else 0: what the
+      student would be taught here.
 
     Args:
         model: The trained model, on the plan's device.
@@ -82,6 +84,7 @@ def segment(
         flips: Average over the four flips of each slice.
         largest_component: Keep of every structure only its largest connected part.
         roi: Where the heart is, instead of finding it.
+        maps: Which of these to compute.
 
     Raises:
         UserError: If the ROI lies outside the volume, or as `preprocess.stack_fault` says.
@@ -105,27 +108,45 @@ def segment(
     if flips:
         probability = predict_square(model, stack, center, plan, flips=True)
 
-    shape = stack.array.shape
-    labels = np.zeros(shape, np.uint8)
-    confidence, entropy, threshold = (np.zeros(shape, np.float32) for _ in range(3))
-    limits = _limits(model, stack, center)
-    step = max(1, PIXELS // (shape[1] * shape[2]))
-    for at in range(0, len(probability), step):
-        rows = slice(at, at + step)
-        restored = restore_probabilities(probability[rows], stack, center, config.preprocess.spacing_mm)
-        labels[rows] = restored.argmax(axis=1)
-        confidence[rows] = restored.max(axis=1)
-        safe = restored.clip(1e-12, 1)
-        entropy[rows] = -(safe * np.log(safe)).sum(axis=1) / np.log(model.labels.classes)
-        threshold[rows] = np.take_along_axis(limits, labels[rows].astype(np.intp), axis=0)
-    pseudo_labels = np.where(confidence > threshold, labels, 0).astype(np.uint8)
+    labels, computed = _on_stack(model, stack, center, probability, maps)
     if largest_component:
         labels = keep_largest(labels)
     if not labels.any():
         doubt = doubt or "no structure was found"
-    maps = (labels, confidence, entropy.clip(0, 1), threshold, pseudo_labels)
-    as_volume = (volume.with_array(stack.restore(array)) for array in maps)
-    return Prediction(*as_volume, center, doubt)
+    volumes = {kind: volume.with_array(stack.restore(array)) for kind, array in computed.items()}
+    return Prediction(volume.with_array(stack.restore(labels)), volumes, center, doubt)
+
+
+def _on_stack(
+    model: Model, stack: Stack, center: Center, probability: np.ndarray, maps: Collection[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Labels and maps on the pixels of a stack, (slices, rows, cols), from class probabilities on a square."""
+    spacing, shape = model.config.preprocess.spacing_mm, stack.array.shape
+    labels = np.zeros(shape, np.uint8)
+    computed = {kind: np.zeros(shape, np.uint8 if kind == "pseudo_labels" else np.float32) for kind in maps}
+    limits = _limits(model, stack, center) if {"threshold", "pseudo_labels"} & set(maps) else None
+    step = max(1, PIXELS // (shape[1] * shape[2]))
+    for at in range(0, len(probability), step):
+        rows = slice(at, at + step)
+        restored = restore_probabilities(probability[rows], stack, center, spacing)
+        labels[rows] = restored.argmax(axis=1)
+        for kind, array in computed.items():
+            if kind == "confidence":
+                array[rows] = restored.max(axis=1)
+            elif kind == "entropy":
+                array[rows] = _entropy(restored)
+            else:
+                assert limits is not None
+                limit = np.take_along_axis(limits, labels[rows].astype(np.intp), axis=0)
+                passes = restored.max(axis=1) > limit
+                array[rows] = limit if kind == "threshold" else np.where(passes, labels[rows], 0)
+    return labels, computed
+
+
+def _entropy(probability: np.ndarray) -> np.ndarray:
+    """The entropy over its largest possible value, 0 to 1, of class probabilities (slices, C, rows, cols)."""
+    safe = probability.clip(1e-12, 1)
+    return (-(safe * np.log(safe)).sum(axis=1) / np.log(probability.shape[1])).clip(0, 1)
 
 
 def _limits(model: Model, stack: Stack, center: Center) -> np.ndarray:

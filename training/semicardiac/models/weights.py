@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..base.errors import UserError
 from ..base.files import atomic_path
 from ..base.printable import on_one_line
+from ..base.text import listed
 from ..config import NetworkConfig, TrainConfig
 from ..methods import registry
 from ..methods.method import Facts
@@ -147,7 +148,7 @@ def _require_fit(package: Package, stored: dict[str, Entry], needed: dict[str, t
             misfits[name] = f"is of type {found.dtype[:20]!r} instead of 'F32'"
     if misfits:
         name = min(misfits)
-        more = f", and {len(misfits) - 1} more do not fit" if len(misfits) > 1 else ""
-        what = f"the weights do not fit the configuration: {on_one_line(name[:80])} {misfits[name]}{more}"
+        each = (f"{on_one_line(other[:80])} {misfits[other]}" for other in sorted(misfits))
+        what = f"the weights do not fit the configuration: {listed(each, 1)}"
         field = _FIELDS.get(name.partition(".")[0], "config.network")
         raise UserError(what, where=f"{package.place}: {SETTINGS}: {field}", hint=AGAIN)

@@ -10,21 +10,23 @@ from typing import Any
 from ..base.errors import UserError
 from ..base.events import Result
 from ..base.text import listed
-from ..data.discover import discover
-from ..data.layouts import visit_of
-from ..evaluation.clinical import MEASURES, cycle_phases, implausible, implausible_volumes, patient_measures, volumes_ml
+from ..evaluation.clinical import MEASURES, implausible_volumes, volumes_ml
+from ..evaluation.heart_function import (
+    Function,
+    Volumes,
+    function_of,
+    phases_of_cycle,
+    phases_of_inputs,
+    read_frames,
+)
 from ..images.labels import LabelSet
 from ..images.overlays import overlay_montage, png
-from ..images.volumes import Volume, read_labels, read_series, stem
+from ..images.volumes import Volume, read_series, stem
 from ..jobs.job import named_inputs
 from ..jobs.record import Record
 from . import charts
 from .html import render
 
-Volumes = Mapping[str, float]
-"""The volume of each structure, in ml."""
-Measured = tuple[dict[str, float], dict[str, str]]
-"""The measures of a heart, and what is wrong with those that cannot be of one."""
 MARK = "\N{DAGGER}"
 PICTURES_MAX = 6
 SERIES_MAX = 4
@@ -45,6 +47,7 @@ def segmented(record: Record) -> str:
         mark=MARK,
         pictures=shown.pictures,
         files=results,
+        table=record.volumes_table,
         cycles=shown.cycles,
         **_volume_rows(shown.volumes, labels),
         **_measure_rows(shown.measures),
@@ -58,7 +61,7 @@ class _Shown:
     pictures: list[tuple[str, bytes, int | None]] = field(default_factory=list)
     cycles: list[tuple[str, str, str]] = field(default_factory=list)
     volumes: dict[str, Volumes] = field(default_factory=dict)
-    measures: dict[str, Measured] = field(default_factory=dict)
+    measures: dict[str, Function] = field(default_factory=dict)
 
 
 def _measure(record: Record, results: Mapping[str, Sequence[Path]], labels: LabelSet) -> _Shown:
@@ -66,13 +69,16 @@ def _measure(record: Record, results: Mapping[str, Sequence[Path]], labels: Labe
     images, found = _images(record), _Shown()
     for case, paths in results.items():
         try:
-            frames = _frames(paths, labels)
+            frames = read_frames(paths, labels)
         except UserError:  # moved or removed since
             continue
         by_frame = [volumes_ml(frame, labels) for frame in frames]
         shown = None
         if len(frames) > 1:
-            shown, found.measures[case] = _cycle(by_frame, labels)
+            ed, es = phases_of_cycle(by_frame, labels)
+            shown = ed or 0
+            if ed is not None and es is not None:
+                found.measures[case] = function_of(by_frame[ed], by_frame[es], labels)
             if len(found.cycles) < SERIES_MAX:
                 found.cycles.append(_cycle_chart(case, len(found.cycles), frames, by_frame, labels))
         else:
@@ -80,7 +86,9 @@ def _measure(record: Record, results: Mapping[str, Sequence[Path]], labels: Labe
         if len(found.pictures) < PICTURES_MAX and case in images:
             picture = _picture(images[case], frames[shown or 0], shown or 0, labels)
             found.pictures += [(case, picture, shown)] if picture is not None else []
-    found.measures |= _by_patient(record, found.volumes, labels)
+    for patient, pair in phases_of_inputs(images, _inputs(record)).items():
+        if all(name in found.volumes for name in pair):
+            found.measures[patient] = function_of(*(found.volumes[name] for name in pair), labels)
     return found
 
 
@@ -103,25 +111,6 @@ def _images(record: Record) -> dict[str, Path]:
         return named_inputs(_inputs(record))
     except UserError:  # a folder that is empty now
         return {}
-
-
-def _frames(paths: Sequence[Path], labels: LabelSet) -> list[Volume]:
-    if len(paths) > 1 or paths[0].name.endswith(".seg.nrrd"):
-        return [read_labels(path, labels) for path in paths]
-    return [frame.with_array(labels.to_training(frame.array, where=paths[0])) for frame in read_series(paths[0])]
-
-
-def _cycle(by_frame: Sequence[Volumes], labels: LabelSet) -> tuple[int, Measured]:
-    """The frame of the largest LV, taken as end-diastole, and the measures against that of the smallest."""
-    lv = labels.role_index("lv")
-    ed, es = cycle_phases([frame[labels.names[lv - 1]] for frame in by_frame]) if lv is not None else (None, None)
-    if ed is None or es is None:
-        return ed or 0, ({}, {})
-    return ed, _measured(by_frame[ed], by_frame[es], labels)
-
-
-def _measured(ed: Volumes, es: Volumes, labels: LabelSet) -> Measured:
-    return patient_measures(ed, es, labels), implausible(ed, es, labels)
 
 
 def _cycle_chart(
@@ -147,25 +136,7 @@ def _picture(image: Path, labels_shown: Volume, frame: int, labels: LabelSet) ->
     return png(overlay_montage(volume, labels_shown, labels))
 
 
-def _by_patient(record: Record, volumes: Mapping[str, Volumes], labels: LabelSet) -> dict[str, Measured]:
-    """Measures of each patient of whom one input is end-diastole and one end-systole."""
-    try:
-        cases = discover(_inputs(record))
-    except UserError:
-        return {}
-    names = {image: name for name, image in _images(record).items()}
-    phases: dict[str, dict[str, list[str]]] = {}
-    for case in cases:
-        if case.phase and (name := names.get(case.image)) in volumes:
-            phases.setdefault(visit_of(case.name, case.patient), {}).setdefault(case.phase, []).append(name)
-    return {
-        patient: _measured(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
-        for patient, found in sorted(phases.items())
-        if set(found) == {"ED", "ES"} and all(len(names) == 1 for names in found.values())
-    }
-
-
-def _measure_rows(measures: Mapping[str, Measured]) -> dict[str, Any]:
+def _measure_rows(measures: Mapping[str, Function]) -> dict[str, Any]:
     """The table of measures from end-diastole to end-systole: each a value and whether it is implausible."""
     columns = [measure for measure in MEASURES if any(measure in found for found, _ in measures.values())]
     rows = [

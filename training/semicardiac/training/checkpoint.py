@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..base.errors import UserError
+from ..base.explain import explain
 from ..base.files import atomic_path
 
 FORMAT = 2
@@ -70,7 +71,8 @@ def load_checkpoint(path: Path, label_names: list[str], job: str | None = None) 
         job: Its number. Checkpoints of earlier versions hold none and are believed.
 
     Raises:
-        UserError: If it is damaged, from a newer version, of another training, or of one with other labels.
+        UserError: If it cannot be read, is damaged, from a newer version, of another training, or of one with other
+            labels.
     """
     hint = "Start the training again in a new folder"
     try:
@@ -78,7 +80,9 @@ def load_checkpoint(path: Path, label_names: list[str], job: str | None = None) 
             if archive.testzip() is not None:
                 raise zipfile.BadZipFile
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # damage makes torch raise anything from RuntimeError to UnicodeDecodeError
+    except Exception as error:  # damage makes torch raise anything from RuntimeError to UnicodeDecodeError
+        if (reason := explain(error, path, reading=True)) is not None:
+            raise reason from error
         raise UserError("the checkpoint is damaged", where=path, hint=hint) from None
     if not isinstance(state, dict) or not isinstance(state.get("labels"), list) or "format" not in state:
         raise UserError("this is not a checkpoint of SemiCardiacSeg", where=path, hint=hint)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..base.errors import Stopped
-from ..base.events import EventLog, Progress
+from ..base.events import EventLog, Progress, Stage
 from ..config import TrainConfig
+from ..data.case_reader import CaseReader
 from ..data.cases import Case
 from ..images.labels import LabelSet
 from .schedule import Budget
@@ -27,6 +28,7 @@ class Context:
         events: Told of progress and doubts.
         stop: Whether a stop was asked for.
         validation: Cases that only measure it.
+        reader: Reads the cases until the banks are built.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class Context:
     events: EventLog
     stop: Callable[[], bool]
     validation: list[Case] = field(default_factory=list)
+    reader: CaseReader = field(default_factory=CaseReader)
 
     @property
     def noted(self) -> list[Case]:
@@ -61,7 +64,7 @@ class Context:
         if self.stop():
             raise Stopped
 
-    def tell_cases(self, stage: str) -> Callable[[int, int, str], None]:
+    def tell_cases(self, stage: Stage) -> Callable[[int, int, str], None]:
         """What a stage calls after each case with the number done, the number of all, and the case's name."""
 
         def tell(done: int, total: int, name: str) -> None:

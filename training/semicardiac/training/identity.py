@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +21,12 @@ from ..base.settings import Roi, parse, shown
 from ..base.text import count, listed
 from ..config import TrainConfig, upgrade
 from ..data.splits import Role
+from ..images.image_files import DETACHED, Stamp, members, stamp_of
 from ..images.labels import LabelSet
 from ..images.volumes import read_series
 from .context import Context
 
 IDENTITY = "identity.json"
-_DETACHED = (".mhd", ".nhdr")
-"""Headers whose voxels are in files of other names."""
 _FIX = "or start a new training, which can continue from a model"
 
 
@@ -39,8 +37,8 @@ class _Model(BaseModel):
 class Fingerprint(_Model):
     """What a file or a DICOM folder holds."""
 
-    stamp: tuple[tuple[int, int, int], ...]
-    """Size, time of the last change and of the last renaming of each file, by which most need not be read again."""
+    stamp: Stamp
+    """By which most need not be read again; empty where it does not tell enough."""
     sha256: str
 
 
@@ -219,29 +217,17 @@ def fingerprint(path: Path) -> Fingerprint:
     Raises:
         UserError: If its voxels are in a file of another name and cannot be read.
     """
-    if path.suffix.lower() in _DETACHED:
+    if path.suffix.lower() in DETACHED:
         return Fingerprint(stamp=(), sha256=_hash_of_voxels(path))
-    stamp = _stamp(path)
+    stamp = stamp_of(path)
     if path.is_dir():  # whatever its files are called
-        together = "".join(sorted(sha256(member) for member in _members(path)))
+        together = "".join(sorted(sha256(member) for member in members(path)))
         return Fingerprint(stamp=stamp, sha256=hashlib.sha256(together.encode()).hexdigest())
     return Fingerprint(stamp=stamp, sha256=sha256(path))
 
 
 def _is_untouched(path: Path, known: Fingerprint) -> bool:
-    return bool(known.stamp) and path.exists() and _stamp(path) == known.stamp
-
-
-def _stamp(path: Path) -> tuple[tuple[int, int, int], ...]:
-    found = map(os.stat, _members(path))
-    return tuple((each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in found)
-
-
-def _members(path: Path) -> list[Path]:
-    """The files of a DICOM folder without hidden ones; a file itself."""
-    if not path.is_dir():
-        return [path]
-    return sorted(each for each in path.rglob("*") if each.is_file() and not each.name.startswith("."))
+    return bool(known.stamp) and path.exists() and stamp_of(path) == known.stamp
 
 
 def _hash_of_voxels(path: Path) -> str:

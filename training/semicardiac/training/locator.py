@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..base.errors import UserError
-from ..base.events import Progress
+from ..base.events import Progress, Stage
 from ..base.files import sha256
 from ..config import AugmentConfig, TrainConfig
 from ..data import augment
@@ -32,7 +32,7 @@ def train_locator(
     plan: ComputePlan,
     context: Context,
     *,
-    stage: str,
+    stage: Stage,
     seed: int,
     share_done: Callable[[int], float],
 ) -> None:
@@ -110,7 +110,7 @@ def load_locator(path: Path, locator: nn.Module, checksum: str) -> None:
         if checksum and sha256(path) != checksum:
             raise UserError("these weights are damaged or of another training", where=path, hint=hint)
         locator.load_state_dict(parse_safetensors(path.read_bytes()))
-    except (OSError, SafetensorError):
+    except (FileNotFoundError, SafetensorError):
         raise UserError("the weights of this training are missing or damaged", where=path, hint=hint) from None
     except RuntimeError:
         what = "these weights do not fit locate.widths or network"
@@ -121,7 +121,7 @@ def coarse_bank(context: Context, identity: Identity) -> SliceBank:
     """The whole field of view of all cases at the locator's spacing, around the middle of each image."""
     config = context.config
     return build_bank(
-        context.folder / COARSE_FOLDER, context.cases, context.labels, content=identity.content,
+        context.folder / COARSE_FOLDER, context.cases, context.labels, reader=context.reader, content=identity.content,
         plane=config.preprocess.plane, spacing=config.locate.spacing_mm, size=config.locate.size,
         clip=config.preprocess.clip, place=lambda case, stack: stack.middle,
         progress=context.tell_cases("reading volumes"),

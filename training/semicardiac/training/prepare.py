@@ -16,9 +16,10 @@ from ..base.events import Device, EventLog
 from ..base.files import sha256
 from ..base.sealed import read_sealed, write_sealed
 from ..base.settings import parse
+from ..base.text import listed
 from ..config import TrainConfig
-from ..data.cases import Case, load_image
-from ..data.slice_bank import SliceBank, build_bank, read_case_labels
+from ..data.cases import Case
+from ..data.slice_bank import SliceBank, build_bank
 from ..data.slices import Center, Stack, as_stack, centroid
 from ..models.compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
 from ..models.find_heart import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center
@@ -102,10 +103,11 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
 
     settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
     bank = build_bank(
-        context.folder / BANK_FOLDER, context.cases, context.labels, content=identity.content,
+        context.folder / BANK_FOLDER, context.cases, context.labels, reader=context.reader, content=identity.content,
         plane=settings.plane, spacing=settings.spacing_mm, size=settings.crop + 2 * settings.margin, clip=settings.clip,
         place=lambda case, stack: findings.centers[case.name], progress=context.tell_cases("preparing slices"),
     )  # fmt: skip
+    context.reader.clear()
     config = context.config.model_copy(update={"preprocess": settings})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)
 
@@ -129,7 +131,7 @@ def _find(context: Context, locator: nn.Module | None, device: str, identity: Id
         raise UserError(what, where="preprocess.crop", hint="Leave it out, or take the next multiple")
     areas, reaches, centers = [], [], {}
     for case in context.labeled:
-        stack = read_case_labels(case, plane, context.labels)
+        stack = as_stack(context.reader.labels(case, context.labels), plane)
         centers[case.name] = centroid(stack.array > 0, stack) or stack.middle
         areas.append(heart_area(stack))
         reaches.append(reach_mm(stack, centers[case.name]))
@@ -151,7 +153,7 @@ def _find(context: Context, locator: nn.Module | None, device: str, identity: Id
             found[case.name] = find_in_coarse(locator, images, middles[case.name], config, plan, bounds)
     for case in context.unlabeled:
         if case.roi is not None:
-            volume = load_image(case)
+            volume = context.reader.image(case)
             found[case.name] = Found(roi_center(volume, as_stack(volume, plane), case.roi), "", math.inf)
     moved = reconcile(found, context.unlabeled, middles)
     _tell_doubts(found, moved, context.unlabeled, context.events)
@@ -171,10 +173,9 @@ def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Ca
     )
     for what, doubts in kinds:
         if doubts:
-            shown = "; ".join(f"{name}: {doubt}" for name, doubt in list(doubts.items())[:5])
-            more = f"; and {len(doubts) - 5} more" if len(doubts) > 5 else ""
+            shown = listed(f"{name} ({doubt})" for name, doubt in doubts.items())
             hint = "Look at these cases, or give the bounds of the heart (roi) in cases.csv"
-            events.warn(f"in {len(doubts)} of {len(pool)} unlabeled volumes {what}", where=shown + more, hint=hint)
+            events.warn(f"in {len(doubts)} of {len(pool)} unlabeled volumes {what}", where=shown, hint=hint)
 
 
 def reach_mm(labels: Stack, center: Center) -> float:

@@ -16,6 +16,7 @@ from ..base.settings import parse
 from ..base.swap import present
 from ..base.temporaries import remove_abandoned
 from ..config import ScheduleConfig, TrainConfig
+from ..data.case_reader import CaseReader
 from ..data.cases import Case
 from ..models.compute import make_deterministic
 from ..models.model import Model, load_model, rehearse_saving, save_model
@@ -36,7 +37,13 @@ _OF_EARLIER_VERSIONS = re.compile(
 """Temporary files as earlier versions named them, of the files that a training writes."""
 
 
-def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool]) -> dict[str, Any]:
+def train(
+    folder: Path,
+    spec: TrainSpec,
+    events: EventLog,
+    stop: Callable[[], bool],
+    reader: CaseReader | None = None,
+) -> dict[str, Any]:
     """Trains in a job folder, or goes on with what an earlier run left there.
 
     Args:
@@ -44,6 +51,7 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
         spec: Cases, labels, configuration, device.
         events: Told of everything.
         stop: Asked at every step; a graceful stop saves a checkpoint.
+        reader: That has checked the cases: it may hold some of them still.
 
     Returns:
         A summary: steps, seconds, mean validation Dice if there are validation cases.
@@ -69,7 +77,10 @@ def train(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bo
     if config.deterministic:
         make_deterministic()
     validation = [case for case in spec.cases if case.role == "validation" and case.labels is not None]
-    context = Context(folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop, validation)
+    reader = reader or CaseReader()
+    context = Context(
+        folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop, validation, reader
+    )
     if config.locate.method == "network" and context.unlabeled:
         context.budget.reserve = refine_share(config, context.patients)
     if context.unlabeled and config.schedule.steps and (told := shortfall(config.schedule, config.schedule.steps)):
