@@ -22,12 +22,13 @@ _MIN_FRAMES = 5
 """Volumes with fewer components hold colors or vectors."""
 
 
-def fromFile(path: Path | str, tick: Callable[[], object] | None = None):
+def fromFile(path: Path | str, tick: Callable[[], object] | None = None, name: str = ""):
     """Reads a time series with the engine, and adds it to the scene.
 
     Args:
         path: A 4D file, or a folder with one DICOM series.
         tick: Called after each frame.
+        name: Of the cine; without it, that of the file or folder.
 
     Returns:
         The vtkMRMLSequenceNode.
@@ -45,7 +46,7 @@ def fromFile(path: Path | str, tick: Callable[[], object] | None = None):
     times = None if any(frame.time_s is None for frame in frames) else [frame.time_s for frame in frames]
     with nothingHalfMade(tick) as pause:
         arrays = [frame.array for frame in frames]
-        return sequences.newCine(stem(path), arrays, frames[0].ijk_to_ras, times, pause)
+        return sequences.newCine(name or stem(path), arrays, frames[0].ijk_to_ras, times, pause)
 
 
 def volumesWithFrames() -> list:

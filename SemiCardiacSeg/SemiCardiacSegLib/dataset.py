@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os.path
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +13,11 @@ import slicer
 import slicer.util
 
 from . import engine
+from .checks import Checks, Findings
 from .entries import addEntry, addFile, addPool, entryOf, filesOf
 from .i18n import tr as _
 from .nodes import CASE_ATTRIBUTE, checkKind, hardenedCopy, isTransformed
-from .problems import Problem, contentState, noCases, problemsOfAll, problemsOfRow
+from .problems import Problem, noCases, problemsOfAll
 from .rows import PARTS, PHASES, ROLES, Row, rowOf, summaryOf
 from .scene_cases import (
     findSequences,
@@ -28,7 +29,7 @@ from .scene_cases import (
     unmatchedSegmentations,
 )
 from .segmentations import isLabelMap, resampledCopy, segmentNames
-from .structures import guessMapping
+from .structures import mappingOf
 from .table_store import TableStore
 
 _NODES = [f"{part}Node" for part in PARTS]
@@ -46,7 +47,7 @@ class DataSet:
     def __init__(self, parameterNode) -> None:
         self.parameterNode = parameterNode
         self._table = TableStore(parameterNode)
-        self._found: dict[str, tuple[tuple, list[Problem]]] = {}
+        self._checks = Checks()
         self._knownRows: dict[str, tuple[tuple, Row]] = {}
 
     # ----- reading
@@ -96,49 +97,33 @@ class DataSet:
 
     def mapping(self, key: str) -> dict[str, str]:
         """Names of structures by segment ID: as the user said, else as far as it can be told."""
-        entry = entryOf(self._table.read(), key)
         node = self._table.node("segmentation", key)
-        if node is None or isLabelMap(node):
-            return {}
-        labelSet = self.labelSet()
-        if entry["mapping"] is None:
-            return guessMapping(node, labelSet)
-        return {segmentId: name for segmentId, name in entry["mapping"].items() if name in labelSet.names}
+        return mappingOf(node, entryOf(self._table.read(), key)["mapping"], self.labelSet())
 
     def files(self, key: str) -> list[dict]:
         """Name, patient, image and so on of each file of a row: fields of a `semicardiac.data.cases.Case`."""
         return filesOf(entryOf(self._table.read(), key))
 
-    def problems(self, row: Row, labelSet=None) -> list[Problem]:
-        """What is wrong with a row. Labels are read again only if something has changed.
+    def problems(self, row: Row) -> list[Problem]:
+        """What is wrong with one of `rows`. Its labels are read again only if something has changed."""
+        said = entryOf(self._table.read(), row.key)["mapping"]
+        return self._checks.problems(row, said, self.labelSet())
+
+    def allProblems(self) -> list[Problem]:
+        """What is wrong with the rows, each named, and with the cases together; errors first."""
+        return self.check(self.rows()).problems
+
+    def check(self, rows: Sequence[Row], seconds: float = math.inf) -> Findings:
+        """What is wrong with the rows, as far as it is found in some time; called again, it continues.
 
         Args:
-            row: One of `rows`.
-            labelSet: That of the table, if it is at hand.
+            rows: What `rows` has returned just now.
+            seconds: After so long, cases that are new or have changed wait for the next call; one is always checked.
         """
-        mapping = self.mapping(row.key) if row.segmentationNode is not None else {}
-        labelSet = labelSet or self.labelSet()
-        paths = [path is None or os.path.exists(path) for path in (row.imagePath, row.labelsPath)]
-        nodes = (row.volumeNode, row.segmentationNode, row.sequenceNode)
-        nodeless = replace(row, **dict.fromkeys(_NODES))  # they may be deleted
-        state = (nodeless, labelSet, mapping, *paths, *contentState(*nodes))
-        known = self._found.get(row.key)
-        if known is None or known[0] != state:
-            self._found[row.key] = known = (state, problemsOfRow(row, mapping, labelSet))
-        return list(known[1])
-
-    def allProblems(self, rows: Sequence[Row] | None = None) -> list[Problem]:
-        """What is wrong with the rows, each named, and with the cases together; errors first.
-
-        Args:
-            rows: What `rows` has returned just now, to save the time.
-        """
-        rows = self.rows() if rows is None else rows
+        mappings = {entry["key"]: entry["mapping"] for entry in self._table.read()["rows"]}
         problems = problemsOfAll(rows, self._patients())
-        labelSet = self.labelSet()
-        for row in rows:
-            problems += [replace(each, text=f"{row.name}: {each.text}") for each in self.problems(row, labelSet)]
-        return sorted(problems, key=lambda problem: problem.level != "error")
+        named, unchecked = self._checks.check(rows, mappings, self.labelSet(), seconds)
+        return Findings(sorted(problems + named, key=lambda problem: problem.level != "error"), unchecked)
 
     def requireSound(self) -> None:
         """Makes sure that one can train on the table.
@@ -447,13 +432,12 @@ class DataSet:
     def _rowAsItIs(self, entry: dict) -> Row:
         """The row of an entry, of which there may be thousands: made once for each state of its nodes."""
         nodes = dict(zip(_NODES, (self._table.node(part, entry["key"]) for part in PARTS), strict=True))
-        if self._table.changing:
-            return rowOf(entry, *nodes.values())
-        state = (entry, [node and (node.GetID(), node.GetMTime()) for node in nodes.values()])
+        state = (dict(entry), [node and (node.GetID(), node.GetMTime()) for node in nodes.values()])
         known = self._knownRows.get(entry["key"])
         if known is None or known[0] != state:
-            nodeless = replace(rowOf(entry, *nodes.values()), **dict.fromkeys(nodes))  # they may be deleted
-            self._knownRows[entry["key"]] = known = (state, nodeless)
+            row = rowOf(entry, *nodes.values())
+            self._knownRows[entry["key"]] = (state, replace(row, **dict.fromkeys(nodes)))  # nodes may be deleted
+            return row
         return replace(known[1], **nodes) if any(nodes.values()) else known[1]
 
     def _patients(self) -> Iterator[tuple[str, str]]:

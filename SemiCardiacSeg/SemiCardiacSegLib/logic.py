@@ -273,6 +273,10 @@ class SemiCardiacSegLogic:
         loadTerminology()
         return review.reviewSegmentation(self.dataSet(), job.folder, key)
 
+    def correctedKeys(self) -> set[str]:
+        """The keys of the cases that were corrected in a review, and are not accepted yet."""
+        return review.correctedKeys(self.dataSet())
+
     def carryOver(self, job: Job, key: str) -> list[str]:
         """Gives what was corrected in a frame of a cine to its neighbors; returns their keys."""
         loadTerminology()

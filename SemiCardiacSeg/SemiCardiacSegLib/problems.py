@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from .dicom_cine import imagesAtEachPosition
 from .i18n import tr as _
 from .nodes import checkKind, checkVolume, gridOf, isTransformed
 from .segmentations import isLabelMap, labelsDifference, placeDifference, readLabels, segmentNames
@@ -109,6 +110,11 @@ def _ofVolume(row) -> Iterator[Problem]:
     if node is None:
         text = _("The volume '{name}' was deleted from the scene. Add it again, or remove this case.")
         yield Problem("error", text.format(name=row.name))
+        return
+    if (count := imagesAtEachPosition(node)) > 1:
+        text = _("This holds {count} images at each position, as a cine does that was read as one volume. Choose it in "
+                 "section 3 and click Open cine…, then add the cine instead.")  # fmt: skip
+        yield Problem("error", text.format(count=count))
         return
     try:
         checkVolume(node)

@@ -14,7 +14,7 @@ from .dataset import DataSet, Row
 from .i18n import tr as _
 from .models import requireModel
 from .nodes import CASE_ATTRIBUTE, RESULT_ATTRIBUTE, addVolume, placeBeside, uniqueName
-from .segmentations import getLabels, newSegmentation
+from .segmentations import checksum, getLabels, newSegmentation
 from .structures import guessMapping
 from .undo import nothingHalfMade
 
@@ -22,6 +22,8 @@ MARGIN_MM = 10.0
 """How far around the predicted heart the model's doubt counts: about a slice of a cine."""
 _REVIEW_ATTRIBUTE = "SemiCardiacSeg.Review"
 """Attribute of segmentations that were loaded for review: job folder and key of the case."""
+_PREDICTED_ATTRIBUTE = "SemiCardiacSeg.Predicted"
+"""Attribute of the same: a checksum of what the model had made, by which a correction is seen."""
 
 
 @dataclass(frozen=True)
@@ -134,16 +136,19 @@ def meanEntropy(entropy: np.ndarray, heart: np.ndarray, spacing) -> float:
 def reviewSegmentation(dataSet: DataSet, folder: Path | str, key: str):
     """The segmentation node of a case of a review job: the one that is in the scene already, else a new one.
 
-    For a frame of a sequence and for a file, the volume comes into the scene too: the reference of the segmentation.
+    One that was corrected in an earlier review, and not accepted yet, stays the segmentation of its case. For a frame
+    of a sequence and for a file, the volume comes into the scene too: the reference of the segmentation.
 
     Raises:
         ValueError: If the case is not in the table or not segmented, or its volume has changed since.
     """
     mark = f"{Path(folder).absolute()}|{key}"
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        if node.GetAttribute(_REVIEW_ATTRIBUTE) == mark and _volumeOf(node) is not None:
-            return node
     row = dataSet.row(_rowKey(key))
+    known = [node for node in _reviewNodes(dataSet) if _keyOfReview(node) == key]
+    corrected = [node for node in known if _isCorrected(node)]
+    for node in [*reversed(corrected), *known]:
+        if node in corrected or node.GetAttribute(_REVIEW_ATTRIBUTE) == mark:
+            return node
     inputKey = row.key if row.kind == "sequence" else key
     result = next((each for each in segment.readResults(folder) if each.key == inputKey), None)
     if result is None:
@@ -154,7 +159,13 @@ def reviewSegmentation(dataSet: DataSet, folder: Path | str, key: str):
         else:
             node = _loadCase(row, result, key)
     node.SetAttribute(_REVIEW_ATTRIBUTE, mark)
+    node.SetAttribute(_PREDICTED_ATTRIBUTE, checksum(node))
     return node
+
+
+def correctedKeys(dataSet: DataSet) -> set[str]:
+    """The keys of the cases that were corrected in a review, and are not accepted yet."""
+    return {_keyOfReview(node) for node in _reviewNodes(dataSet) if _isCorrected(node)}
 
 
 def carryOver(dataSet: DataSet, folder: Path | str, key: str) -> list[str]:
@@ -290,6 +301,22 @@ def _rowKey(key: str) -> str:
 
 def _indexOf(key: str) -> int:
     return int(key.partition("/")[2] or 0)
+
+
+def _reviewNodes(dataSet: DataSet) -> list:
+    """The segmentations that were loaded for review, whose volume is there, and which are not accepted."""
+    taken = {row.segmentationNode for row in dataSet.rows()}
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node for node in nodes if node.GetAttribute(_REVIEW_ATTRIBUTE) and _volumeOf(node) and node not in taken]
+
+
+def _keyOfReview(segmentationNode) -> str:
+    return segmentationNode.GetAttribute(_REVIEW_ATTRIBUTE).rpartition("|")[2]
+
+
+def _isCorrected(segmentationNode) -> bool:
+    """Whether a segmentation of a review is no longer as the model made it."""
+    return checksum(segmentationNode) != segmentationNode.GetAttribute(_PREDICTED_ATTRIBUTE)
 
 
 def _volumeOf(segmentationNode):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .i18n import tr as _
-from .nodes import gridOf, timesText
+from .nodes import timesText
 
 ROLES = ("labeled", "unlabeled", "validation", "ignore")
 PHASES = ("ED", "ES", "")
@@ -54,11 +54,11 @@ def rowOf(entry: dict, volumeNode, segmentationNode, sequenceNode) -> Row:
         count = sequenceNode.GetNumberOfDataNodes()
         first = sequenceNode.GetNthDataNode(0) if count else None
     size, spacing = entry.get("size", ""), entry.get("spacing", "")
-    if first is not None and first.GetImageData() is not None:
-        grid = gridOf(first)
-        size, spacing = timesText(grid.shape[::-1]), timesText(grid.spacing)
+    image = first.GetImageData() if first is not None else None  # once: it takes half of the time of a row
+    if image is not None:
+        size, spacing = timesText(image.GetDimensions()), timesText(first.GetSpacing())
     shown = volumeNode or sequenceNode
-    image, labels = entry.get("image") or entry.get("folder"), entry.get("labels")
+    place, labels = entry.get("image") or entry.get("folder"), entry.get("labels")
     return Row(
         key=entry["key"],
         name=shown.GetName() if shown is not None else entry["name"],
@@ -70,7 +70,7 @@ def rowOf(entry: dict, volumeNode, segmentationNode, sequenceNode) -> Row:
         segmentationNode=segmentationNode,
         segmentationName=segmentationNode.GetName() if segmentationNode is not None else entry["segmentation"],
         sequenceNode=sequenceNode,
-        imagePath=Path(image) if image else None,
+        imagePath=Path(place) if place else None,
         labelsPath=Path(labels) if labels else None,
         count=count,
         sizeText=size,

@@ -92,32 +92,8 @@ def addStudyToScene(folder: Path | str | None = None, tick: Callable[[], object]
         ValueError, RuntimeError: As `drawStudy`; the scene stays as it was.
     """
     folder = drawStudy(folder, tick)
-    from semicardiac.data.cases import load_image, load_labels
-    from semicardiac.data.discover import read_case_list
-    from semicardiac.images.labels import get_label_set
-
-    labelSet = get_label_set("acdc")
-    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    samples: list[Sample] = []
-    folders: dict[str, int] = {}
     with nothingHalfMade(tick) as pause:
-        for case in read_case_list(folder / _CASES):
-            if case.role == "unlabeled":
-                continue
-            image = load_image(case)
-            name = f"{case.patient} {case.phase}"
-            volumeNode = addVolume(image.array, image.ijk_to_ras, uniqueName(name))
-            if case.patient not in folders:
-                folders[case.patient] = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), case.patient)
-            hierarchy.SetItemParent(shItem(volumeNode), folders[case.patient])
-            segmentationNode = None
-            pause()
-            if case.labels is not None:
-                title = _("{name} segmentation").format(name=name)
-                segmentationNode = newSegmentation(title, volumeNode, load_labels(case, labelSet).array, labelSet)
-                pause()
-            samples.append(Sample(volumeNode, segmentationNode, case.patient, case.role, case.phase))
-    return samples
+        return _studyToScene(folder, pause)
 
 
 def addCineToScene(folder: Path | str | None = None, tick: Callable[[], object] | None = None):
@@ -130,13 +106,8 @@ def addCineToScene(folder: Path | str | None = None, tick: Callable[[], object] 
         ValueError, RuntimeError: As `drawStudy`; the scene stays as it was.
     """
     folder = drawStudy(folder, tick)
-    from semicardiac.images.volumes import read_series
-
-    frames = read_series(folder / _CINE)
-    arrays, times = [frame.array for frame in frames], [frame.time_s for frame in frames]
     with nothingHalfMade(tick) as pause:
-        pause()
-        return sequences.newCine(_("phantom cine"), arrays, frames[0].ijk_to_ras, times, pause)
+        return _cineToScene(folder, pause)
 
 
 def fillDataSet(dataSet: DataSet, folder: Path | str | None = None) -> list[Row]:
@@ -158,8 +129,8 @@ def fillDataSet(dataSet: DataSet, folder: Path | str | None = None) -> list[Row]
     tick = slicer.app.processEvents
     folder = drawStudy(folder, tick)
     with nothingHalfMade(tick) as pause:
-        samples = addStudyToScene(folder, pause)
-        addCineToScene(folder, pause)
+        samples = _studyToScene(folder, pause)
+        _cineToScene(folder, pause)
         with dataSet.atOnce():
             dataSet.setLabelSet("acdc")
             rows = [
@@ -206,6 +177,48 @@ def downloadCine(source=None) -> None:
     """What the button of the cine in the module Sample Data does."""
     with slicer.util.tryWithErrorDisplay(_("The sample data could not be made."), waitCursor=True):
         addCineToScene(tick=slicer.app.processEvents)
+
+
+def _studyToScene(folder: Path, pause: Callable[[], object]) -> list[Sample]:
+    """Adds the volumes and segmentations of a study that is drawn; `pause` is called between the steps."""
+    from semicardiac.data.cases import load_image, load_labels
+    from semicardiac.data.discover import read_case_list
+    from semicardiac.images.labels import get_label_set
+
+    labelSet = get_label_set("acdc")
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    samples: list[Sample] = []
+    folders: dict[str, int] = {}
+    pause()
+    for case in read_case_list(folder / _CASES):
+        if case.role == "unlabeled":
+            continue
+        image = load_image(case)
+        pause()
+        name = f"{case.patient} {case.phase}"
+        volumeNode = addVolume(image.array, image.ijk_to_ras, uniqueName(name))
+        if case.patient not in folders:
+            folders[case.patient] = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), case.patient)
+        hierarchy.SetItemParent(shItem(volumeNode), folders[case.patient])
+        segmentationNode = None
+        pause()
+        if case.labels is not None:
+            title = _("{name} segmentation").format(name=name)
+            segmentationNode = newSegmentation(title, volumeNode, load_labels(case, labelSet).array, labelSet)
+            pause()
+        samples.append(Sample(volumeNode, segmentationNode, case.patient, case.role, case.phase))
+    return samples
+
+
+def _cineToScene(folder: Path, pause: Callable[[], object]):
+    """Adds the cine of a study that is drawn; returns its vtkMRMLSequenceNode. `pause` is called between the steps."""
+    from semicardiac.images.volumes import read_series
+
+    pause()
+    frames = read_series(folder / _CINE)
+    pause()
+    arrays, times = [frame.array for frame in frames], [frame.time_s for frame in frames]
+    return sequences.newCine(_("phantom cine"), arrays, frames[0].ijk_to_ras, times, pause)
 
 
 def _draw(folder: Path, tick: Callable[[], object] | None) -> None:

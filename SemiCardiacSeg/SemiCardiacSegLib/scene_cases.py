@@ -47,8 +47,8 @@ def findVolumes() -> tuple[list, list[str]]:
         The volumes, and for each that cannot be used the reason.
     """
     volumes, refused = [], []
-    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if _isInteresting(node) and not node.IsA("vtkMRMLLabelMapVolumeNode"):
+    for node in _interesting("vtkMRMLScalarVolumeNode"):
+        if not node.IsA("vtkMRMLLabelMapVolumeNode"):
             try:
                 checkKind(node)
             except ValueError as error:
@@ -60,8 +60,7 @@ def findVolumes() -> tuple[list, list[str]]:
 
 def findSequences() -> list:
     """The sequences of volumes in the scene."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
-    return [node for node in nodes if isCine(node) and _isInteresting(node)]
+    return [node for node in _interesting("vtkMRMLSequenceNode") if isCine(node)]
 
 
 def isCine(sequenceNode) -> bool:
@@ -126,15 +125,19 @@ def folderOf(node) -> str:
 
 
 def _findSegmentations() -> list:
-    nodes = [
-        *slicer.util.getNodesByClass("vtkMRMLSegmentationNode"),
-        *slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode"),
+    return [*_interesting("vtkMRMLSegmentationNode"), *_interesting("vtkMRMLLabelMapVolumeNode")]
+
+
+def _interesting(className: str) -> list:
+    """The nodes of a class, but for hidden ones, results of ours, and those that show a frame of a sequence."""
+    nodes = slicer.util.getNodesByClass(className)
+    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+    return [
+        node
+        for node in nodes
+        if not (node.GetHideFromEditors() or node.GetAttribute(RESULT_ATTRIBUTE))
+        and not any(browser.GetSequenceNode(node) for browser in browsers)
     ]
-    return [node for node in nodes if _isInteresting(node)]
-
-
-def _isInteresting(node) -> bool:
-    return not (node.GetHideFromEditors() or node.GetAttribute(RESULT_ATTRIBUTE) or sequenceOf(node))
 
 
 def _reference(node):

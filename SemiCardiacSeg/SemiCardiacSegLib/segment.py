@@ -6,6 +6,7 @@ be loaded after the scene was saved and opened again, or Slicer was started anew
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import shutil
@@ -89,7 +90,7 @@ def createSegmentJob(
         names = [safeName(_titleOf(each).replace(".", "_")) for each in inputs]  # a suffix would be cut off
         files = [_export(each, name, folder / "data") for each, name in zip(inputs, names, strict=True)]
         entries = [
-            {"name": name, "title": _titleOf(each), "nodeId": None if _isCase(each) else each.GetID(), "key": key}
+            {"name": name, "title": _titleOf(each), "key": key, **({} if _isCase(each) else _identityOf(each))}
             for each, name, key in zip(inputs, names, keys or [None] * len(inputs), strict=True)
         ]
         labels = package.labels.model_dump(mode="json")
@@ -145,8 +146,7 @@ def loadResults(
     wanted = [(each, "segmentation") for each in chosen] + [pair for pair in wanted if pair[1] != "segmentation"]
     with nothingHalfMade(tick) as pause:
         for result in chosen:
-            _requireUnchanged(result)
-            pause()
+            _requireUnchanged(result, pause)
         nodes = []
         for result, kind in wanted:
             nodes.append(_load(result, kind, pause))
@@ -161,8 +161,6 @@ class SegmentedInput(NamedTuple):
     """Which its result files are named after."""
     title: str
     """What its node was called when it was segmented; the name of a case."""
-    nodeId: str | None
-    """Of the volume or sequence; None for a case."""
     key: str | None
     """What the caller of `createSegmentJob` knows it by."""
     image: Path
@@ -171,18 +169,35 @@ class SegmentedInput(NamedTuple):
     """By kind: segmentation, confidence, entropy, threshold, pseudo_labels."""
     labelSet: object
     """The engine's LabelSet that the model was trained on."""
+    nodeId: str | None = None
+    """Of the volume or sequence; None for a case."""
+    matrix: Sequence[Sequence[float]] = ()
+    """IJK to RAS of its voxels, 4x4, when they were segmented; empty for a case."""
+    shape: Sequence[int] = ()
+    """Slices, rows, columns."""
+    frames: Sequence[str] = ()
+    """Checksums of the voxels of each frame."""
 
     @property
     def node(self):
         """The volume or sequence in the scene, or None."""
         return slicer.mrmlScene.GetNodeByID(self.nodeId) if self.nodeId else None
 
-    def read(self, kind: str, grid: Grid) -> list[np.ndarray]:
-        """The training labels or numbers of a file on a grid, [slice, row, column] for each frame."""
+    def read(self, kind: str, grid: Grid, pause: Callable[[], object]) -> list[np.ndarray]:
+        """The training labels or numbers of a file on a grid, [slice, row, column] for each frame.
+
+        `pause` is called when the file is read, and after each frame.
+        """
         from semicardiac.images.volumes import read_series
 
-        arrays = [sequences.onGrid(frame.array, frame.ijk_to_ras, grid) for frame in read_series(self.files[kind])]
-        return [self.labelSet.to_training(array) for array in arrays] if kind in _LABELS else arrays
+        frames = read_series(self.files[kind])
+        pause()
+        arrays = []
+        for frame in frames:
+            array = sequences.onGrid(frame.array, frame.ijk_to_ras, grid)
+            arrays.append(self.labelSet.to_training(array) if kind in _LABELS else array)
+            pause()
+        return arrays
 
 
 def readResults(folder: Path | str) -> list[SegmentedInput]:
@@ -258,31 +273,56 @@ def _volumesOf(node) -> list:
     return [Volume(frame, matrix, time) for frame, time in zip(frames, times, strict=True)]
 
 
-def _requireUnchanged(result: SegmentedInput) -> None:
-    """Raises ValueError unless the node of an input is there, with the voxels that were segmented in their place."""
-    from semicardiac.images.volumes import read_series
+def _identityOf(node) -> dict:
+    """By which a volume or sequence is known again: its ID, and the place and the checksums of its voxels.
 
+    Fields of `SegmentedInput`. Checksums take a fraction of the time in which the exported file would be read again.
+    """
+    frames = _framesOf(node)
+    grid = gridOf(frames[0])
+    checksums = [_checksum(frame, grid) for frame in frames]
+    return {"nodeId": node.GetID(), "matrix": grid.matrix.tolist(), "shape": list(grid.shape), "frames": checksums}
+
+
+def _requireUnchanged(result: SegmentedInput, pause: Callable[[], object]) -> None:
+    """Raises ValueError unless the node of an input is there, with the voxels that were segmented in their place.
+
+    `pause` is called after each frame.
+    """
     if result.node is None:
         message = _("'{title}' is no longer in the scene, so its segmentation has no place. "
                     "Open the scene in which it was segmented, or segment it again.")  # fmt: skip
         raise ValueError(message.format(title=result.title))
     _check(result.node)
-    now, before = _volumesOf(result.node), read_series(result.image)
-    grid, gridBefore = (Grid(volumes[0].array.shape, volumes[0].ijk_to_ras) for volumes in (now, before))
-    same = len(now) == len(before) and not gridDifference(gridBefore, grid)
-    if not same or not all(
-        np.array_equal(sequences.onGrid(old.array, old.ijk_to_ras, grid), new.array)
-        for old, new in zip(before, now, strict=True)
-    ):
-        message = _("'{name}' is not what it was when it was segmented. Segment it again.")
-        raise ValueError(message.format(name=result.node.GetName()))
+    pause()
+    frames = _framesOf(result.node)
+    grid = Grid(tuple(result.shape), np.array(result.matrix))
+    same = len(frames) == len(result.frames) and not gridDifference(gridOf(frames[0]), grid)
+    for frame, checksum in zip(frames, result.frames, strict=False):
+        if not same or _checksum(frame, grid) != checksum:
+            message = _("'{name}' is not what it was when it was segmented. Segment it again.")
+            raise ValueError(message.format(name=result.node.GetName()))
+        pause()
+
+
+def _framesOf(node) -> list:
+    """The volume nodes of a sequence, or a volume alone."""
+    if not node.IsA("vtkMRMLSequenceNode"):
+        return [node]
+    return [node.GetNthDataNode(index) for index in range(node.GetNumberOfDataNodes())]
+
+
+def _checksum(volumeNode, grid: Grid) -> str:
+    """Of the voxels of a volume in the order of a grid: Slicer may turn the slices around when it opens a scene."""
+    array = sequences.onGrid(*arrayAndMatrix(volumeNode), grid)
+    return hashlib.blake2b(np.ascontiguousarray(array), digest_size=16).hexdigest()
 
 
 def _load(result: SegmentedInput, kind: str, pause: Callable[[], None]):
     """The new node with the labels or the map of an input; `pause` is called after each frame."""
     node = result.node
     isSequence = node.IsA("vtkMRMLSequenceNode")
-    arrays = result.read(kind, gridOf(node.GetNthDataNode(0) if isSequence else node))
+    arrays = result.read(kind, gridOf(_framesOf(node)[0]), pause)
     name = titleOf(kind, node.GetName())
     darkest = _leastThreshold(arrays) if kind == "threshold" else 0.0
     if kind in _LABELS:

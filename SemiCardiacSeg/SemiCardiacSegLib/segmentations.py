@@ -6,6 +6,7 @@ files, the voxels of a structure hold its source value.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -185,6 +186,22 @@ def labelsDifference(node, volumeNode) -> str | None:
         return gridDifference(gridOf(node), grid, cropped=True)
     differences = (gridDifference(layer.grid, grid, cropped=True) for layer in readLayers(node, grid))
     return next((difference for difference in differences if difference), None)
+
+
+def checksum(segmentationNode) -> str:
+    """Of the names of all segments and the voxels in them, however Slicer stores these."""
+    found = hashlib.blake2b(repr(segmentNames(segmentationNode)).encode(), digest_size=16)
+    for layer in readLayers(segmentationNode):
+        for segmentId, value in sorted(layer.values.items()):
+            mask = layer.array == value
+            box = tuple(
+                slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0)
+                for places in (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+            )
+            corner = layer.matrix @ [*(part.start or 0 for part in reversed(box)), 1]
+            found.update(f"{segmentId} {mask[box].shape} {np.round(corner[:3], 2) + 0.0}".encode())
+            found.update(np.packbits(mask[box]).tobytes())
+    return found.hexdigest()
 
 
 def resampledCopy(node, volumeNode):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import vtk
 
 from . import engine
-from .segmentations import segmentNames
+from .segmentations import isLabelMap, segmentNames
 
 _NO_NAME = re.compile(r"((segment|label)[ _-]?)?\d+", re.IGNORECASE)
 """What Slicer calls segments to which nobody gave a name."""
@@ -45,6 +45,21 @@ def guessMapping(segmentationNode, labelSet) -> dict[str, str]:
         if len(best) == 1:
             mapping[best[0]] = structure
     return mapping
+
+
+def mappingOf(node, said: Mapping[str, str] | None, labelSet) -> dict[str, str]:
+    """Which segments of a node are structures: as the user said, else as far as it is clear.
+
+    Args:
+        node: A segmentation; None and label maps have no segments.
+        said: Names of structures by segment ID; those that the label set lacks do not count.
+        labelSet: What the labels mean.
+    """
+    if node is None or isLabelMap(node):
+        return {}
+    if said is None:
+        return guessMapping(node, labelSet)
+    return {segmentId: name for segmentId, name in said.items() if name in labelSet.names}
 
 
 def proposedMapping(segmentationNode, labelSet) -> dict[str, str]:

@@ -25,11 +25,6 @@ class TableStore:
         self._state = emptyTable()
         self._unsaved: dict | None = None
 
-    @property
-    def changing(self) -> bool:
-        """Whether a change is under way, so that what `read` gives may still be altered."""
-        return self._unsaved is not None
-
     def keyOf(self, part: str, node) -> str | None:
         """The key of the row that has a node as this part."""
         entries = self.read()["rows"]

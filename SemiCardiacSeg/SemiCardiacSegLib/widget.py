@@ -32,6 +32,8 @@ SECTIONS = ("data", "train", "segment", "measure", "improve", "models")
 
 POLL_MS = 500
 """How often a running job is looked at."""
+CHECK_S = 0.02
+"""How long new cases are checked before other events are handled: the labels of each are read."""
 
 
 class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -45,6 +47,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters: The settings in the scene's parameter node; None while the user is in another module.
         rows: Of the case table, as of the last update.
         problems: Of the case table, as of the last update, errors first.
+        unchecked: Keys of the cases whose problems are not known yet.
         unreadable: Why the case table cannot be read, as of the last update; empty if it can.
     """
 
@@ -54,6 +57,7 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.rows: list[Row] = []
         self.problems: list[Problem] = []
+        self.unchecked: set[str] = set()
         self.unreadable = ""
         self._wrapped = None
         self._guiTag: int | None = None
@@ -142,7 +146,9 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @property
     def tableError(self) -> str:
         """What keeps a training from starting, in words; empty if nothing does."""
-        return next((problem.text for problem in self.problems if problem.level == "error"), "")
+        checking = _("The cases are being checked: {count} to go.").format(count=len(self.unchecked))
+        errors = [problem.text for problem in self.problems if problem.level == "error"]
+        return next(iter(errors), checking if self.unchecked else "")
 
     @property
     def dataSet(self):
@@ -217,6 +223,8 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 getattr(self.ui, f"{name}Section").setEnabled(self.ready and not self.data.drawing)
             for each in self.panels:
                 each.update()
+            if self.unchecked:
+                self.updateSoon()
         finally:
             self._updating = False
 
@@ -243,11 +251,15 @@ class SemiCardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             qt.QApplication.alert(window)
 
     def _lookThrough(self) -> None:
-        """Takes note of what is wrong with the cases, or with the table as a whole."""
-        self.rows, self.problems, self.unreadable = [], [], ""
+        """Takes note of what is wrong with the cases, or with the table as a whole.
+
+        Many new cases are checked a few at a time; the next update goes through the rest.
+        """
+        self.rows, self.problems, self.unchecked, self.unreadable = [], [], set(), ""
         try:
-            self.rows = self.dataSet.rows() if self.ready else []
-            self.problems = self.dataSet.allProblems(self.rows) if self.ready else []
+            if self.ready:
+                self.rows = self.dataSet.rows()
+                self.problems, self.unchecked = self.dataSet.check(self.rows, CHECK_S)
         except ValueError as error:  # a newer version has saved the scene
             self.unreadable = str(error)
             self.problems = [Problem("error", self.unreadable)]

@@ -385,3 +385,29 @@ class TestTrouble:
 
 def _items() -> int:
     return slicer.mrmlScene.GetSubjectHierarchyNode().GetNumberOfItems()
+
+
+class TestSteps:
+    """The window lives while results come: `tick` is called after each frame that is compared, read and shown."""
+
+    def test_each_frame_is_a_step_and_the_image_is_not_read_again(self, model, scene):
+        cine = cineOf(4)
+        folder = segmented(model, cine)
+        readResults(folder)[0].image.unlink()
+        before, steps = scene.GetNumberOfNodes(), []
+        loadResults(folder, tick=lambda: steps.append(scene.GetNumberOfNodes() == before))
+        assert steps.count(True) >= 2 * 4  # compared and read, before anything is added
+        assert steps.count(False) >= 4
+
+    def test_a_voxel_of_a_frame_in_the_middle_is_seen_to_have_changed(self, model, scene):
+        cine = cineOf(4)
+        folder = segmented(model, cine)
+        frame, before = cine.GetNthDataNode(2), scene.GetNumberOfNodes()
+        slicer.util.arrayFromVolume(frame)[1, 2, 3] += 1
+        with pytest.raises(ValueError, match="'cine' is not what it was when it was segmented"):
+            loadResults(folder)
+        slicer.util.arrayFromVolume(frame)[1, 2, 3] -= 1
+        cine.RemoveDataNodeAtValue(cine.GetNthIndexValue(3))
+        with pytest.raises(ValueError, match="is not what it was"):
+            loadResults(folder)
+        assert scene.GetNumberOfNodes() == before

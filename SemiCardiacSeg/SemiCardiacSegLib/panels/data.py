@@ -23,7 +23,7 @@ from .structures_dialog import StructuresDialog
 
 CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
 """Columns of the table."""
-_AT_ONCE = 40
+_AT_ONCE = 20
 """So many new rows of the table are filled before other events are handled: each has a list of its own."""
 
 
@@ -171,6 +171,8 @@ class DataPanel(Panel):
 
     def _status(self, key: str) -> tuple[str, str]:
         """The level of a case's icon, and the reason in words."""
+        if key in self.widget.unchecked:
+            return "unknown", _("This case has not been checked yet.")
         problems = self._problems[key]
         if not problems:
             return "ready", _("Nothing is wrong with this case.")

@@ -75,6 +75,7 @@ class ImprovePanel(Panel):
             with self.attempt():
                 if self.view.job.state == "done":
                     self._fill(self.logic.uncertainties(self.view.job))
+                    self._sayKept()
 
     def forget(self) -> None:
         self.discard(self.view)
@@ -97,6 +98,13 @@ class ImprovePanel(Panel):
             number = qt.QTableWidgetItem(words.number(each.uncertainty, 2))
             number.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(index, 1, number)
+
+    def _sayKept(self) -> None:
+        """Names the cases whose corrections stay what is shown, though they were segmented anew."""
+        corrected = self.logic.correctedKeys()
+        if names := [each.name for each in self._found if each.key in corrected]:
+            text = _("Your corrections that are not accepted yet were kept, in place of new segmentations: {names}.")
+            self.say(text.format(names=", ".join(names)))
 
     def _chosen(self):
         """The selected case of the list, or None."""

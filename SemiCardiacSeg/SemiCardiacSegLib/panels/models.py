@@ -29,6 +29,10 @@ class ModelsPanel(Panel):
         self.onClick(self.ui.exportButton, self._onExport, wait=False)
         self.onClick(self.ui.deleteButton, self._onDelete, wait=False)
         self.onClick(self.ui.trainingButton, self._onShowTraining)
+        self._boxes = {box: box.toolTip for box in (self.ui.modelBox, self.ui.startFromBox)}
+        for box in self._boxes:
+            box.elideMode = qt.Qt.ElideMiddle
+            box.connect("currentIndexChanged(int)", self._showNames)
         table = self.ui.modelTable
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         for column in (1, 2):
@@ -66,6 +70,12 @@ class ModelsPanel(Panel):
             self.ui.modelBox.setCurrentIndex(-1)
         self._choose = None
         _fill(self.ui.startFromBox, [(_("a new model"), ""), *usable])
+        self._showNames()
+
+    def _showNames(self) -> None:
+        """Has the tooltips of the lists begin with what is chosen: long names do not fit into a narrow panel."""
+        for box, tip in self._boxes.items():
+            box.setToolTip("\n".join(filter(None, (box.currentText, tip))))
 
     def chosen(self) -> Path | None:
         """The folder of the model to segment with."""

@@ -11,7 +11,11 @@ from ..i18n import tr as _
 
 
 class QuitGuard(qt.QObject):
-    """Watches the main window from `install` to `remove`.
+    """Watches the main window from `install` to `remove`, and asks once for each attempt to quit.
+
+    On macOS an attempt may close the window twice: by its own event and by that of the application, which also Slicer
+    itself has to expect. The second event comes either in the same turn of the event loop, or when the window that the
+    first one has closed is hidden already; what comes while the question is open is part of the attempt, too.
 
     Args:
         isTraining: Whether a training runs now.
@@ -20,6 +24,8 @@ class QuitGuard(qt.QObject):
     def __init__(self, isTraining: Callable[[], bool]) -> None:
         qt.QObject.__init__(self)
         self._isTraining = isTraining
+        self._mayClose: bool | None = None
+        self._agreed = False
 
     def install(self) -> None:
         """Begins to watch the main window, where there is one."""
@@ -35,11 +41,23 @@ class QuitGuard(qt.QObject):
         """Keeps the window open if the user prefers that to a training that pauses."""
         if event.type() != qt.QEvent.Close or not self._isTraining():
             return False
+        isClosed = self._agreed and not watched.visible
+        if not isClosed and self._mayClose is None:
+            self._ask()
+        if isClosed or self._mayClose:
+            return False
+        event.ignore()
+        return True
+
+    def _ask(self) -> None:
+        """Asks whether to quit; the answer holds until the event loop goes around."""
         text = _(
             "A training is running. If Slicer closes, it saves its state and stops. Nothing is lost: "
             '"Resume last run" continues it.\n\nClose Slicer?'
         )
-        if slicer.util.confirmOkCancelDisplay(text):
-            return False
-        event.ignore()
-        return True
+        self._mayClose = False  # while the question is open
+        self._mayClose = self._agreed = bool(slicer.util.confirmOkCancelDisplay(text))
+        qt.QTimer.singleShot(0, self._forget)
+
+    def _forget(self) -> None:
+        self._mayClose = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import qt
 import slicer
 
-from .. import cine
+from .. import cine, dicom_cine
 from ..i18n import tr as _
 from ..scene_cases import sequenceOf
 from . import display
@@ -36,6 +36,7 @@ class SegmentPanel(Panel):
         self.onClick(self.ui.openCineButton, self._onOpenCine, wait=False)
         for frames in (_("all frames"), _("this frame")):
             self.ui.framesBox.addItem(frames)
+        self.ui.framesBox.connect("currentIndexChanged(int)", self.widget.update)
         self._unloaded = self._loadNow = self._loading = False
         self._fresh: list = []
         self._model: Path | None = None
@@ -100,7 +101,21 @@ class SegmentPanel(Panel):
             return _("Choose a volume or a sequence.")
         if not self.parameters.allCases and cine.holdsFrames(self.parameters.inputNode):
             return _("This volume holds several frames. Click Open cine… and choose it there.")
-        return ""
+        return "" if self.parameters.allCases else self._whyNoStack(self._input())
+
+    def _whyNoStack(self, node) -> str:
+        """Why a node that DICOM files were read into is no volume or sequence of volumes; empty if it is one."""
+        count = dicom_cine.imagesAtEachPosition(node)
+        if count == 1:
+            return ""
+        if dicom_cine.filesOf(node):
+            text = _(
+                "This holds {count} images at each position, as a cine does. Click Open cine… and choose it there."
+            )
+        else:
+            text = _("This holds {count} images at each position, as a cine does, and the DICOM database does not know "
+                     "their files. Click Open cine… and choose their folder.")  # fmt: skip
+        return text.format(count=count)
 
     def _cine(self):
         """The sequence that is chosen as input, or of which a frame is; None for a volume of its own."""
@@ -120,6 +135,10 @@ class SegmentPanel(Panel):
         for node in cine.volumesWithFrames():
             text = _("{name} ({count} frames)").format(name=node.GetName(), count=cine.framesOf(node))
             actions.append((text, lambda node=node: self._takeCine(cine.ofComponents(node))))
+        node = self._input() if self.parameters.inputNode is not None else None
+        if node is not None and (count := dicom_cine.imagesAtEachPosition(node)) > 1 and dicom_cine.filesOf(node):
+            text = _("{name} from its DICOM files ({count} frames)").format(name=node.GetName(), count=count)
+            actions.append((text, lambda: self._takeCine(dicom_cine.fromFiles(node, slicer.app.processEvents))))
         self.popup(self.ui.openCineButton, actions)
 
     def _openCineFile(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.case_tables import CASE, ROLE, SEGMENTATION, SPACING, STATUS, choose, menu, roles, texts, why
-from Testing.slicer.panel.support import line, photograph, settle, shown
+from Testing.slicer.panel.support import follow, line, photograph, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
@@ -98,8 +98,7 @@ def test_a_long_table_is_filled_a_few_rows_at_a_time_and_never_again(widget, mon
         rows = [widget.dataSet.addVolume(makeVolume(name)) for name in names]
     widget.update()
     assert 0 < len(made) < 90
-    settle()
-    settle()
+    follow(widget, lambda: widget.ui.caseTable.rowCount == 90)
     assert texts(widget, CASE) == names
     widget.dataSet.remove([rows[1].key, rows[80].key])
     widget.dataSet.addVolume(makeVolume("another"))
@@ -107,6 +106,54 @@ def test_a_long_table_is_filled_a_few_rows_at_a_time_and_never_again(widget, mon
     assert texts(widget, CASE) == [names[0], *names[2:80], *names[81:], "another"]
     assert len(made) == 91
     assert widget.ui.caseTable.cellWidget(79, ROLE) is not None
+
+
+class TestChecksOfManyCases:
+    """The labels of each case are read: many new ones are checked a few at a time."""
+
+    COUNT = 6
+
+    @pytest.fixture
+    def checked(self, widget, monkeypatch):
+        """Cases of which an update checks one alone; gives the names of those that were checked."""
+        from SemiCardiacSegLib import checks
+        from SemiCardiacSegLib import widget as widgetModule
+
+        names, check = [], checks.problemsOfRow
+        monkeypatch.setattr(checks, "problemsOfRow", lambda row, *rest: names.append(row.name) or check(row, *rest))
+        monkeypatch.setattr(widgetModule, "CHECK_S", 0.0)
+        with widget.dataSet.atOnce():
+            for number in range(self.COUNT):
+                volume = makeVolume(f"patient{number:02}")
+                widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))
+        return names
+
+    def test_each_update_goes_on_and_the_table_is_there_at_once(self, widget, checked):
+        widget.update()
+        assert widget.ui.caseTable.rowCount == self.COUNT
+        assert len(checked) == 1
+        assert why(widget, 0) == "Nothing is wrong with this case."
+        assert why(widget, 1) == "This case has not been checked yet."
+        assert "5 to go" in line(widget, "trainWhy")
+        assert not widget.ui.trainButton.enabled
+        for _round in range(self.COUNT):
+            settle()
+        assert checked == [f"patient{number:02}" for number in range(self.COUNT)]
+        assert {why(widget, row) for row in range(self.COUNT)} == {"Nothing is wrong with this case."}
+        assert widget.ui.trainButton.enabled
+
+    def test_what_changes_meanwhile_is_checked_as_it_is_then(self, widget, checked, scene):
+        widget.update()
+        first, *_others, last = widget.dataSet.rows()
+        scene.RemoveNode(first.segmentationNode)
+        widget.dataSet.remove([last.key])
+        widget.dataSet.addVolume(makeVolume("new"))
+        for _round in range(self.COUNT + 2):
+            settle()
+        assert "was deleted" in why(widget, 0)
+        assert texts(widget, CASE)[-2:] == ["patient04", "new"]
+        assert "patient05" not in checked
+        assert widget.unchecked == set()
 
 
 @pytest.mark.parametrize("stays", [True, False])

@@ -183,6 +183,43 @@ class TestImprove:
             found = slicerQt.util.arrayFromSegmentBinaryLabelmap(*shown)
             assert found[2, 3:6, 3:6].all()
 
+    def test_a_correction_that_is_not_accepted_outlives_the_next_search(self, reviewed, slicerQt):
+        widget, table = reviewed, reviewed.ui.reviewTable
+        names = [table.item(row, 0).text() for row in range(3)]
+        for row in range(2):
+            select(table, row)
+            widget.ui.correctButton.click()
+            if row == 0:
+                corrected, volume = widget.editor.segmentation, widget.editor.volume
+                draw(corrected, volume)
+            else:
+                untouched = widget.editor.segmentation
+        segment = corrected.GetSegmentation().GetNthSegmentID(2)
+        drawn = slicerQt.util.arrayFromSegmentBinaryLabelmap(corrected, segment, volume)
+        assert drawn.sum() == 300
+        widget.ui.rankButton.click()
+        follow(widget, lambda: not widget.segmenting)
+        kept = line(widget, "improveMessage")
+        assert "corrections" in kept
+        assert names[0] in kept
+        assert names[1] not in kept
+        shown = {}
+        for row in range(3):
+            select(table, row)
+            widget.ui.correctButton.click()
+            shown[table.item(row, 0).text()] = widget.editor.segmentation
+        assert shown[names[0]] is corrected
+        assert shown[names[1]] is not untouched
+        assert (slicerQt.util.arrayFromSegmentBinaryLabelmap(corrected, segment, volume) == drawn).all()
+        row = next(row for row in range(3) if table.item(row, 0).text() == names[0])
+        select(table, row)
+        widget.ui.acceptButton.click()
+        (labeled,) = [each for each in widget.dataSet.rows() if each.role == "labeled"]
+        assert labeled.segmentationNode is corrected
+        widget.ui.rankButton.click()
+        follow(widget, lambda: not widget.segmenting)
+        assert "corrections" not in line(widget, "improveMessage")
+
     def test_a_volume_has_no_neighbors(self, withModel):
         widget = withModel
         widget.dataSet.addVolume(makeVolume("scan", draw_heart(2)[0], MATRIX))

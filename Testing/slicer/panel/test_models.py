@@ -9,7 +9,7 @@ import pytest
 from semicardiac.models.package import SETTINGS
 
 from Testing.engine.jobs.support import sign
-from Testing.slicer.panel.support import answerSaveDialog, line, photograph
+from Testing.slicer.panel.support import answerSaveDialog, line, photograph, settle
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
@@ -50,6 +50,19 @@ class TestModels:
         widget.ui.deleteButton.click()
         assert table.rowCount == 1
         assert not (widget.train.folder() / "shared").exists()
+
+    def test_dialogs_begin_where_the_last_file_was_saved(self, withModel, monkeypatch, tmp_path):
+        import qt
+
+        widget, begun = withModel, []
+        select(widget.ui.modelTable, 0)
+        answerSaveDialog(monkeypatch, tmp_path / "shared")
+        widget.ui.exportButton.click()
+        monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *arguments: begun.append(arguments[2]) or "")
+        monkeypatch.setattr(qt.QFileDialog, "exec_", lambda dialog: begun.append(dialog.directory().absolutePath()))
+        widget.ui.importButton.click()
+        widget.ui.exportButton.click()
+        assert begun == [str(tmp_path)] * 2
 
     def test_the_training_of_a_model_is_shown_with_its_curves(self, withModel):
         widget = withModel
@@ -117,3 +130,24 @@ class TestModels:
         offered = [box.itemText(index) for index in range(box.count)]
         assert "nothing-known" in offered
         assert not any(text.startswith("a-") for text in offered)
+
+
+def test_a_long_name_is_elided_and_the_tooltip_has_all_of_it(withModel, tmp_path):
+    widget, box = withModel, withModel.ui.modelBox
+    name = "training of the heart center with every case of the last ten years and the best settings"
+    (widget.train.folder() / "training-1").rename(widget.train.folder() / name)
+    widget.models.refresh()
+    widget.ui.segmentSection.collapsed = False
+    photograph(widget, "long_name")
+    widget.parent.resize(400, 900)
+    widget.parent.show()
+    settle()
+    assert box.currentText.startswith(name)
+    start, _ellipsis, end = box.shownText().partition("…")
+    assert box.currentText.startswith(start)
+    assert box.currentText.endswith(end)
+    assert len(start) > 5 < len(end)
+    assert name in box.toolTip
+    assert "The model to segment with" in box.toolTip
+    box.setCurrentIndex(box.findText("Other folder…"))
+    assert name not in box.toolTip

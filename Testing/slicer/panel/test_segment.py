@@ -294,6 +294,67 @@ class TestCineInput:
         assert float(cine.GetNthIndexValue(5)) == pytest.approx(0.2)
 
 
+class TestCineFromDicom:
+    """What Slicer's DICOM module may have made of a cine."""
+
+    @pytest.fixture
+    def database(self, withModel, monkeypatch, tmp_path, slicerQt):
+        from Testing.slicer.dicom_nodes import writeCine
+
+        found = writeCine(tmp_path / "series")
+        monkeypatch.setattr(slicerQt, "dicomDatabase", found, raising=False)
+        return found
+
+    @pytest.mark.parametrize("form", ["one volume", "a sequence of images"])
+    def test_it_is_offered_and_opened_from_its_files(self, withModel, database, form, slicerQt):
+        from Testing.slicer.dicom_nodes import CINE, sequenceOfImages, stackedVolume
+
+        widget = withModel
+        node = stackedVolume(database) if form == "one volume" else sequenceOfImages(database)[1]
+        widget.ui.inputSelector.setCurrentNode(node)
+        settle()
+        assert "4 images at each position" in line(widget, "segmentWhy")
+        assert not widget.ui.segmentButton.enabled
+        widget.ui.openCineButton.click()
+        (text,) = [text for text in menu(widget.segment) if "from its DICOM files (4 frames)" in text]
+        menu(widget.segment)[text].trigger()
+        settle()
+        assert line(widget, "segmentMessage") == line(widget, "segmentWhy") == ""
+        opened = widget.ui.inputSelector.currentNode()
+        assert opened.GetNumberOfDataNodes() == 4
+        assert (slicerQt.util.arrayFromVolume(opened.GetNthDataNode(3)) == CINE[3]).all()
+
+    def test_one_image_of_it_can_be_segmented(self, withModel, database):
+        from Testing.slicer.dicom_nodes import sequenceOfImages
+
+        withModel.ui.inputSelector.setCurrentNode(sequenceOfImages(database)[1])
+        withModel.ui.framesBox.setCurrentIndex(1)
+        settle()
+        assert line(withModel, "segmentWhy") == ""
+
+    def test_a_cine_of_one_slice_is_a_cine(self, withModel, database):
+        from Testing.slicer.dicom_nodes import sequenceOfImages
+
+        sequence, frame = sequenceOfImages(database, slices=1)
+        withModel.ui.inputSelector.setCurrentNode(frame)
+        settle()
+        assert line(withModel, "segmentWhy") == ""
+        assert shown(withModel, "framesBox")
+        assert withModel.segment._input() is sequence
+
+    def test_without_the_files_their_folder_is_asked_for(self, withModel, database, tmp_path):
+        import shutil
+
+        from Testing.slicer.dicom_nodes import stackedVolume
+
+        shutil.rmtree(tmp_path / "series")
+        withModel.ui.inputSelector.setCurrentNode(stackedVolume(database))
+        settle()
+        assert "does not know their files" in line(withModel, "segmentWhy")
+        withModel.ui.openCineButton.click()
+        assert list(menu(withModel.segment)) == ["4D file…", "DICOM folder…"]
+
+
 def shownFrame(cine):
     """The volume that shows a frame of a cine, by a browser that is made here."""
     import slicer

@@ -115,7 +115,7 @@ def test_parameters_have_widgets_that_exist_and_the_other_way_round(slicerQt):
 
 def test_the_panel_proposes_the_time_that_the_engine_takes_by_default(slicerQt):
     """Its packages may not be installed yet when the panel is made, so that the panel cannot ask the engine."""
-    from semicardiac.config import MINUTES
+    from semicardiac.base.defaults import MINUTES
     from SemiCardiacSegLib.parameters import Parameters
 
     assert Parameters.allParameters["minutes"].default == MINUTES

@@ -182,7 +182,7 @@ def test_a_scene_of_a_newer_version_is_said_and_the_next_scene_is_shown_again(wi
 
 def test_an_update_that_fails_does_not_keep_the_next_one_from_happening(widget, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(widget.dataSet, "allProblems", lambda rows: 1 / 0)
+        patch.setattr(widget.dataSet, "check", lambda rows, seconds: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             widget.update()
     widget.dataSet.addVolume(makeVolume("patient01"))

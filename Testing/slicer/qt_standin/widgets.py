@@ -86,17 +86,37 @@ class ctkCollapsibleGroupBox(_Collapsible):
 
 
 class ctkComboBox(QtWidgets.QComboBox):
-    """A combo box that can be made to leave the mouse wheel alone."""
+    """A combo box that can be made to leave the mouse wheel alone, and to elide what is too long for it."""
 
     NeverScroll, AlwaysScroll = range(2)
 
     def __init__(self, parent=None):
         super().__init__(parent)
         self._wheel = self.AlwaysScroll
+        self._elide = QtCore.Qt.TextElideMode.ElideNone
 
     scrollWheelEffect = QtCore.Property(
         int, lambda self: self._wheel, lambda self, value: self.__dict__.update(_wheel=value)
     )
+
+    elideMode = QtCore.Property(
+        QtCore.Qt.TextElideMode, lambda self: self._elide, lambda self, value: self.__dict__.update(_elide=value)
+    )
+
+    def shownText(self):
+        """The part of the text that is drawn."""
+        option = QtWidgets.QStyleOptionComboBox()
+        self.initStyleOption(option)
+        complexControl, field = QtWidgets.QStyle.ComplexControl, QtWidgets.QStyle.SubControl
+        place = self.style().subControlRect(complexControl.CC_ComboBox, option, field.SC_ComboBoxEditField, self)
+        return self.fontMetrics().elidedText(option.currentText, self._elide, place.width() - 4)
+
+    def paintEvent(self, event):
+        painter, option = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionComboBox()
+        self.initStyleOption(option)
+        option.currentText = self.shownText()
+        painter.drawComplexControl(QtWidgets.QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QtWidgets.QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def wheelEvent(self, event):
         if self._wheel == self.NeverScroll:

@@ -11,7 +11,8 @@ from ..images.image_files import DETACHED, Stamp, stamp_of
 from ..images.labels import LabelSet
 from ..images.seg_nrrd import SUFFIX as SEGMENTATION_SUFFIX
 from ..images.volumes import Volume, pick_frame, read_labels, read_series
-from .cases import Case, Role
+from .cases import Case
+from .splits import Role
 
 ROOM = 1 << 30
 """Bytes of voxels that are kept at most: those of some hundred patients of ACDC."""
