@@ -7,10 +7,10 @@ import unittest
 from pathlib import Path
 
 import slicer
-from SemiCardiacSegLib import installation
+from SemiCardiacSegLib.engine import installation
 from SemiCardiacSegLib.logic import SemiCardiacSegLogic as Logic
-from SemiCardiacSegLib.sample_data import registerSampleData
-from SemiCardiacSegLib.terminology import loadTerminology
+from SemiCardiacSegLib.scene.terminology import loadTerminology
+from SemiCardiacSegLib.tasks.sample_data import registerSampleData
 from SemiCardiacSegLib.widget import SemiCardiacSegWidget as Widget
 from slicer.i18n import tr as _
 from slicer.i18n import translate

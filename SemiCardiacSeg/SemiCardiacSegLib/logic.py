@@ -12,14 +12,16 @@ from pathlib import Path
 
 import slicer
 
-from . import engine, installation, measure, models, report, review, sample_data, segment, sequences
-from .dataset import DataSet
-from .export import writeCases
-from .folders import newFolder
+from .engine import installation, process
+from .engine.folders import newFolder
+from .engine.job import Job
 from .i18n import tr as _
-from .job import Job
-from .rows import Row
-from .terminology import loadTerminology
+from .scene import sequences
+from .scene.terminology import loadTerminology
+from .table.case_table import DataSet
+from .table.export import writeCases
+from .table.rows import Row
+from .tasks import measure, models, report, review, sample_data, segment
 
 MODULE = "SemiCardiacSeg"
 
@@ -91,7 +93,7 @@ class SemiCardiacSegLogic:
             raise ValueError(_("A training takes either minutes or steps. Leave one of them out."))
         dataSet = self.dataSet()
         dataSet.requireSound()
-        engine.addToPath()
+        process.addToPath()
         from semicardiac.base.settings import parse, parse_assignments
         from semicardiac.config import make_config
         from semicardiac.jobs.job import TrainJob, write_job
@@ -338,7 +340,7 @@ class SemiCardiacSegLogic:
 def _trainingFolder(folder: Path | str) -> Path:
     """The folder, if it holds a training. Raises ValueError if not."""
     installation.require()
-    engine.addToPath()
+    process.addToPath()
     from semicardiac.jobs.job import TrainJob, load_job
 
     if not isinstance(load_job(Path(folder)), TrainJob):

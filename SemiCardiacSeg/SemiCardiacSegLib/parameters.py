@@ -11,10 +11,10 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from . import engine
+from .engine import process
 from .i18n import tr as _
 
-engine.addToPath()
+process.addToPath()
 from semicardiac.methods.registry import METHODS  # noqa: E402 - it is found now
 
 

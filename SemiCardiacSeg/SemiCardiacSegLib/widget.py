@@ -11,7 +11,6 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from .dataset import DataSet
 from .i18n import tr as _
 from .logic import SemiCardiacSegLogic
 from .panels.data import DataPanel
@@ -23,8 +22,9 @@ from .panels.models import ModelsPanel
 from .panels.segment import SegmentPanel
 from .panels.train import TrainPanel
 from .parameters import Parameters
-from .problems import Problem
-from .rows import Row
+from .table.case_table import DataSet
+from .table.problems import Problem
+from .table.rows import Row
 
 UI = Path(__file__).resolve().parent.parent / "Resources" / "UI" / "SemiCardiacSeg.ui"
 

@@ -40,7 +40,7 @@ def _measure(folder: Path, rows: int) -> None:
     widget, beat = _panel(folder), Heartbeat()
     gc.collect()
     gc.freeze()  # PyTorch is in this process to make the model, not in Slicer's
-    from SemiCardiacSegLib import sample_data
+    from SemiCardiacSegLib.tasks import sample_data
 
     sample_data.drawStudy()
     beat.restart()

@@ -163,6 +163,13 @@ def test_importing_the_package_loads_nothing_else():
     assert not {"torch", "numpy", "pydantic", "SimpleITK", "nibabel", "scipy", "skimage", "matplotlib"} & set(names)
 
 
+def test_the_list_of_methods_needs_nothing_that_is_to_be_installed():
+    code = "import sys; from semicardiac.methods.registry import METHODS; print(len(METHODS), *sys.modules)"
+    count, *names = run_python(code).split()
+    assert int(count) >= 4
+    assert not {"torch", "numpy", "pydantic", "SimpleITK", "scipy", "psutil"} & set(names)
+
+
 @pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_import_where_torch_is_not_installed(module: str):
     run_python(f"import sys; sys.modules['torch'] = None; import semicardiac.{module}")

@@ -46,7 +46,7 @@ def run_python(moved: Path, folder: Path, code: str, *arguments: object) -> str:
 
 
 FIND = """
-from SemiCardiacSegLib import engine
+from SemiCardiacSegLib.engine import process as engine
 print(engine.packageFolder(), engine.version(), sep="\\n")
 """
 
@@ -56,9 +56,11 @@ from pathlib import Path
 
 import SemiCardiacSegLib
 
-for path in Path(SemiCardiacSegLib.__file__).parent.glob("*.py"):
-    if path.stem not in ("parameters", "widget"):  # which need Qt
-        importlib.import_module(f"SemiCardiacSegLib.{path.stem}")
+folder = Path(SemiCardiacSegLib.__file__).parent
+for path in folder.rglob("*.py"):
+    name = ".".join(path.relative_to(folder).with_suffix("").parts)
+    if name not in ("parameters", "widget") and not name.startswith("panels."):  # which need Qt
+        importlib.import_module(f"SemiCardiacSegLib.{name}")
 print(*sorted({"torch", "pydantic", "tyro", "nibabel", "skimage"} & set(sys.modules)))
 """
 
@@ -66,7 +68,7 @@ TRAIN_AND_SEGMENT = """
 import subprocess, sys
 from pathlib import Path
 
-from SemiCardiacSegLib import engine
+from SemiCardiacSegLib.engine import process as engine
 
 engine.addToPath()
 from semicardiac.phantom import study as phantom

@@ -56,7 +56,7 @@ def test_every_button_in_the_tutorial_is_in_the_panel(readme: str):
 
 def test_the_console_example_calls_what_exists(readme: str):
     example = re.search(r"```python\n(.*?)```", section(readme, "From the Python console"), re.DOTALL)[1]
-    classes = {"logic": ("logic.py", "SemiCardiacSegLogic"), "data": ("dataset.py", "DataSet")}
+    classes = {"logic": ("logic.py", "SemiCardiacSegLogic"), "data": ("table/case_table.py", "DataSet")}
     methods = {}
     for variable, (file, name) in classes.items():
         tree = ast.parse((MODULE / "SemiCardiacSegLib" / file).read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import slicer
-from SemiCardiacSegLib.dataset import DataSet
+from SemiCardiacSegLib.table.case_table import DataSet
 
 from Testing.slicer.scenes import SHAPE, makeSequence
 

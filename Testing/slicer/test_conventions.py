@@ -57,6 +57,8 @@ def test_imports(path: Path):
     for node, inFunction in nodesOf(path):
         names = importsOf(node)
         assert not names & (HEAVY | GONE_OR_UNSAFE)
+        if isinstance(node, ast.ImportFrom) and node.module == "semicardiac.methods.registry":
+            continue  # a table of names that needs no package, see test_layers
         assert inFunction or "semicardiac" not in names, "the engine's packages may not be installed yet"
 
 
@@ -119,3 +121,24 @@ print([name for name in sys.modules if name.partition(".")[0] in ("torch", "torc
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+#: A part of the library imports only from those that stand before it; of one row, none from another.
+ORDER = (("i18n",), ("engine",), ("parameters",), ("scene",), ("table",), ("tasks",), ("logic", "panels"), ("widget",))
+
+
+def test_the_library_is_read_from_left_to_right():
+    places = {name: floor for floor, row in enumerate(ORDER) for name in row}
+    library = ROOT / "SemiCardiacSeg" / "SemiCardiacSegLib"
+    wrong = []
+    for path in sorted(library.rglob("*.py")):
+        own = path.relative_to(library).with_suffix("").parts
+        if own == ("__init__",):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = [*own[: len(own) - node.level], *(node.module or "").split(".")]
+                target = next(filter(None, base), None) or node.names[0].name
+                if target != own[0] and places[target] >= places[own[0]]:
+                    wrong.append(f"{'/'.join(own)} imports {target}")
+    assert wrong == []

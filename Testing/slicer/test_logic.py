@@ -13,10 +13,11 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from semicardiac.images.labels import get_label_set
 from semicardiac.jobs.job import load_job
-from SemiCardiacSegLib import review, segment, sequences
-from SemiCardiacSegLib.job import Job
+from SemiCardiacSegLib.engine.job import Job
 from SemiCardiacSegLib.logic import SemiCardiacSegLogic
-from SemiCardiacSegLib.segmentations import LABEL_SET_ATTRIBUTE, newSegmentation
+from SemiCardiacSegLib.scene import sequences
+from SemiCardiacSegLib.scene.segmentations import LABEL_SET_ATTRIBUTE, newSegmentation
+from SemiCardiacSegLib.tasks import review, segment
 
 from Testing.engine.support import QUICK, draw_heart
 from Testing.slicer.engine_jobs import evaluationJob, modelPackage, trainingJob, unprivileged

@@ -11,11 +11,12 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from semicardiac.images.volumes import read_series, read_volume
-from SemiCardiacSegLib import review, sample_data, sequences
 from SemiCardiacSegLib.logic import SemiCardiacSegLogic
-from SemiCardiacSegLib.plots import TrainingCurves, volumeTimeChart
-from SemiCardiacSegLib.segment import readResults
-from SemiCardiacSegLib.segmentations import setLabels
+from SemiCardiacSegLib.scene import sequences
+from SemiCardiacSegLib.scene.segmentations import setLabels
+from SemiCardiacSegLib.tasks import review, sample_data
+from SemiCardiacSegLib.tasks.plots import TrainingCurves, volumeTimeChart
+from SemiCardiacSegLib.tasks.segment import readResults
 
 from Testing.engine.support import QUICK
 from Testing.slicer.scenes import matrixOf

@@ -6,7 +6,7 @@ import qt
 import slicer
 
 from ..i18n import tr as _
-from ..rows import PHASES
+from ..table.rows import PHASES
 from . import words
 from .panel import showLine
 

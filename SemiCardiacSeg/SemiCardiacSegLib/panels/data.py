@@ -6,14 +6,14 @@ import ctk
 import qt
 import slicer
 
-from .. import engine
+from ..engine import process
 from ..i18n import tr as _
-from ..nodes import addVolume, uniqueName
-from ..rows import ROLES
-from ..scene_cases import findSequences, findVolumes
-from ..segmentations import newSegmentation
-from ..structures import proposedMapping
-from ..undo import nothingHalfMade
+from ..scene.nodes import addVolume, uniqueName
+from ..scene.segmentations import newSegmentation
+from ..scene.structures import proposedMapping
+from ..scene.transaction import nothingHalfMade
+from ..table.rows import ROLES
+from ..table.scene_cases import findSequences, findVolumes
 from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
@@ -248,7 +248,7 @@ class DataPanel(Panel):
             node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
             for node in self._fromFiles.get(row.key, (None, None))
         )
-        engine.addToPath()
+        process.addToPath()
         from semicardiac.data.cases import Case, load_image, load_labels
 
         # As the labels are only looked at, whatever role the case has.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import slicer
 
-from .. import sequences
-from ..acquired_plane import AcquiredPlane
-from ..segmentations import isLabelMap
+from ..scene import sequences
+from ..scene.acquired_plane import AcquiredPlane
+from ..scene.segmentations import isLabelMap
 
 MAP_OPACITY = 0.4
 """Of a map over the image, so that both are seen."""

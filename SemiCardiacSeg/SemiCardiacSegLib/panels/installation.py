@@ -5,7 +5,7 @@ from __future__ import annotations
 import qt
 import slicer
 
-from .. import installation
+from ..engine import installation
 from ..i18n import tr as _
 from .panel import Panel
 from .words import icon

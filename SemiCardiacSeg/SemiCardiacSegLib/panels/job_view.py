@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..engine.job import ENDED
 from ..i18n import tr as _
-from ..job import ENDED
 from . import words
 from .panel import showLine
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import qt
 
 from ..i18n import tr as _
-from ..layers import segmentVolumesMl
+from ..scene.labelmaps import segmentVolumesMl
 from . import words
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import qt
 import slicer
 
-from .. import sequences
-from ..borrowed_layout import BorrowedLayout, showChart, showTable
 from ..i18n import tr as _
-from ..plots import volumeTimeChart
-from ..problems import contentState
+from ..scene import sequences
+from ..scene.borrowed_layout import BorrowedLayout, showChart, showTable
+from ..table.problems import contentState
+from ..tasks.plots import volumeTimeChart
 from . import display, words
 from .panel import Panel, fileToSave, showLine
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import qt
 import slicer
 
-from .. import cine, dicom_cine
 from ..i18n import tr as _
-from ..scene_cases import sequenceOf
+from ..scene import cine, dicom_cine
+from ..table.scene_cases import sequenceOf
 from . import display
 from .job_view import JobView
 from .models import OTHER_FILE, OTHER_FOLDER

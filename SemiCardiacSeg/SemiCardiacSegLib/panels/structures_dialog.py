@@ -6,7 +6,7 @@ import re
 
 import qt
 
-from .. import engine
+from ..engine import process
 from ..i18n import tr as _
 from .panel import showLine
 
@@ -69,7 +69,7 @@ class StructuresDialog:
         Raises:
             ValueError: If it is not valid: two structures of one name, no values, and the like.
         """
-        engine.addToPath()
+        process.addToPath()
         from semicardiac.base.settings import parse
         from semicardiac.images.labels import LabelSet
 
@@ -118,7 +118,7 @@ class StructuresDialog:
         item.setBackground(qt.QBrush(qt.QColor(*color)))
 
     def _onAdd(self) -> None:
-        engine.addToPath()
+        process.addToPath()
         from semicardiac.images.labels import PALETTE
 
         index = self.table.rowCount

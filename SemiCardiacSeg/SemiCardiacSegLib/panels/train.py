@@ -9,10 +9,10 @@ from pathlib import Path
 import qt
 import slicer
 
-from ..borrowed_layout import BorrowedLayout, fitChart, showChart
+from ..engine.job import Job
 from ..i18n import tr as _
-from ..job import Job
-from ..plots import TrainingCurves
+from ..scene.borrowed_layout import BorrowedLayout, fitChart, showChart
+from ..tasks.plots import TrainingCurves
 from . import words
 from .job_view import JobView
 from .panel import Panel, ignoreWheel, showLine

@@ -4,7 +4,8 @@ import re
 import unittest
 
 import slicer
-from SemiCardiacSegLib import engine, terminology
+from SemiCardiacSegLib.engine import process
+from SemiCardiacSegLib.scene import terminology
 
 
 class SemiCardiacSegStartTest(unittest.TestCase):
@@ -15,8 +16,8 @@ class SemiCardiacSegStartTest(unittest.TestCase):
         assert hasattr(slicer.util.getModuleLogic("SemiCardiacSeg"), "startTraining")
 
     def test_theEngineIsBesideTheModule(self):
-        assert (engine.packageFolder() / "pyproject.toml").is_file()
-        assert re.fullmatch(r"\d+\.\d+\.\d+", engine.version())
+        assert (process.packageFolder() / "pyproject.toml").is_file()
+        assert re.fullmatch(r"\d+\.\d+\.\d+", process.version())
 
     def test_theTerminologyHasTheMyocardium(self):
         context = terminology.loadTerminology()

@@ -64,7 +64,7 @@ def each(path):
 MODULE = """
 import sys
 sys.modules["torch"] = None
-from SemiCardiacSegLib import models
+from SemiCardiacSegLib.tasks import models
 def listed(path, lines):
     found = models.findModels(path.parent)
     lines += [[model.problem, str(model.labels), str(model.about)] for model in found]

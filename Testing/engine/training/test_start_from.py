@@ -26,7 +26,7 @@ def test_a_training_without_motion_keeps_the_model_that_it_began_with(
         ours, theirs = getattr(after, part).state_dict(), getattr(before, part).state_dict()
         for name, value in theirs.items():
             torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(after.threshold, before.threshold)
+    torch.testing.assert_close(after.method.threshold, before.method.threshold)
 
 
 def test_it_learns_on_from_there(tmp_path: Path, cases: tuple[Case, ...], job: Path):

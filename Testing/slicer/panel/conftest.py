@@ -46,7 +46,7 @@ class KnownDevice:
 @pytest.fixture
 def makeWidget(slicerQt, tmp_path, monkeypatch):
     """Makes the module's widget as Slicer does when the module is first shown; cleans up after the test."""
-    from SemiCardiacSegLib import installation
+    from SemiCardiacSegLib.engine import installation
     from SemiCardiacSegLib.panels.train import FOLDER
     from SemiCardiacSegLib.widget import SemiCardiacSegWidget
 

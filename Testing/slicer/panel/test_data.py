@@ -116,8 +116,8 @@ class TestChecksOfManyCases:
     @pytest.fixture
     def checked(self, widget, monkeypatch):
         """Cases of which an update checks one alone; gives the names of those that were checked."""
-        from SemiCardiacSegLib import checks
         from SemiCardiacSegLib import widget as widgetModule
+        from SemiCardiacSegLib.table import checks
 
         names, check = [], checks.problemsOfRow
         monkeypatch.setattr(checks, "problemsOfRow", lambda row, *rest: names.append(row.name) or check(row, *rest))
@@ -158,7 +158,7 @@ class TestChecksOfManyCases:
 
 @pytest.mark.parametrize("stays", [True, False])
 def test_sample_data_are_shown_and_nothing_else_can_begin_meanwhile(widget, slicerQt, monkeypatch, stays):
-    from SemiCardiacSegLib.sequences import newCine
+    from SemiCardiacSegLib.scene.sequences import newCine
 
     from Testing.slicer.qt_standin.application import addLayers
 

@@ -56,7 +56,7 @@ class TestMeasure:
         assert "is there already" in line(widget, "measureMessage")
 
     def test_numbers_and_tables_belong_to_the_selection(self, widget, slicerQt, monkeypatch, tmp_path):
-        from SemiCardiacSegLib.borrowed_layout import BorrowedLayout
+        from SemiCardiacSegLib.scene.borrowed_layout import BorrowedLayout
 
         (volume, a), (_other, b) = heart("A"), heart("B", 2)
         tables = lambda: [node.GetName() for node in slicerQt.util.getNodesByClass("vtkMRMLTableNode")]  # noqa: E731
@@ -201,7 +201,7 @@ class TestMeasure:
         assert "empty" in line(widget, "measureMessage")
 
     def test_the_phases_of_a_cine_are_corrected(self, widget, slicerQt):
-        from SemiCardiacSegLib.sequences import browserOf, newCine, newSegmentationSequence
+        from SemiCardiacSegLib.scene.sequences import browserOf, newCine, newSegmentationSequence
 
         images, hearts = zip(*(draw_heart(seed) for seed in (1, 2, 3)), strict=True)
         cine = newCine("cine", images, MATRIX, [0.0, 0.1, 0.2])
@@ -262,8 +262,8 @@ class TestReport:
         assert page.read_text(encoding="utf-8") == "mine"
 
     def test_a_cine_is_drawn_over_its_cycle(self, scene, tmp_path):
-        from SemiCardiacSegLib.report import ReportWork
-        from SemiCardiacSegLib.sequences import newCine, newSegmentationSequence
+        from SemiCardiacSegLib.scene.sequences import newCine, newSegmentationSequence
+        from SemiCardiacSegLib.tasks.report import ReportWork
 
         images, hearts = zip(*(draw_heart(seed) for seed in (1, 2, 3)), strict=True)
         cine = newCine("cine", images, MATRIX, [0.0, 0.1, 0.2])

@@ -12,7 +12,7 @@ SECTIONS = ("data", "train", "segment", "measure", "improve", "models")
 @pytest.fixture
 def incomplete(slicerQt, monkeypatch):
     """A Slicer without PyTorch; the installation prints two lines and waits until the test lets it end."""
-    from SemiCardiacSegLib import installation
+    from SemiCardiacSegLib.engine import installation
 
     class Installation(installation.Polled):
         wanted = "go on"

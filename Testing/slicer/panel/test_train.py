@@ -115,7 +115,7 @@ def test_a_segmentation_waits_for_the_training(training, makeWidget):
 
 
 def test_a_started_training_makes_its_folder_the_users(widget, monkeypatch, tmp_path, slicerQt):
-    from SemiCardiacSegLib.job import Job
+    from SemiCardiacSegLib.engine.job import Job
     from SemiCardiacSegLib.panels.train import FOLDER
 
     volume = makeVolume("patient01")
@@ -432,7 +432,7 @@ class TestStarting:
 
     @pytest.fixture
     def started(self, widget, monkeypatch, training):
-        from SemiCardiacSegLib.job import Job
+        from SemiCardiacSegLib.engine.job import Job
 
         volume = makeVolume("patient01")
         widget.dataSet.addVolume(volume, makeHeartSegmentation(volume))

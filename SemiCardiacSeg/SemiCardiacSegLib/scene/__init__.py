@@ -1,0 +1,1 @@
+"""What is in the scene: volumes, segmentations, cines, views, and their structures."""
