@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,8 @@ from pydantic import (
 )
 
 from .errors import UserError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -89,8 +91,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     return settings
 
 
-def parse(model: type[Any], data: Any, *, where: object = "configuration") -> Any:
-    """Validates `data` as `model` (a pydantic model class).
+def parse(model: type[Model], data: object, *, where: object = "configuration") -> Model:
+    """Validates `data` as `model`.
 
     Raises:
         UserError: With the field, what was found, what is allowed, and the nearest known key.
