@@ -34,7 +34,7 @@ def write_preview(
         batch: A few slices of the bank; their views are not used.
         labels: Give the colors.
     """
-    size, clip = config.preprocess.crop, config.preprocess.clip
+    size, clip = config.preprocess.side, config.preprocess.clip
     image = clean_crops(batch.image, batch.offset, size)
     with plan.autocast():
         student = learner.student(plan.place(image))[0].float().softmax(1)
