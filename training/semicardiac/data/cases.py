@@ -18,7 +18,7 @@ from ..images.volumes import Volume, read_labels, read_volume
 from .layouts import (
     Phase,
 )
-from .splits import Protocol, Role, assign_roles
+from .splits import Role, assign_roles
 
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
@@ -112,7 +112,7 @@ def load_labels(case: Case, label_set: LabelSet) -> Volume:
 def split(
     cases: Sequence[Case],
     *,
-    protocol: Protocol = "given",
+    protocol: str = "given",
     labeled: float | None = None,
     validation: float = 0,
     seed: int = 0,

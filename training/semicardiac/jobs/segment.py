@@ -84,7 +84,6 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
                 raise UserError(what, where=output.path, hint="Segment these two into different folders")
 
     events.emit(Device(**plan.model_dump()))
-    settings = {"flips": job.flips, "largest_component": job.largest_component, "roi": job.roi}
     for number, (name, path) in enumerate(inputs.items(), start=1):
         unwritten: dict[Output, list[Volume]] = {
             output: [] for output in outputs[name] if not results.is_done(output, name)
@@ -95,11 +94,12 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
         for index, frame in enumerate(frames):
             case = name if len(frames) == 1 else f"{name}, frame {index + 1} of {len(frames)}"
             tell("segmenting", number, case)
-            prediction = predict.segment(model, frame, plan, **settings)
-            if what := mixed_up(prediction.labels, model.labels):
-                events.warn(
-                    what, where=case, hint="Look at this segmentation, and at the labels the model learned from"
-                )
+            prediction = predict.segment(
+                model, frame, plan, flips=job.flips, largest_component=job.largest_component, roi=job.roi
+            )
+            if order := mixed_up(prediction.labels, model.labels):
+                hint = "Look at this segmentation, and at the labels the model learned from"
+                events.warn(order, where=case, hint=hint)
             if prediction.doubt:
                 hint = "Look at this segmentation, or say where the heart is (roi)"
                 events.warn(prediction.doubt, where=case, hint=hint)
