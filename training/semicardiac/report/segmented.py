@@ -40,7 +40,10 @@ def segmented(record: Record) -> str:
     if labels is None:
         return html.section("Segmentations", listed)
     images = _images(record)
-    pictures, cycles, volumes, measures = [], [], {}, {}
+    pictures: list[str] = []
+    cycles: list[str] = []
+    volumes: dict[str, Volumes] = {}
+    measures: dict[str, Measured] = {}
     for case, paths in results.items():
         try:
             frames = _frames(paths, labels)
@@ -59,9 +62,9 @@ def segmented(record: Record) -> str:
     measures |= _by_patient(record, volumes, labels)
     charts = f'<div class="two">{"".join(cycles)}</div>' if cycles else ""
     heart = html.section("Heart function", charts, _measures_table(measures))
-    shown = f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
+    montages = f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
     legend = html.legend([*labels.structures], HOW_DRAWN) if pictures else ""
-    return html.section("Segmentations", legend, shown, _volumes_table(volumes, labels), listed) + heart
+    return html.section("Segmentations", legend, montages, _volumes_table(volumes, labels), listed) + heart
 
 
 def _results(record: Record) -> dict[str, list[Path]]:
@@ -107,8 +110,9 @@ def _measured(ed: Volumes, es: Volumes, labels: LabelSet) -> Measured:
 def _cycle_panel(
     case: str, position: int, frames: Sequence[Volume], by_frame: Sequence[Volumes], labels: LabelSet
 ) -> str:
-    timed = all(frame.time_s is not None for frame in frames)
-    x = [frame.time_s if timed else number for number, frame in enumerate(frames, start=1)]
+    times = [frame.time_s for frame in frames if frame.time_s is not None]
+    timed = len(times) == len(frames)
+    x = times if timed else list(range(1, len(frames) + 1))
     lines = {name: (x, [volumes[name] for volumes in by_frame]) for name in labels.names}
     note = f"Volumes in ml over {'seconds' if timed else 'frames'}."
     colors = charts.structure_colors(labels)
@@ -137,10 +141,11 @@ def _by_patient(record: Record, volumes: Mapping[str, Volumes], labels: LabelSet
     names = {image: name for name, image in _images(record).items()}
     phases: dict[str, dict[str, list[str]]] = {}
     for case in cases:
-        if case.phase and (name := names.get(case.image)) in volumes:
+        name = names.get(case.image)
+        if case.phase and name is not None and name in volumes:
             phases.setdefault(visit_of(case.name, case.patient), {}).setdefault(case.phase, []).append(name)
     return {
-        patient: _measured(*(volumes[found[phase][0]] for phase in ("ED", "ES")), labels)
+        patient: _measured(volumes[found["ED"][0]], volumes[found["ES"][0]], labels)
         for patient, found in sorted(phases.items())
         if set(found) == {"ED", "ES"} and all(len(names) == 1 for names in found.values())
     }
