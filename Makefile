@@ -16,6 +16,8 @@ test: .venv/.test
 
 lint: .venv/.test
 	$(BIN)/ruff check SemiCardiacSeg training Testing
+	$(BIN)/ruff format --check SemiCardiacSeg training Testing
+	$(BIN)/mypy
 
 clean:
 	rm -rf .venv demo

@@ -42,6 +42,12 @@ class PreprocessConfig(Section):
     clip: Bounds = (-3.0, 4.0)
     """Bounds of the intensities after the z-score over the volume."""
 
+    @property
+    def side(self) -> int:
+        """`crop`, once it is chosen: a training does so before its first step, and a model has it."""
+        assert self.crop is not None
+        return self.crop
+
 
 class LocateConfig(Section):
     """Finding the heart: the first stage."""

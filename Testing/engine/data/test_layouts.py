@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,11 @@ class TestOtherLayouts:
     def test_four_digits_that_tell_patients(self, tmp_path):
         touch(tmp_path / "imagesTr" / "mr_train_1001.nii.gz", tmp_path / "labelsTr" / "mr_train_1001.nii.gz")
         assert table(discover([tmp_path]), "name", "role") == [("mr_train_1001", "labeled")]
+
+    @pytest.mark.skipif(os.name == "nt", reason="no name holds a line end there")
+    def test_a_name_with_a_line_end(self, tmp_path):
+        touch(tmp_path / "imagesTr" / "first\nsecond_0000.nii.gz", tmp_path / "labelsTr" / "first\nsecond.nii.gz")
+        assert table(discover([tmp_path]), "name", "role") == [("first_second", "labeled")]
 
     def test_nnunet_labels_without_image(self, tmp_path):
         self.nnunet(tmp_path)

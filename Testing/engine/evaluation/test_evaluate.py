@@ -12,7 +12,9 @@ from PIL import Image
 from semicardiac.base.errors import Stopped, UserError
 from semicardiac.base.events import EventLog, Progress, Result, Warned
 from semicardiac.evaluation import evaluate
+from semicardiac.evaluation.averages import parse_summary
 from semicardiac.evaluation.matching import match
+from semicardiac.evaluation.metrics import METRICS
 from semicardiac.images.volumes import Volume, write_series, write_volume
 
 from Testing.engine.evaluation.support import (
@@ -176,6 +178,15 @@ class TestEvaluateFolder:
             result.summary["metrics"]["LV cavity"]["dice"]["mean"]
         )
         assert stored["worst"]["dice"]["RV cavity"] == 0.5
+
+    @pytest.mark.parametrize("metric", METRICS)
+    def test_what_is_read_back_has_each_metric(self, study, metric):
+        evaluate.evaluate_folder(study[0], study[1], ACDC, study[2])
+        stored = json.loads((study[2] / "metrics.json").read_text())
+        assert parse_summary(stored, ACDC, where="here")["metrics"].keys() == stored["metrics"].keys()
+        del stored["metrics"]["LV cavity"][metric]
+        with pytest.raises(UserError, match=rf"metrics\.LV cavity\.{metric}"):
+            parse_summary(stored, ACDC, where="here")
 
     def test_table_for_a_person(self, study):
         table = evaluate.evaluate_folder(study[0], study[1], ACDC, study[2]).table

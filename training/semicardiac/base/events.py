@@ -204,23 +204,24 @@ class EventLog:
 
     def emit(self, event: AnyEvent) -> None:
         if self._path is not None:
-            self._append(to_line(event).encode("ascii") + b"\n", sync=isinstance(event, Writing))
+            _append(self._path, to_line(event).encode("ascii") + b"\n", sync=isinstance(event, Writing))
         for listener in self._listeners:
             listener(event)
 
-    def _append(self, line: bytes, *, sync: bool) -> None:
-        with open(self._path, "ab+") as file:
-            if file.seek(0, os.SEEK_END) > 0:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # cut by a kill or a full disk: the next starts on a line of its own
-                    line = b"\n" + line
-            file.write(line)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-
     def warn(self, warning: str, *, where: object = "", hint: str = "") -> None:
         self.emit(Warned(warning=warning, where=str(where), hint=hint))
+
+
+def _append(path: Path, line: bytes, *, sync: bool) -> None:
+    with open(path, "ab+") as file:
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # cut by a kill or a full disk: the next starts on a line of its own
+                line = b"\n" + line
+        file.write(line)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def to_line(event: AnyEvent) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from platform import node
+from typing import BinaryIO
 
 from .errors import UserError
 from .processes import may_run
@@ -55,6 +56,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 def is_held(path: Path) -> bool:
     """Whether another process holds a lock file. To find out, the lock is taken for a moment; nothing is written."""
+    file: BinaryIO
     try:
         try:
             file = open(path, "rb+")  # noqa: SIM115 - what fails in here is another matter than what fails below

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,8 @@ from pydantic import (
 )
 
 from .errors import UserError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -89,8 +91,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     return settings
 
 
-def parse(model: type[Any], data: Any, *, where: object = "configuration", inside: tuple[str, ...] = ()) -> Any:
-    """Validates `data` as `model` (a pydantic model class); `inside` names the sections that it stands in.
+def parse(model: type[Model], data: object, *, where: object = "configuration", inside: tuple[str, ...] = ()) -> Model:
+    """Validates `data` as `model`; `inside` names the sections that it stands in.
 
     Raises:
         UserError: With the field, what was found, what is allowed, and the nearest known key.
@@ -105,8 +107,8 @@ def parse(model: type[Any], data: Any, *, where: object = "configuration", insid
             raise UserError("this is missing", where=place) from None
         if first["type"] == "extra_forbidden":
             name, known = _shortened(str(first["loc"][-1])), _fields_at(model, first["loc"][:-1])
-            inside = [f"{section}.{name}" for section in known if name in _fields_at(model, (section,)) != known]
-            hint = f"Did you mean '{inside[0]}'" if inside else nearest(name, known)
+            nested = [f"{section}.{name}" for section in known if name in _fields_at(model, (section,)) != known]
+            hint = f"Did you mean '{nested[0]}'" if nested else nearest(name, known)
             raise UserError("there is no such setting", where=place, hint=hint) from None
         if first["type"] == "value_error":  # raised by a validator of ours: it says what was found
             raise UserError(str(first["ctx"]["error"]), where=place) from None

@@ -35,14 +35,17 @@ def is_temporary(path: Path) -> bool:
 def remove_abandoned(folder: Path) -> None:
     """Removes the temporary files and folders that killed processes have left in a folder, and nothing else."""
     with suppress(OSError):
-        for path in filter(is_temporary, list(folder.iterdir())):
+        for path in list(folder.iterdir()):
             with suppress(OSError):
                 if _is_abandoned(path):
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _is_abandoned(path: Path) -> bool:
-    machine, pid = _TEMPORARY.fullmatch(path.name).groups()
+    name = _TEMPORARY.fullmatch(path.name)
+    if name is None:  # it is the user's
+        return False
+    machine, pid = name.groups()
     if machine == _machine() and not may_run(int(pid)):
         return True
     return time.time() - path.lstat().st_mtime > _ABANDONED_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -69,12 +69,12 @@ def count(amount: int, noun: str) -> str:
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
+def listed(names: Iterable[object], most: int = 5) -> str:
     """`a, b and c`, or of many `a, b, c, d, e and 7 more`; line ends and the like in the names are escaped."""
-    names = [spelled(str(name)) for name in names]
-    if len(names) > most:
-        names = [*names[:most], f"{len(names) - most} more"]
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+    texts = [spelled(str(name)) for name in names]
+    if len(texts) > most:
+        texts = [*texts[:most], f"{len(texts) - most} more"]
+    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))) if texts else ""
 
 
 def ordinal(place: int) -> str:
@@ -83,6 +83,6 @@ def ordinal(place: int) -> str:
     return f"{place}{ending}"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is there and finite."""
     return isinstance(value, int | float) and math.isfinite(value)

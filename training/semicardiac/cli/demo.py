@@ -65,6 +65,7 @@ def run_demo(out: Path, *, minutes: float, seed: int, device: str) -> int:
                     return status
     page = write_report(out / "default", baseline=out / "supervised", out=out / "report.html")
     comparison = compare(*(read_record(out / preset) for preset in ("default", "supervised")))
+    assert comparison is not None  # both were evaluated on the same cases
     with_unlabeled, alone = comparison.ours, comparison.theirs
     print(f"\nMean Dice on {TEST} patients that no training saw, against their exact labels:")
     print(f"  {LABELED} labeled patients alone           {alone:.3f}")

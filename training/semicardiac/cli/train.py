@@ -188,8 +188,10 @@ class Train(Cases):
         if self.minutes is not None or self.steps is not None:
             longer = prolong(folder, minutes=self.minutes, steps=self.steps)
             if not self.jsonl:
-                minutes = f"{longer.minutes:g} minute{'' if longer.minutes == 1 else 's'}" if longer.minutes else ""
-                amount = minutes or count(longer.steps, "step")
+                if longer.steps is not None:
+                    amount = count(longer.steps, "step")
+                else:
+                    amount = f"{longer.minutes:g} minute{'' if longer.minutes == 1 else 's'}"
                 print(f"Training for {amount} in all, with what was trained already", file=sys.stderr)
         return self._train(folder)
 

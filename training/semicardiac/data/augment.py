@@ -34,8 +34,18 @@ class View(NamedTuple):
     noise_seed: int
 
     def to(self, device: torch.device) -> View:
-        # Without waiting only on CUDA: elsewhere the copy may be read before it is there.
-        return View(*(part.to(device, non_blocking=device.type == "cuda") for part in self[:-1]), self.noise_seed)
+        def moved(part: Tensor) -> Tensor:  # without waiting only on CUDA: elsewhere it may be read too early
+            return part.to(device, non_blocking=device.type == "cuda")
+
+        return View(
+            matrix=moved(self.matrix),
+            shift=moved(self.shift),
+            displacement=moved(self.displacement),
+            flip=moved(self.flip),
+            intensity=moved(self.intensity),
+            cutout=moved(self.cutout),
+            noise_seed=self.noise_seed,
+        )
 
 
 def draw(config: AugmentConfig, batch: int, generator: torch.Generator) -> View:

@@ -18,6 +18,10 @@ ROOM = 1 << 30
 """Bytes of voxels that are kept at most: those of some hundred patients of ACDC."""
 
 
+Key = tuple[object, ...]
+"""What was read, and how."""
+
+
 class _Read(NamedTuple):
     """What was read, and by what one sees that its files have changed since."""
 
@@ -43,8 +47,8 @@ class CaseReader:
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
-        self._kept: dict[tuple, _Read] = {}
-        self._last: tuple[tuple, _Read] | None = None
+        self._kept: dict[Key, _Read] = {}
+        self._last: tuple[Key, _Read] | None = None
 
     @property
     def kept(self) -> int:
@@ -87,12 +91,12 @@ class CaseReader:
         self._kept.clear()
         self._last = None
 
-    def _known(self, key: tuple, stamp: Stamp) -> _Read | None:
+    def _known(self, key: Key, stamp: Stamp) -> _Read | None:
         """What was read before, if the files are still the same."""
         known = self._last[1] if self._last is not None and self._last[0] == key else self._kept.get(key)
         return known if known is not None and known.stamp == stamp else None
 
-    def _keep(self, key: tuple, new: _Read, path: Path, role: Role) -> bool:
+    def _keep(self, key: Key, new: _Read, path: Path, role: Role) -> bool:
         """Keeps what was read, if there is room for it and a change of its files would be seen."""
         for frame in new.frames:
             frame.array.flags.writeable = False

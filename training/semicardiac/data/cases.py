@@ -18,7 +18,7 @@ from ..images.volumes import Volume, read_labels, read_volume
 from .layouts import (
     Phase,
 )
-from .splits import Protocol, Role, assign_roles
+from .splits import Role, assign_roles
 
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
@@ -87,22 +87,32 @@ def load_image(case: Case) -> Volume:
     return read_volume(case.image, frame=case.frame)
 
 
+def label_file(case: Case) -> Path:
+    """The labels of a case that has labels.
+
+    Raises:
+        UserError: If it has none.
+    """
+    if case.labels is None:
+        raise UserError("this case has no labels", where=case.name, hint="Name its label file")
+    return case.labels
+
+
 def load_labels(case: Case, label_set: LabelSet) -> Volume:
     """The training labels of a case that has labels.
 
     Raises:
         UserError: If it has none, or as `volumes.read_labels`.
     """
-    if case.labels is None:
-        raise UserError("this case has no labels", where=case.name, hint="Name its label file")
-    grid = load_image(case) if case.labels.name.lower().endswith(SEGMENTATION_SUFFIX) else None
-    return read_labels(case.labels, label_set, frame=case.frame, grid=grid)
+    path = label_file(case)
+    grid = load_image(case) if path.name.lower().endswith(SEGMENTATION_SUFFIX) else None
+    return read_labels(path, label_set, frame=case.frame, grid=grid)
 
 
 def split(
     cases: Sequence[Case],
     *,
-    protocol: Protocol = "given",
+    protocol: str = "given",
     labeled: float | None = None,
     validation: float = 0,
     seed: int = 0,

@@ -59,7 +59,7 @@ def check_names(cases: Sequence[Case], label_set: LabelSet) -> list[Finding]:
     return [*_check_roles(cases), *_check_patients(cases), *_check_tables(cases, label_set)]
 
 
-def _check_roles(cases: list[Case]) -> list[Finding]:
+def _check_roles(cases: Sequence[Case]) -> list[Finding]:
     """What can be said without reading a volume."""
     findings = []
     roles = {case.role for case in cases}

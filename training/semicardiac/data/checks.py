@@ -6,7 +6,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ..images.volumes import Volume, same_geometry
 from .case_reader import CaseReader
 from .cases import Case
 from .check_names import check_names, ignored_value
-from .findings import EVERYWHERE, Finding, grouped
+from .findings import EVERYWHERE, Finding, Level, grouped
 from .intensities import contrast_fault
 from .label_order import mixed_up
 from .slices import Stack, as_stack, stack_fault
@@ -95,7 +94,7 @@ class _Volumes:
             findings.append(_unread(error, case, case.image))
         if case.labels is not None:
             try:
-                findings += self._check_labels(case, image)
+                findings += self._check_labels(case, case.labels, image)
             except (UserError, OSError, MemoryError) as error:
                 findings.append(_unread(error, case, case.labels))
         return findings
@@ -133,7 +132,7 @@ class _Volumes:
         copied = len(set(labels)) < len(labels)
         what = f"the same image stands under {len(same)} names: {listed([case.image for case in same], 3)}"
         hint = "Remove all but one, or give the others the role 'ignore' in a cases.csv"
-        level = "error" if copied or ("validation" in roles and len(roles) > 1) else "warning"
+        level: Level = "error" if copied or ("validation" in roles and len(roles) > 1) else "warning"
         return Finding(level, what, listed([case.name for case in same], 3), hint)
 
     def _check_batches(self) -> list[Finding]:
@@ -148,11 +147,11 @@ class _Volumes:
                 findings.append(Finding("error", what, EVERYWHERE, f"Add {role} cases, or lower the setting {key}"))
         return findings
 
-    def _check_labels(self, case: Case, image: Volume | None) -> list[Finding]:
+    def _check_labels(self, case: Case, path: Path, image: Volume | None) -> list[Finding]:
         try:
             labels = self._reader.labels(case, self._label_set)
         except UnknownValues as error:
-            ignored = ignored_value(case.labels)
+            ignored = ignored_value(path)
             if ignored not in error.values:
                 raise
             what = f"{error.what}; {ignored} is 'ignore' in dataset.json, and no voxel can be left out of a training"
@@ -162,25 +161,24 @@ class _Volumes:
         if case.role == "labeled":
             self._labeled_voxels += voxels
         doubts = labels.doubts if image is None or not image.doubts else ()  # else they are told already
-        findings = [_found("warning", doubt.what, case, case.labels, doubt.hint) for doubt in doubts]
-        difference = same_geometry(image, labels) if image is not None else None
-        if difference:
+        findings = [_found("warning", doubt.what, case, path, doubt.hint) for doubt in doubts]
+        if image is not None and (difference := same_geometry(image, labels)):
             what = f"image and labels do not lie on the same grid: {difference}"
-            return [*findings, _found("error", what, case, case.labels, _how_to_place(image, labels))]
+            return [*findings, _found("error", what, case, path, _how_to_place(image, labels))]
         if not voxels[1:].any():
             hint = "Draw the labels, or make this an unlabeled case"
             what = "the labels are empty: all voxels are background"
-            return [*findings, _found("error", what, case, case.labels, hint)]
-        if what := mixed_up(labels, self._label_set):
-            findings.append(_found("warning", what, case, case.labels, ORDER_HINT))
+            return [*findings, _found("error", what, case, path, hint)]
+        if order := mixed_up(labels, self._label_set):
+            findings.append(_found("warning", order, case, path, ORDER_HINT))
         return findings
 
 
-def _found(level: Literal["error", "warning"], what: str, case: Case, path: Path, hint: str) -> Finding:
+def _found(level: Level, what: str, case: Case, path: Path, hint: str) -> Finding:
     return Finding(level, what, f"{case.name}: {path}", hint, case.name)
 
 
-def _unread(error: Exception, case: Case, path: Path) -> Finding:
+def _unread(error: UserError | OSError | MemoryError, case: Case, path: Path) -> Finding:
     """The finding for a file that could not be read."""
     if isinstance(error, UserError):
         return Finding("error", error.what, f"{case.name}: {error.where}", error.hint, case.name)
@@ -217,17 +215,17 @@ def image_fault(image: Volume) -> tuple[str, str] | None:
     return None
 
 
-def _image_faults(image: Volume, stack: Stack) -> list[tuple[Literal["error", "warning"], str, str]]:
+def _image_faults(image: Volume, stack: Stack) -> list[tuple[Level, str, str]]:
     """Level, what and hint of each fault of an image that could be read; `stack` is what becomes of it."""
     if fault := image_fault(image) or stack_fault(stack):
         return [("error", *fault)]
-    faults = []
+    faults: list[tuple[Level, str, str]] = []
     if len(stack.array) == 1:
         what = "this is a single slice: it is used, but volumes in ml mean nothing, and the heart is harder to find"
         faults.append(("warning", what, "Take the whole stack where there is one"))
     if fault := spacing_fault(image):
         faults.append(("warning", *fault))
-    return faults + [("warning", *doubt) for doubt in image.doubts]
+    return faults + [("warning", doubt.what, doubt.hint) for doubt in image.doubts]
 
 
 def spacing_fault(image: Volume) -> tuple[str, str] | None:
@@ -275,5 +273,5 @@ def _values_of_label_map(array: np.ndarray) -> int | None:
 def _content(array: np.ndarray) -> str:
     """A hash of the voxels that does not depend on the format and the type in which they are stored."""
     digest = hashlib.sha256(repr(array.shape).encode())
-    digest.update(np.ascontiguousarray(array, dtype=np.float32))
+    digest.update(np.ascontiguousarray(array, dtype=np.float32).data)
     return digest.hexdigest()

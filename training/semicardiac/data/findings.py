@@ -10,6 +10,8 @@ from typing import Literal
 from ..base.errors import UserError
 from ..base.text import listed
 
+Level = Literal["error", "warning"]
+
 EVERYWHERE = "cases"
 """Where something is that is of no single case."""
 
@@ -18,7 +20,7 @@ EVERYWHERE = "cases"
 class Finding:
     """One thing that is wrong (`error`: it must be fixed first) or that one should know (`warning`)."""
 
-    level: Literal["error", "warning"]
+    level: Level
     what: str
     where: str
     hint: str = ""

@@ -73,9 +73,10 @@ def contrast_fault(image: Volume) -> tuple[str, str] | None:
     return what.format(*bounds), "Look at the image, and replace numbers that stand for padding or missing values"
 
 
-def _without_frame(array: np.ndarray) -> tuple[slice, slice, slice]:
+def _without_frame(array: np.ndarray) -> tuple[slice, ...]:
     """Where the image lies within slices, rows and columns at the border that all hold one value."""
-    start, inside = (0, 0, 0), array
+    start: tuple[int, ...] = (0, 0, 0)
+    inside = array
     for corner in (0, -1, 0):  # each side of a frame holds one of them, and may hide the one before
         value = inside[corner, corner, corner]
         differs = inside != value

@@ -42,7 +42,7 @@ def mixed_up(labels: Volume, label_set: LabelSet) -> str | None:
         if voxels[inner] > _SMALLEST * voxels[outer] > 0
     }
     right = (roles["lv"], roles["myo"])
-    found = max(shares, key=shares.get, default=right)
+    found = max(shares, key=shares.__getitem__, default=right)
     if found == right or shares[found] < max(ENCLOSED, shares.get(right, 0) + CLEARLY):
         return None
     (inner, outer), (lv, myo) = ([label_set.names[label - 1] for label in pair] for pair in (found, right))

@@ -35,6 +35,8 @@ _SIDE = re.compile(r"(?:images?|imgs?|(labels?|masks?|segmentations?))(tr|ts|[_-
 _CORRECTED, _DRAFTS = "final", "original"
 """Folders that MONAI Label makes in its labels: what a person has handed in, and what a model has drawn for that."""
 _CINE_ENDING = re.compile(r"_4d$", re.IGNORECASE)
+_CHANNEL = re.compile(r"_(\d{4})\Z")
+"""What nnU-Net adds to the name of an image."""
 _ONE_CHANNEL = "Keep one channel, numbered 0000"
 _NOBODY = re.compile(r"frame_?\d+|ED|ES", re.IGNORECASE)
 """Names that say nothing of the patient, whose name the folder has then."""
@@ -75,10 +77,13 @@ def parse_name(name: str) -> NameParts:
     """Reads a name without suffix and endings such as _gt."""
     framed = re.fullmatch(r"(.+?)[_-]frame_?(\d{1,9})", name, re.IGNORECASE)
     phased = re.fullmatch(r"(.+?)[_-](ED|ES)", name, re.IGNORECASE)
-    scan = (framed or phased)[1] if framed or phased else _CINE_ENDING.sub("", name)
+    found = framed or phased
+    scan = found[1] if found else _CINE_ENDING.sub("", name)
     subject = subject_of(scan)
     frame = int(framed[2]) if framed else None
-    phase = None if framed or not phased else "ED" if phased[2].upper() == "ED" else "ES"
+    phase: Phase | None = None
+    if phased and not framed:
+        phase = "ED" if phased[2].upper() == "ED" else "ES"
     return NameParts(subject or scan, frame, phase, scan)
 
 
@@ -218,13 +223,13 @@ def entries_of_files(paths: Iterable[Path], root: Path | None = None) -> list[En
     labels_of: dict[Path, Path] = {}
     orphans: list[Path] = []
     for place, path in labels.items():
-        key = place if place in images else paired.get(place)
-        if key is None:
+        image = place if place in images else paired.get(place)
+        if image is None:
             orphans.append(place)
-        elif key in labels_of:
-            raise _same(path, labels_of[key], "labels", key)
+        elif image in labels_of:
+            raise _same(path, labels_of[image], "labels", image)
         else:
-            labels_of[key] = path
+            labels_of[image] = path
     if orphans:
         have = "label file has" if len(orphans) == 1 else "label files have"
         what = f"{len(orphans)} {have} no image beside them, of which this is the first"
@@ -352,9 +357,10 @@ def _info_cfg(folder: Path) -> dict[Phase, int]:
 def _listed_phases(path: Path) -> dict[str, Phase]:
     rows = read_table(path).rows if path.is_file() else []
     return {
-        row.cells["case"]: row.cells["phase"]
+        row.cells["case"]: phase
         for row in rows
-        if row.cells.get("phase") in get_args(Phase) and "case" in row.cells
+        for phase in get_args(Phase)
+        if row.cells.get("phase") == phase and "case" in row.cells
     }
 
 
@@ -367,11 +373,12 @@ def _nnunet(folder: Path) -> list[Entry]:
         labels[stem(path)] = path
     images: dict[Path, Path] = {}
     for image in _volumes_in(folder / "imagesTr"):
-        name, channel = stem(image), None
-        if name not in labels:  # else the number at its end tells the patient
-            name, channel = re.fullmatch(r"(.*?)(?:_(\d{4}))?", name).groups()
-        if channel not in (None, "0000"):
-            raise UserError(f"this is channel {channel} of an image; one is supported", where=image, hint=_ONE_CHANNEL)
+        name = stem(image)
+        if name not in labels and (channel := _CHANNEL.search(name)):  # else the number tells the patient
+            if channel[1] != "0000":
+                what = f"this is channel {channel[1]} of an image; one is supported"
+                raise UserError(what, where=image, hint=_ONE_CHANNEL)
+            name = name[: channel.start()]
         key = image.with_name(name)
         if key in images:
             raise _same(image, images[key], "images", key)

@@ -172,7 +172,7 @@ def _open(folder: Path, stored: dict[str, Any]) -> SliceBank:
     # Mode "c" (copy on write) because torch wants arrays that it could write to; nothing is ever written.
     images = np.memmap(folder / IMAGES, np.float16, "c", shape=(stored["slices"], size, size))
     if stored["labeled"]:
-        labels = np.memmap(folder / LABELS, np.uint8, "c", shape=(stored["labeled"], size, size))
+        labels: np.ndarray = np.memmap(folder / LABELS, np.uint8, "c", shape=(stored["labeled"], size, size))
     else:
         labels = np.zeros((0, size, size), np.uint8)
     ranges = {name: tuple(bounds) for name, bounds in stored["ranges"].items()}

@@ -50,7 +50,7 @@ class Stack:
 
     def restore(self, array: np.ndarray) -> np.ndarray:
         """An array in the stack's order back in the order of the volume's array."""
-        flips = [axis for axis, flip in enumerate(self.flipped) if flip]
+        flips = tuple(axis for axis, flip in enumerate(self.flipped) if flip)
         return np.ascontiguousarray(np.flip(array, flips).transpose(np.argsort(self.axes)))
 
 
@@ -69,7 +69,8 @@ def as_stack(volume: Volume, plane: str) -> Stack:
         coarsest = int(spacing.argmax())
         others = np.delete(spacing, coarsest)
         first = coarsest if spacing[coarsest] > 1.501 * others.max() else 0  # rounding in a file must not tip it
-        axes = (first, *(axis for axis in range(3) if axis != first))
+        row, col = (axis for axis in range(3) if axis != first)
+        axes = (first, row, col)
         flipped = (False, False, False)
     else:
         directions = (volume.ijk_to_ras[:3, :3] / np.linalg.norm(volume.ijk_to_ras[:3, :3], axis=0))[:, ::-1]
@@ -81,8 +82,9 @@ def as_stack(volume: Volume, plane: str) -> Stack:
         axes = _nearest_axes(directions, [axis for axis, _ in wanted])
         flipped = tuple(directions[ras, axis] * sign < 0 for axis, (ras, sign) in zip(axes, wanted, strict=True))
     array = volume.array.transpose(axes)
-    array = np.flip(array, [axis for axis, flip in enumerate(flipped) if flip])
-    return Stack(array, tuple(float(spacing[axis]) for axis in axes), axes, flipped)
+    array = np.flip(array, tuple(axis for axis, flip in enumerate(flipped) if flip))
+    slice_mm, row_mm, col_mm = (float(spacing[axis]) for axis in axes)
+    return Stack(array, (slice_mm, row_mm, col_mm), axes, flipped)
 
 
 def stack_fault(stack: Stack) -> tuple[str, str] | None:
@@ -194,4 +196,5 @@ def _nearest_axes(directions: np.ndarray, ras_axes: list[int]) -> tuple[int, int
         chosen[int(ras)] = int(axis)
         left[ras, :] = -1
         left[:, axis] = -1
-    return tuple(chosen[axis] for axis in ras_axes)
+    slices, rows, cols = (chosen[axis] for axis in ras_axes)
+    return slices, rows, cols

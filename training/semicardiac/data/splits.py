@@ -10,10 +10,9 @@ from ..base.errors import UserError, nearest
 from ..base.text import count, listed
 
 Role = Literal["labeled", "unlabeled", "validation", "ignore"]
-Protocol = Literal["given", "p70", "p80", "mmwhs", "fraction"]
 
 ROLES: tuple[str, ...] = get_args(Role)
-PROTOCOLS: tuple[str, ...] = get_args(Protocol)
+PROTOCOLS = ("given", "p70", "p80", "mmwhs", "fraction")
 
 
 def _patients(numbers: str) -> tuple[str, ...]:

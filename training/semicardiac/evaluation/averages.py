@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
 from ..base.errors import UserError
@@ -42,7 +42,13 @@ class _Mean(_Stored):
     undefined: int
 
 
-class _Means(create_model("_Metrics", __base__=_Stored, **dict.fromkeys(METRICS, (_Mean, ...)))):
+class _Means(_Stored):
+    dice: _Mean
+    jaccard: _Mean
+    hd95_mm: _Mean
+    asd_mm: _Mean
+    hd95_voxels: _Mean
+    asd_voxels: _Mean
     both_empty: int = 0
     missed: int = 0
     invented: int = 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base.statistics import mean_and_sd
 from ..base.text import is_number
-from ..images.labels import LabelSet
+from ..images.labels import ClinicalRole, LabelSet
 from ..images.volumes import Volume
 
 MYOCARDIUM_G_PER_ML = 1.05
@@ -38,6 +38,11 @@ _UNITS = {"edv": "ml", "esv": "ml", "sv": "ml", "ef": "percent"}
 CAVITY_ML = (0.5, 700.0)
 #: The most that the myocardium of the left ventricle weighs, in g; about four times the limit of healthy men.
 MASS_MAX_G = 700.0
+_MOST_ML: dict[ClinicalRole, float] = {
+    "lv": CAVITY_ML[1],
+    "rv": CAVITY_ML[1],
+    "myo": MASS_MAX_G / MYOCARDIUM_G_PER_ML,
+}
 #: The myocardium is the same at both phases (Le et al., J Cardiovasc Magn Reson 2016, PMC4830061: 3.0 ± 2.5 g apart);
 #: by more than this share of its mass it is not.
 MASS_CHANGE_MAX = 0.2
@@ -135,7 +140,7 @@ def implausible_volumes(volumes: Mapping[str, float], label_set: LabelSet) -> di
     doubts = {}
     for structure in label_set.structures:
         volume = volumes[structure.name]
-        most = {"lv": CAVITY_ML[1], "rv": CAVITY_ML[1], "myo": MASS_MAX_G / MYOCARDIUM_G_PER_ML}.get(structure.role)
+        most = _MOST_ML[structure.role] if structure.role else None
         if most is not None and volume == 0:
             doubts[structure.name] = f"{structure.name} is empty"
         elif most is not None and volume > most:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..base.errors import Stopped, UserError
 from ..base.events import EventLog, Progress, Result
@@ -31,9 +31,6 @@ from .averages import by_volume, format_table, summarize
 from .clinical import MEASURES, implausible, patient_measures
 from .matching import Pair, match
 from .metrics import evaluate_pair
-
-if TYPE_CHECKING:
-    pass
 
 METRICS_CSV, METRICS_JSON, CLINICAL_CSV, OVERLAYS, VALIDATION = (
     "metrics.csv", "metrics.json", "clinical.csv", "overlays", "validation",
@@ -175,12 +172,12 @@ def _measure_patients(rows: Sequence[dict[str, Any]], label_set: LabelSet, event
         there = {row["structure"] for row in [*ed, *es] if row["prediction_ml"] or row["reference_ml"]}
         sides, doubts = {}, {}
         for side in _SIDES:
-            volumes = [
+            ed_ml, es_ml = (
                 {row["structure"]: row[f"{side}_ml"] if row["structure"] in there else math.nan for row in phase}
                 for phase in (ed, es)
-            ]
-            sides[side] = patient_measures(*volumes, label_set)
-            doubts[side] = implausible(*volumes, label_set)
+            )
+            sides[side] = patient_measures(ed_ml, es_ml, label_set)
+            doubts[side] = implausible(ed_ml, es_ml, label_set)
         for measure, value in sides["prediction"].items():
             expected = sides["reference"][measure]
             why = _by_doubt({side: [found[measure]] for side, found in doubts.items() if measure in found})
@@ -216,13 +213,14 @@ def _draw(
     means = {case: value for case, value in by_volume(rows, "dice").items() if not math.isnan(value)}
     ranked = sorted(means, key=lambda case: (means[case], case))
     pictured = sorted(
-        (pair for pair in pairs if pair.image and pair.case in means), key=lambda pair: ranked.index(pair.case)
+        ((pair, pair.image) for pair in pairs if pair.image is not None and pair.case in means),
+        key=lambda each: ranked.index(each[0].case),
     )
     chosen = dict.fromkeys(round(share * (len(pictured) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)) if pictured else {}
     drawn = []
-    for pair in (pictured[index] for index in chosen):
+    for pair, path in (pictured[index] for index in chosen):
         try:
-            image = read_volume(pair.image, frame=pair.frame)
+            image = read_volume(path, frame=pair.frame)
         except UserError as error:  # the tables do without it
             events.warn(f"no picture of it: {error.what}", where=error.where or pair.case, hint=error.hint)
             continue
@@ -231,10 +229,10 @@ def _draw(
             events.warn(f"no picture of it: image and reference lie on different grids ({difference})", where=pair.case)
             continue
         picture = overlay_montage(image, prediction, label_set, reference)
-        path = out / OVERLAYS / f"{pair.case}.png"
-        write_png(path, picture)
+        drawing = out / OVERLAYS / f"{pair.case}.png"
+        write_png(drawing, picture)
         rank = ranked.index(pair.case) + 1
         drawn.append(
-            {"case": pair.case, "mean_dice": means[pair.case], "rank": rank, "path": f"{OVERLAYS}/{path.name}"}
+            {"case": pair.case, "mean_dice": means[pair.case], "rank": rank, "path": f"{OVERLAYS}/{drawing.name}"}
         )
     return drawn

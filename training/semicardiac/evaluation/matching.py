@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base.errors import UserError
-from ..data.cases import Case, case_name
+from ..data.cases import Case, case_name, label_file
 from ..data.discover import discover
 from ..data.layouts import (
     IMAGE_ENDING,
@@ -67,7 +67,7 @@ def match(predictions: Path, reference: Path) -> tuple[list[Pair], list[Path], l
     segmentations = _unique((name, path, frame) for path in found for name, frame in _frames(path))
     references = _references(reference)
     pairs = [
-        Pair(name, case.patient, case.phase, path, case.labels, image, case.frame, frame)
+        Pair(name, case.patient, case.phase, path, label_file(case), image, case.frame, frame)
         for name, (case, image) in sorted(references.items())
         if name in segmentations
         for path, frame in [segmentations[name]]
@@ -152,7 +152,8 @@ def _frames_of_case(case: Case) -> list[Case]:
     """The case; if nobody has said which frame of a time series it is, one for each."""
     if case.frame is not None:
         return [case]
-    return [case.model_copy(update={"name": name, "frame": frame}) for name, frame in _frames(case.labels, case.name)]
+    frames = _frames(label_file(case), case.name)
+    return [case.model_copy(update={"name": name, "frame": frame}) for name, frame in frames]
 
 
 def _file_name(case: Case) -> str:

@@ -38,7 +38,9 @@ def jaccard(prediction: np.ndarray, reference: np.ndarray) -> float:
     return np.count_nonzero(prediction & reference) / union if union else float("nan")
 
 
-def surface_distances(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+def surface_distances(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float] | np.ndarray
+) -> np.ndarray:
     """Distance from each surface voxel of either mask to the nearest surface voxel of the other.
 
     A surface voxel is one of the mask with a face neighbour outside it; outside the array counts as outside.

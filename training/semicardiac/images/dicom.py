@@ -86,7 +86,7 @@ def _arranged(by_file: list[list[Plane]], folder: Path) -> tuple[list[list[Plane
 
 def _require_no_versions(planes: list[Plane], folder: Path) -> None:
     """Raises UserError if files that differ hold the same image, by its identity, place and time."""
-    seen: dict[tuple, Plane] = {}
+    seen: dict[tuple[object, ...], Plane] = {}
     for plane in planes:
         place = tuple(np.round(plane.position, 2) + 0.0)
         times = tuple(plane.header.text(tag) for tag in CLAIMS)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
@@ -105,7 +105,7 @@ class Header:
 
     def __init__(self, path: Path, *parts: Dataset) -> None:
         self.path = path
-        self._part_of = {tag: part for part in reversed(parts) for tag in part.keys()}  # noqa: SIM118 - not a dict
+        self._part_of: dict[int, Dataset] = {tag: part for part in reversed(parts) for tag in part.keys()}  # noqa: SIM118 - not a dict
 
     def numbers(self, keyword: str, count: int) -> np.ndarray | None:
         """So many finite numbers, or None where the attribute is missing or empty."""
@@ -161,9 +161,9 @@ class Header:
         """Pointers to other attributes."""
         return [int(value) for value in self._values(keyword) if isinstance(value, int)]
 
-    def _values(self, keyword: str) -> list:
+    def _values(self, keyword: str) -> list[Any]:
         tag = tag_for_keyword(keyword)
-        if tag not in self._part_of:
+        if tag is None or tag not in self._part_of:
             return []
         try:
             value = self._part_of[tag][tag].value
@@ -237,7 +237,7 @@ def planes_of(file: DicomFile) -> list[Plane]:
     if per_frame and len(per_frame) != file.frames:
         what = f"the file has {file.frames} frames, and the header describes {len(per_frame)}"
         raise UserError(what, where=file.path, hint="Export the series again")
-    offsets = [None] * file.frames
+    offsets: Sequence[float | None] = [None] * file.frames
     if file.frames > 1 and not per_frame:
         offsets = _frame_times(top, file.frames)
     planes = []
@@ -268,9 +268,10 @@ def _top(path: Path) -> Dataset | None:
 def _is_deflated(path: Path) -> bool:
     """Whether all of a file would have to be unpacked, to whatever size, before its header could be read."""
     try:
-        return pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
     except Exception:
         raise _damaged(path) from None
+    return bool(syntax == DeflatedExplicitVRLittleEndian)
 
 
 def _require_room(file: DicomFile, header: Header) -> None:
@@ -314,7 +315,7 @@ def _frame_times(top: Header, frames: int) -> list[float]:
         if step is not None and step > 0:
             return [frame * step / 1000 for frame in range(frames)]
         if (steps := top.numbers("FrameTimeVector", frames)) is not None and (steps[1:] > 0).all():
-            return (np.cumsum(steps) / 1000).tolist()
+            return [float(time) / 1000 for time in np.cumsum(steps)]
     what = f"nothing says where and when the {frames} frames of this file lie"
     raise UserError(what, where=top.path, hint="Export the series as single images")
 

@@ -55,7 +55,8 @@ def pixels_of(planes: list[Plane]) -> np.ndarray:
 
 
 def _plain(data: bytes, file: DicomFile, header: Header) -> np.ndarray:
-    bits, used, high = (header.number(key) for key in ("BitsAllocated", "BitsStored", "HighBit"))
+    bits = float(header.required("BitsAllocated", 1)[0])
+    used, high = header.number("BitsStored"), header.number("HighBit")
     used = used if used and 0 < used <= bits else bits
     high = high if high is not None and used <= high + 1 <= bits else used - 1
     kind = "i" if header.number("PixelRepresentation") else "u"

@@ -172,9 +172,9 @@ def _unknown(levels: list[list[Plane]], folder: Path) -> UserError:
         without = [plane for plane in planes if _value(plane, tag) is None]
         if without and len(without) < len(planes):
             reasons.append(f"{tag} is missing in {len(without)} of {len(planes)}, such as {without[0].name}")
-        elif not without and tag in _CLOCKS:
-            distinct = _are_distinct(_table(levels, tag))
-            fault = "repeats" if not distinct else "alone does not say so" if len(levels) == 1 else "is in no order"
+        elif tag in _CLOCKS and (table := _table(levels, tag)) is not None:
+            fault = "alone does not say so" if len(levels) == 1 else "is in no order"
+            fault = fault if _are_distinct(table) else "repeats"
             reasons.append(f"{tag} {fault}")
     what = f"nothing tells the order of the {len(levels[0])} images of each slice"
     if len(levels) == 1:

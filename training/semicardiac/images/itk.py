@@ -86,7 +86,7 @@ def count_frames(path: Path) -> int:
     """
     reader = read_information(path)
     if _is_sequence(reader):
-        return reader.GetNumberOfComponents()
+        return int(reader.GetNumberOfComponents())
     return reader.GetSize()[3] if reader.GetDimension() == 4 else 1
 
 

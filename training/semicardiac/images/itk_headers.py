@@ -37,8 +37,10 @@ _MOST_DIMENSIONS = 6
 _LIST = "LIST"
 _YES = ("T", "t", "1", "Y", "y")
 _META_PLACE = ("Offset", "Position", "Origin", "ElementSpacing", "TransformMatrix", "Rotation", "Orientation")
-_META_TEXTS = ("ObjectType", "ObjectSubType", "Name", "Comment", "TransformType", "AnatomicalOrientation", "Modality")
-_META_TEXTS += ("AcquisitionDate", "IntensityUnits", "ElementType", "ElementDataFile")
+_META_TEXTS = (
+    *("ObjectType", "ObjectSubType", "Name", "Comment", "TransformType", "AnatomicalOrientation", "Modality"),
+    *("AcquisitionDate", "IntensityUnits", "ElementType", "ElementDataFile"),
+)
 _NRRD_FIELDS = (
     *("content", "number", "type", "blocksize", "dimension", "space", "spacedimension", "sizes", "spacings"),
     *("thicknesses", "axismins", "axismin", "axismaxs", "axismax", "spacedirections", "centers", "centerings", "kinds"),

@@ -124,7 +124,7 @@ class LabelSet(_Model):
         values = [value for structure in structures for value in structure.source_values]
         roles = [structure.role for structure in structures if structure.role]
         for kind, entries in (("name", keys), ("source value", values), ("role", roles)):
-            repeated = sorted(entry for entry, count in Counter(entries).items() if count > 1)
+            repeated = [entry for entry, count in Counter(entries).items() if count > 1]
             if repeated:
                 raise ValueError(f"the {kind} {repeated[0]} stands for more than one structure")
         if not all(keys):
@@ -276,7 +276,7 @@ def nnunet_labels(labels: Any, path: Path) -> dict[str, int]:
 
 def _from_nnunet(data: dict[str, Any], path: Path) -> dict[str, Any]:
     values = nnunet_labels(data["labels"], path)
-    structures = [
+    structures: list[dict[str, Any]] = [
         {"name": name, "source_values": [value]} for name, value in values.items() if value != 0 and name != "ignore"
     ]
     meanings = [meaning_of(each["name"]) for each in structures]

@@ -150,8 +150,8 @@ def _header(start: bytes, path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...]
     """
     if start[:2] == _GZIP:
         start = gzip.GzipFile(fileobj=io.BytesIO(start)).read(max(_KINDS))
-    orders = ("little", "big")
-    kind = next((_KINDS[size] for order in orders if (size := int.from_bytes(start[:4], order)) in _KINDS), None)
+    sizes = (int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
+    kind = next((_KINDS[size] for size in sizes if size in _KINDS), None)
     if kind is None:
         raise ValueError("no NIfTI header")
     header = kind(start[: kind.sizeof_hdr], check=False)

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
@@ -33,7 +34,7 @@ def overlay_montage(
     labels: Volume,
     label_set: LabelSet,
     reference: Volume | None = None,
-) -> np.ndarray:
+) -> npt.NDArray[np.uint8]:
     """The slices of a volume side by side, with the structures drawn on them.
 
     Without a reference each structure has a thin fill and a contour. With one, the fill is the segmentation and
@@ -52,9 +53,8 @@ def overlay_montage(
     Returns:
         (height, width, 3) uint8 RGB.
     """
-    image, label, truth = (
-        None if item is None else _upright(item.array, volume.ijk_to_ras) for item in (volume, labels, reference)
-    )
+    image, label = (_upright(item.array, volume.ijk_to_ras) for item in (volume, labels))
+    truth = None if reference is None else _upright(reference.array, volume.ijk_to_ras)
     spacing = volume.spacing[::-1]  # (slice, row, col), in mm
     drawn = label > 0 if truth is None else (label > 0) | (truth > 0)
     box = _box(drawn, spacing) if drawn.any() else tuple(slice(0, n) for n in image.shape)
@@ -75,13 +75,13 @@ def overlay_montage(
 
 
 def paint_slice(
-    gray: np.ndarray,
+    gray: npt.NDArray[np.float32],
     labels: np.ndarray,
-    colors: np.ndarray,
+    colors: npt.NDArray[np.float64],
     reference: np.ndarray | None = None,
     *,
     size: tuple[int, int],
-) -> np.ndarray:
+) -> npt.NDArray[np.uint8]:
     """One slice in gray with its structures in color.
 
     Contours run where the linear interpolation between voxel centres crosses one half, so that they pass
@@ -144,7 +144,7 @@ def _box(mask: np.ndarray, spacing: np.ndarray) -> tuple[slice, ...]:
     )
 
 
-def _window(image: np.ndarray) -> np.ndarray:
+def _window(image: np.ndarray) -> npt.NDArray[np.float32]:
     """Intensities from 0 to 1 between the 1st and 99th percentile of what is shown; 0 where not finite."""
     image = np.asarray(image, np.float32)
     finite = image[np.isfinite(image)]
@@ -152,7 +152,7 @@ def _window(image: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num((image - low) / max(high - low, 1e-6)), 0, 1)
 
 
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize(image: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Linear interpolation of a 2D array onto another number of pixels over the same area."""
     places = [
         np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
@@ -161,7 +161,7 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return ndimage.map_coordinates(image, np.meshgrid(*places, indexing="ij"), order=1)
 
 
-def _enlarge(labels: np.ndarray, size: tuple[int, int], structures: int) -> np.ndarray:
+def _enlarge(labels: np.ndarray, size: tuple[int, int], structures: int) -> npt.NDArray[np.intp]:
     shares = np.stack([_resize((labels == label).astype(np.float32), size) for label in range(structures + 1)])
     return shares.argmax(0)
 

@@ -87,8 +87,8 @@ def read_segmentation(image: sitk.Image, label_set: LabelSet, path: Path) -> tup
             raise UserError(what, where=path, hint="Rename or remove one of them, or make them one segment in Slicer")
         overlap = mask & (training != 0)
         if overlap.any():
-            other = label_set.names[int(training[overlap][0]) - 1]
-            what = f"'{other}' and '{label_set.names[label - 1]}' overlap in {count(int(overlap.sum()), 'voxel')}"
+            beneath = label_set.names[int(training[overlap][0]) - 1]
+            what = f"'{beneath}' and '{label_set.names[label - 1]}' overlap in {count(int(overlap.sum()), 'voxel')}"
             hint = "In Slicer's Segment Editor, allow no overlap and correct one of them"
             raise UserError(what, where=path, hint=hint)
         training[mask] = label

@@ -6,7 +6,7 @@ a voxel to millimeters in RAS (right, anterior, superior).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +140,7 @@ def count_frames(path: Path) -> int:
     if name.endswith(seg_nrrd.SUFFIX):  # several values in a voxel are layers there
         return 1
     with _reading(path):
-        return (nifti if name.endswith(nifti.SUFFIXES) else itk).count_frames(path)
+        return nifti.count_frames(path) if name.endswith(nifti.SUFFIXES) else itk.count_frames(path)
 
 
 def size_and_spacing(path: Path) -> tuple[Sequence[int], Sequence[float]]:
@@ -150,7 +150,8 @@ def size_and_spacing(path: Path) -> tuple[Sequence[int], Sequence[float]]:
         UserError: If it is no file, or damaged.
     """
     with _reading(path):
-        reader = (nifti if path.name.lower().endswith(nifti.SUFFIXES) else itk).read_information(path)
+        read = nifti.read_information if path.name.lower().endswith(nifti.SUFFIXES) else itk.read_information
+        reader = read(path)
     return reader.GetSize()[:3], reader.GetSpacing()[:3]
 
 
@@ -217,11 +218,11 @@ def write_series(path: Path | str, frames: Sequence[Volume]) -> None:
     """
     path = Path(path)
     array = np.stack([frame.array for frame in frames])
-    times = [frame.time_s for frame in frames]
+    times = tuple(frame.time_s for frame in frames if frame.time_s is not None)
     packed = Frames(
         array.astype(_STORED_AS.get(array.dtype.name, array.dtype), copy=False),
         frames[0].ijk_to_ras,
-        None if None in times else tuple(times),
+        times if len(times) == len(frames) else None,
     )
     name = path.name.lower()
     if name.endswith(nifti.SUFFIXES):
@@ -274,5 +275,5 @@ def same_geometry(a: Volume, b: Volume) -> str | None:
     return f"voxels lie up to {apart:.4g} mm apart: {', '.join(details)}"
 
 
-def _times(numbers: Sequence[float]) -> str:
+def _times(numbers: Iterable[float]) -> str:
     return " x ".join(f"{number:.4g}" for number in numbers)

@@ -164,10 +164,9 @@ def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = N
     Raises:
         UserError: If the job is no training, or it is measured in the other unit.
     """
-    if not isinstance(load_job(folder), TrainJob):
-        raise UserError("this job is no training", where=folder, hint="Only a training can be given more time")
+    _load_training(folder)  # what is none is not locked, which would write into it
     with exclusive(Path(folder) / LOCK):
-        job = load_job(folder)
+        job = _load_training(folder)
         schedule = job.config.schedule
         unit, more = ("minutes", minutes) if minutes is not None else ("steps", steps)
         before = getattr(schedule, unit)
@@ -177,6 +176,13 @@ def prolong(folder: Path, *, minutes: float | None = None, steps: int | None = N
         longer = parse(ScheduleConfig, {**schedule.model_dump(), unit: before + more}, where=f"--{unit}")
         write_job(folder, job.model_copy(update={"config": job.config.model_copy(update={"schedule": longer})}))
     return longer
+
+
+def _load_training(folder: Path) -> TrainJob:
+    job = load_job(folder)
+    if not isinstance(job, TrainJob):
+        raise UserError("this job is no training", where=folder, hint="Only a training can be given more time")
+    return job
 
 
 def write_job(folder: Path, job: Job) -> None:

@@ -86,7 +86,6 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             results.require_free(output)
 
     events.emit(Device(**plan.model_dump()))
-    settings = {"flips": job.flips, "largest_component": job.largest_component, "roi": job.roi}
     for number, (name, path) in enumerate(inputs.items(), start=1):
         unwritten: dict[Output, list[Volume]] = {
             output: [] for output in outputs[name] if not results.is_done(output, name)
@@ -98,7 +97,9 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             case = name if len(frames) == 1 else f"{name}, frame {index + 1} of {len(frames)}"
             tell("segmenting", number, case)
             maps = {output.kind for output in unwritten} - {"segmentation"}
-            prediction = predict.segment(model, frame, plan, maps=maps, **settings)
+            prediction = predict.segment(
+                model, frame, plan, maps=maps, flips=job.flips, largest_component=job.largest_component, roi=job.roi
+            )
             warn_of_doubts(prediction, case, model.labels, events)
             for output in list(unwritten):
                 if index in output.frames:

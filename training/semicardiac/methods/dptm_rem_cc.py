@@ -61,7 +61,7 @@ class DptmRemCc(Method):
     threshold: Tensor
     ratio: Tensor
 
-    def __init__(self, settings: Settings, facts: Facts) -> None:
+    def __init__(self, settings: MethodSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.alpha = 0.0
         for name, value in threshold_map.initial_state(facts.classes, facts.crop)._asdict().items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Teacher:
@@ -26,7 +26,7 @@ class Teacher:
     def update(self, student: nn.Module, step: int) -> None:
         """Follows the student after its `step`-th update, counted from 1. No host synchronisation."""
         beta = min(self._beta, (step + 1) / (step + 10))
-        own = list(self.network.parameters())
+        own: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(own, [parameter.detach() for parameter in student.parameters()], 1 - beta)
         for kept, followed in zip(self.network.buffers(), student.buffers(), strict=True):
             kept.copy_(followed)

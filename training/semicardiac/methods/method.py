@@ -163,9 +163,9 @@ class Method(nn.Module):
     views: ClassVar[int] = 1
     """How many views of an unlabeled slice the student sees."""
 
-    def __init__(self, settings: Any, facts: Facts) -> None:
+    def __init__(self, settings: MethodSettings, facts: Facts) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings: Any = settings
         self.facts = facts
 
     def begin(self, steps: int) -> None:

@@ -7,13 +7,15 @@ import ctypes
 import os
 import platform
 import time
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from ..base.errors import UserError
+
+Placed = TypeVar("Placed", bound=Tensor | nn.Module)
 
 
 class ComputePlan(BaseModel):
@@ -28,12 +30,13 @@ class ComputePlan(BaseModel):
     images_per_s: dict[str, float] = {}
     """What the candidates reached."""
 
-    def place(self, tensor_or_module):
+    def place(self, tensor_or_module: Placed) -> Placed:
         """Moves a network or an image batch to the device in the chosen memory layout."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return tensor_or_module.to(self.device, memory_format=layout)
+        # PyTorch's types know memory_format of tensors alone, its modules take it, too.
+        return tensor_or_module.to(self.device, memory_format=layout)  # type: ignore[call-overload, return-value]
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> torch.autocast:
         """Mixed precision as chosen; networks compute inside it, losses outside."""
         return torch.autocast(
             torch.device(self.device).type, dtype=getattr(torch, self.dtype), enabled=self.dtype != "float32"

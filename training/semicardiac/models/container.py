@@ -6,10 +6,10 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ..base.errors import UserError
 from ..base.explain import explain
@@ -19,7 +19,7 @@ BLOCK = 1 << 20
 AGAIN = "Get the package again"
 
 
-def chunks(place: Path, name: str, most: int, anchor: str) -> Iterator[bytes]:
+def chunks(place: Path, name: str, most: int, anchor: str) -> Generator[bytes, None, None]:
     """The content of a file of a package, `BLOCK` bytes at a time.
 
     Args:
@@ -77,7 +77,7 @@ class _Bounded(io.BufferedReader):
 
 
 @contextmanager
-def _opened(place: Path, name: str, anchor: str) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(place: Path, name: str, anchor: str) -> Iterator[tuple[IO[bytes], int]]:
     """A file of a package and its size."""
     if place.is_dir():
         status = os.lstat(place / name)

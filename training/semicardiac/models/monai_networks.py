@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from torch import Tensor, nn
 
 
@@ -18,6 +20,7 @@ class MonaiBackbone(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(image)
         features, self._features = self._features, None
+        assert features is not None
         return logits.float(), features
 
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | list[Tensor]) -> None:
@@ -37,19 +40,19 @@ def build_monai(name: str, widths: tuple[int, ...], classes: int) -> MonaiBackbo
     return BUILDERS[name](nets, widths, classes)
 
 
-def _dynunet(nets, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
+def _dynunet(nets: ModuleType, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
     levels = len(widths)
     strides = [1] + [2] * (levels - 1)
     network = nets.DynUNet(2, 1, classes, [3] * levels, strides, strides[1:], filters=list(widths))
     return MonaiBackbone(network, network.bottleneck, 2 ** (levels - 1))
 
 
-def _segresnet(nets, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
+def _segresnet(nets: ModuleType, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
     network = nets.SegResNet(2, widths[0], 1, classes, norm=("GROUP", {"num_groups": min(8, widths[0])}))
     return MonaiBackbone(network, network.down_layers[-1], 8)
 
 
-def _swinunetr(nets, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
+def _swinunetr(nets: ModuleType, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
     feature_size = max(12, widths[0] // 12 * 12)
     network = nets.SwinUNETR(1, classes, feature_size=feature_size, spatial_dims=2, norm_name="instance")
     return MonaiBackbone(network, network.encoder10, 32)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -42,7 +45,13 @@ def shapes_of(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
 class _Unallocated(TorchFunctionMode):
     """Weights are made on the meta device and not filled; unlike there, what MONAI reckons with has its values."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn):
             kwargs = {**kwargs, "device": "meta"}

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -148,7 +148,7 @@ class Package:
         """Provenance and metrics, see `Settings`. Raises as `settings`."""
         return self.settings.about
 
-    def chunks(self, name: str, most: int | None = None) -> Iterator[bytes]:
+    def chunks(self, name: str, most: int | None = None) -> Generator[bytes, None, None]:
         """The content of one of the package's files, a megabyte at a time.
 
         Args:

@@ -162,7 +162,7 @@ def _limits(model: Model, stack: Stack, center: Center) -> np.ndarray:
 def predict_square(model: Model, stack: Stack, center: Center, plan: ComputePlan, *, flips: bool) -> np.ndarray:
     """Class probabilities on the square around `center`, (slices, C, crop, crop) float32."""
     config = model.config.preprocess
-    images = torch.from_numpy(sample_images(stack, center, config.spacing_mm, config.crop, config.clip)).unsqueeze(1)
+    images = torch.from_numpy(sample_images(stack, center, config.spacing_mm, config.side, config.clip)).unsqueeze(1)
     size = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
     axes: list[list[int]] = [[], [3], [2], [2, 3]] if flips else [[]]
     parts = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +26,8 @@ from .container import AGAIN
 from .networks import shapes_of
 from .package import SETTINGS, WEIGHTS, Package, Settings, require_digest
 from .tensor_file import Entry
+
+Network = TypeVar("Network", bound=nn.Module)
 
 LOCATOR_CLASSES = 2
 """Heart or not."""
@@ -103,8 +106,8 @@ def read_weights(package: Package, settings: Settings, digests: dict[str, str]) 
     return {_EARLIER.get(name, name): value for name, value in tensors.items()}
 
 
-def load_part(network: nn.Module, tensors: dict[str, Tensor], part: str) -> nn.Module:
-    """Puts the tensors of `network.` or `locator.` into a network of that shape."""
+def load_part(network: Network, tensors: dict[str, Tensor], part: str) -> Network:
+    """Puts the tensors of `network.`, `locator.` or `method.` into a module of that shape."""
     network.load_state_dict(
         {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)},
         strict=False,  # the second names of what is held twice are not there

@@ -18,7 +18,8 @@ from .thorax import draw_thorax
 LABELS = get_label_set("acdc")
 """What the phantom's labels mean."""
 
-_RV, _MYO, _LV = (LABELS.role_index(role) for role in ("rv", "myo", "lv"))
+_LABEL_OF = {structure.role: label for label, structure in enumerate(LABELS.structures, start=1)}
+_RV, _MYO, _LV = _LABEL_OF["rv"], _LABEL_OF["myo"], _LABEL_OF["lv"]
 _FINE, _ACROSS = 2, 3
 """Samples in a voxel along rows and columns, and through the slice: a voxel on a border holds some of both sides."""
 

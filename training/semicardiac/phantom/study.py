@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from .patient import LABELS, Patient
 
 REFERENCE = "reference"
 """Folder of a study with the labels that no training may see."""
-TEST = "test"
+TEST: Final = "test"
 """Folder of a study with the patients that are segmented in the end."""
 CYCLE_S = 0.9
 """Length of a cardiac cycle, in seconds."""
@@ -112,6 +112,9 @@ def write_cine(
         write_series(labels, truths)
 
 
+_Part = Role | Literal["test"]
+
+
 class _Row(NamedTuple):
     """A row of a case list; paths are relative to it."""
 
@@ -155,9 +158,10 @@ def write_study(
     """
     require_sound(labeled=labeled, unlabeled=unlabeled, validation=validation, test=test, seed=seed)
     folder = files.output_folder(Path(folder))
-    roles: list[str] = ["labeled"] * labeled + ["unlabeled"] * unlabeled + ["validation"] * validation + [TEST] * test
+    counts: dict[_Part, int] = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, TEST: test}
+    roles = [role for role, patients in counts.items() for _ in range(patients)]
     cases: list[_Row] = []
-    references: dict[str, list[_Row]] = {}
+    references: dict[_Part, list[_Row]] = {}
     for number, role in enumerate(roles, start=1):
         turn = number - 1 - roles.index(role)
         own, hidden = _write_patient(folder, f"patient{number:03d}", role, turn, seed * 10_000 + number)
@@ -170,7 +174,7 @@ def write_study(
     return read_case_list(folder / CASE_LIST)
 
 
-def _write_patient(folder: Path, name: str, role: str, turn: int, seed: int) -> tuple[list[_Row], list[_Row]]:
+def _write_patient(folder: Path, name: str, role: _Part, turn: int, seed: int) -> tuple[list[_Row], list[_Row]]:
     """Writes a patient; gives its rows for the list of cases and for the list of references."""
     if role == "labeled":
         pathology, scanner = ("NOR", "HCM", "MINF")[turn % 3], "A"

@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -80,9 +80,9 @@ def curves(
     """
     figure, axes = _axes(4.6, 2.5, (0.41, 0.92, 0.28, 0.27))
     ends = []
-    for label, (x, y) in lines.items():
+    for label, points in lines.items():
         color = _STAND_INS[colors.get(label, "muted")]
-        x, y = np.asarray(x, float), np.asarray(y, float)
+        x, y = (np.asarray(side, float) for side in points)
         kept = _drawable(x) & _drawable(y)
         x, y = x[kept], y[kept]
         if not len(x):
@@ -206,12 +206,12 @@ def bland_altman(
         difference_unit: Of their differences, where it is another one.
     """
     pairs = np.array([measured, reference], float)
-    measured, reference = pairs[:, _drawable(pairs).all(0)]
+    ours, theirs = pairs[:, _drawable(pairs).all(0)]
     figure, axes = _axes(4.6, 2.9, (0.53, 0.97, 0.45, 0.27))
     axes.axhline(0, color=_STAND_INS["rule"], linewidth=1)
     axes.scatter(
-        (measured + reference) / 2,
-        measured - reference,
+        (ours + theirs) / 2,
+        ours - theirs,
         s=26,
         zorder=3,
         color=_STAND_INS["accent"],
@@ -240,7 +240,9 @@ def structure_colors(labels: LabelSet) -> dict[str, str]:
     return {name: f"s{number}" for number, name in enumerate(labels.names, start=1)}
 
 
-def _axes(width: float, height: float, margins: tuple[float, float, float, float], grid: str = "y") -> tuple[Any, Any]:
+def _axes(
+    width: float, height: float, margins: tuple[float, float, float, float], grid: Literal["x", "y"] = "y"
+) -> tuple[Any, Any]:
     """A figure of so many inches with one plot, and the left, right, bottom and top margins around it, in inches."""
     from matplotlib.figure import Figure
 

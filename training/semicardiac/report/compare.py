@@ -109,9 +109,9 @@ def _differences(record: Record, other: Record) -> list[str]:
     if changed or not (ours and theirs):
         found.append(f"their settings ({listed(changed, most=3) or 'unknown'})")
     for what, length in (("steps", _steps), ("images", _images)):
-        lengths = [over_seeds(each, partial(length, each)) for each in (record, other)]
-        if None in lengths or abs(lengths[0] - lengths[1]) > LENGTH_APART * max(lengths):
-            told = ("unknown" if each is None else f"{each:,.0f}" for each in lengths)
+        own, others = (over_seeds(each, partial(length, each)) for each in (record, other))
+        if own is None or others is None or abs(own - others) > LENGTH_APART * max(own, others):
+            told = ("unknown" if each is None else f"{each:,.0f}" for each in (own, others))
             found.append(f"their {what} ({' and '.join(told)})")
             break  # as many images would be no surprise
     return found

@@ -45,7 +45,7 @@ def require_matplotlib() -> None:
 
 
 @contextmanager
-def drawing(style: Mapping[str, Any]) -> Iterator[None]:
+def drawing(style: Mapping[Any, Any]) -> Iterator[None]:
     """While figures are drawn: these settings of matplotlib, and its defaults for all else, whatever the user's are."""
     require_matplotlib()
     import matplotlib  # 0.3 s and an optional dependency: only who draws pays for it

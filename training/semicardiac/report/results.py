@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -106,12 +105,20 @@ def _bland_altman(
     measure: str, found: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]
 ) -> tuple[str, str, str]:
     name, unit = MEASURES[measure]
-    values = {field.name: found[field.name] for field in fields(Agreement)}
-    limits = Agreement(**{key: math.nan if value is None else value for key, value in values.items()})
-    sides = ([row[side] for row in patients] for side in ("prediction", "reference"))
+    bias, sd, lower, upper = (
+        math.nan if found[key] is None else found[key] for key in ("bias", "sd", "lower", "upper")
+    )
+    limits = Agreement(found["n"], bias, sd, lower, upper)
+    measured, reference = ([row[side] for row in patients] for side in ("prediction", "reference"))
     identity, title = measure.replace("_", "-"), f"Bland-Altman plot: {name}"
     svg = charts.bland_altman(
-        *sides, limits, name=identity, title=title, unit=unit, difference_unit=difference_unit(measure)
+        measured,
+        reference,
+        limits,
+        name=identity,
+        title=title,
+        unit=unit,
+        difference_unit=difference_unit(measure),
     )
     return name, "Bland-Altman: each dot is a patient.", svg
 
@@ -172,8 +179,8 @@ def _compared(record: Record, other: Record, labels: LabelSet, comparison: Compa
     fair = comparison is not None and comparison.fair
     caption = f"{'What the unlabeled volumes changed' if fair else 'Both trainings'}: means over the same volumes"
     if record.seeds or other.seeds:
-        ours, theirs = (count(len(side.seeds) or 1, "training") for side in (record, other))
-        caption += f", over {ours} with and {theirs} without {'them' if fair else 'unlabeled cases'}"
+        own, others = (count(len(side.seeds) or 1, "training") for side in (record, other))
+        caption += f", over {own} with and {others} without {'them' if fair else 'unlabeled cases'}"
     caption += "." if fair or comparison is None else ". The change is not that of the unlabeled cases alone."
     return {"head": head, "rows": rows, "caption": caption}
 

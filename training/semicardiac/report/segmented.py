@@ -75,10 +75,10 @@ def _measure(record: Record, results: Mapping[str, Sequence[Path]], labels: Labe
         by_frame = [volumes_ml(frame, labels) for frame in frames]
         shown = None
         if len(frames) > 1:
-            ed, es = phases_of_cycle(by_frame, labels)
-            shown = ed or 0
-            if ed is not None and es is not None:
-                found.measures[case] = function_of(by_frame[ed], by_frame[es], labels)
+            largest, smallest = phases_of_cycle(by_frame, labels)
+            shown = largest or 0
+            if largest is not None and smallest is not None:
+                found.measures[case] = function_of(by_frame[largest], by_frame[smallest], labels)
             if len(found.cycles) < SERIES_MAX:
                 found.cycles.append(_cycle_chart(case, len(found.cycles), frames, by_frame, labels))
         else:
@@ -88,7 +88,8 @@ def _measure(record: Record, results: Mapping[str, Sequence[Path]], labels: Labe
             found.pictures += [(case, picture, shown)] if picture is not None else []
     for patient, pair in phases_of_inputs(images, _inputs(record)).items():
         if all(name in found.volumes for name in pair):
-            found.measures[patient] = function_of(*(found.volumes[name] for name in pair), labels)
+            ed, es = (found.volumes[name] for name in pair)
+            found.measures[patient] = function_of(ed, es, labels)
     return found
 
 
@@ -116,8 +117,9 @@ def _images(record: Record) -> dict[str, Path]:
 def _cycle_chart(
     case: str, position: int, frames: Sequence[Volume], by_frame: Sequence[Volumes], labels: LabelSet
 ) -> tuple[str, str, str]:
-    timed = all(frame.time_s is not None for frame in frames)
-    x = [frame.time_s if timed else number for number, frame in enumerate(frames, start=1)]
+    times = [frame.time_s for frame in frames if frame.time_s is not None]
+    timed = len(times) == len(frames)
+    x = times if timed else list(range(1, len(frames) + 1))
     lines = {name: (x, [volumes[name] for volumes in by_frame]) for name in labels.names}
     note = f"Volumes in ml over {'seconds' if timed else 'frames'}."
     colors = charts.structure_colors(labels)

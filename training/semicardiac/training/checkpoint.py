@@ -98,7 +98,11 @@ def load_checkpoint(path: Path, label_names: list[str], job: str | None = None) 
     try:
         if state["format"] == 1:
             state = _of_format_1(state)
-        return State(**{field.name: state[field.name] for field in fields(State)})
+        found = State(**{field.name: state[field.name] for field in fields(State)})
+        if found.mixed_since is not None:  # torch gives back what was saved; earlier versions saved lists
+            found.mixed_since = int(found.mixed_since[0]), float(found.mixed_since[1])
+        found.began = float(found.began[0]), float(found.began[1])
+        return found
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f"the checkpoint is incomplete ({error})", where=path, hint=hint) from None
 

@@ -147,8 +147,8 @@ def _require_same_settings(identity: Identity, context: Context) -> None:
         if value != before.get(key):
             what = f"{key} = {shown(value)} does not fit this training, which began with {shown(before.get(key))}"
             raise UserError(what, where="configuration", hint=f"Set it back in job.json, {_FIX}")
-    before, now = ([(each.name, each.source_values) for each in of.labels.structures] for of in (identity, context))
-    if before != now:
+    began, named = ([(each.name, each.source_values) for each in of.labels.structures] for of in (identity, context))
+    if began != named:
         what = f"the label set '{context.labels.name}' is not what it was when the training began"
         raise UserError(what, where="labels", hint=f"Set it back in job.json, {_FIX}")
 

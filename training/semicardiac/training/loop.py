@@ -153,7 +153,7 @@ class Loop:
         path = training.folder / PREVIEWS / f"step{self.learner.step:06d}.png"
         first = len(training.labeled) if len(training.unlabeled) else 0
         index = preview_slices(first, first + (len(training.unlabeled) or len(training.labeled)))
-        clean = training.bank.clean_crops(index, self.config.preprocess.crop)
+        clean = training.bank.clean_crops(index, self.config.preprocess.side)
         write_preview(path, self.learner, self.config, self.plan, clean, training.spec.labels)
         self.events.emit(Preview(step=self.learner.step, path=path.relative_to(training.folder).as_posix()))
         self.budget.pause(paused)

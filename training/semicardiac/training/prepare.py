@@ -104,7 +104,7 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
     settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
     bank = build_bank(
         context.folder / BANK_FOLDER, context.cases, context.labels, reader=context.reader, content=identity.content,
-        plane=settings.plane, spacing=settings.spacing_mm, size=settings.crop + 2 * settings.margin, clip=settings.clip,
+        plane=settings.plane, spacing=settings.spacing_mm, size=settings.side + 2 * settings.margin, clip=settings.clip,
         place=lambda case, stack: findings.centers[case.name], progress=context.tell_cases("preparing slices"),
     )  # fmt: skip
     context.reader.clear()

@@ -41,6 +41,6 @@ def predict_slices(
     parts = []
     for index in torch.arange(first, last).split(8):
         with plan.autocast():
-            logits, _ = network(plan.place(bank.clean_crops(index, config.preprocess.crop)))
+            logits, _ = network(plan.place(bank.clean_crops(index, config.preprocess.side)))
         parts.append(logits.argmax(1).to(torch.uint8).cpu())
     return torch.cat(parts).numpy()

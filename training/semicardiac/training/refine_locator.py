@@ -23,6 +23,7 @@ from ..models.components import keep_largest
 from ..models.find_heart import heart_area
 from ..models.weights import write_tensors
 from .context import Context
+from .identity import Identity
 from .locator import coarse_bank, fewness, load_locator, locator_steps, train_locator
 from .prepare import Prepared
 from .recenter import predict_slices
@@ -46,9 +47,10 @@ def refine_locator(context: Context, ready: Prepared, bank: DeviceBank, teacher:
     Raises:
         Stopped: If a stop was asked for; this stage then begins anew.
     """
-    if _take_up(context, ready):
+    config, weights, locator = ready.config, context.folder / WEIGHTS, ready.locator
+    assert locator is not None  # without one, nothing of the budget is kept for this
+    if _take_up(context, ready.identity, locator):
         return
-    config, weights = ready.config, context.folder / WEIGHTS
     coarse = coarse_bank(context, ready.identity)
     pool = list(context.unlabeled)
     random.Random(config.seed).shuffle(pool)
@@ -66,19 +68,19 @@ def refine_locator(context: Context, ready: Prepared, bank: DeviceBank, teacher:
     most = max(1, round(locator_steps(config, context.patients) * (fewness(context.patients) - 1)))
     done = context.budget.stage(context.budget.reserve, most)
     train_locator(
-        ready.locator, seen, ready.plan, context,
+        locator, seen, ready.plan, context,
         stage="finding the heart better", seed=config.seed + 2, share_done=done,
     )  # fmt: skip
-    write_tensors(weights, ready.locator.state_dict())
+    write_tensors(weights, locator.state_dict())
     write_sealed(context.folder / RECORD, {"job": ready.identity.job, "sha256": sha256(weights)})
 
 
-def _take_up(context: Context, ready: Prepared) -> bool:
+def _take_up(context: Context, identity: Identity, locator: nn.Module) -> bool:
     """Whether an earlier run has done this; what is damaged or of another training is done again."""
     try:
         record = read_sealed(context.folder / RECORD)
-        if record.get("job") == ready.identity.job:
-            load_locator(context.folder / WEIGHTS, ready.locator, str(record.get("sha256")))
+        if record.get("job") == identity.job:
+            load_locator(context.folder / WEIGHTS, locator, str(record.get("sha256")))
             return True
     except UserError:
         pass
@@ -97,7 +99,7 @@ def _coarse_heart(
     low, high = ready.heart_area_mm2
     if len(np.unique(found)) < labels.classes or not low <= heart_area(square) <= high:
         return None
-    half = (settings.crop - 1) / 2 * spacing
+    half = (settings.side - 1) / 2 * spacing
     offset = bank.offsets[first].cpu().numpy() * spacing
     corner = np.asarray(fine.centers[case.name]) + offset - half
     middle = tuple((np.asarray(coarse.centers[case.name]) - corner).tolist())

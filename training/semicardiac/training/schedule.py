@@ -21,7 +21,7 @@ class Budget:
 
     def __init__(self, schedule: ScheduleConfig, reserve: float = 0.0, used_before: float = 0.0) -> None:
         self.steps = schedule.steps
-        self.seconds = None if schedule.steps is not None else 60 * schedule.minutes
+        self.seconds = None if schedule.minutes is None else 60 * schedule.minutes
         self.reserve = reserve
         self.used_before = used_before
         self._now = time.process_time if schedule.clock == "cpu" else time.monotonic
@@ -34,8 +34,9 @@ class Budget:
 
     def share(self, step: int) -> float:
         """What share of the training is done after so many steps, 0 to 1; without the reserve."""
-        if self.seconds is None:
+        if self.steps is not None:
             return min(1.0, step / self.steps)
+        assert self.seconds is not None  # a schedule has one of the two
         return min(1.0, self.used() / (self.seconds * (1 - self.reserve)))
 
     def stage(self, share: float, steps: int) -> Callable[[int], float]:

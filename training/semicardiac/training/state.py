@@ -33,11 +33,17 @@ WORK, MODEL, PREVIEWS = "work", "model", "previews"
 class TrainSpec(Protocol):
     """What a training is asked to do."""
 
-    cases: tuple[Case, ...]
-    labels: LabelSet
-    config: TrainConfig
-    device: str
-    start_from: Path | None
+    @property
+    def cases(self) -> tuple[Case, ...]: ...
+    @property
+    def labels(self) -> LabelSet: ...
+    @property
+    def config(self) -> TrainConfig: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def start_from(self) -> Path | None:
+        """A model to continue from."""
 
 
 class Training:
@@ -72,7 +78,7 @@ class Training:
         config, plan, classes = self.config, self.plan, self.spec.labels.classes
         torch.manual_seed(config.seed)
         student = plan.place(build_network(config.network, classes)).train()
-        facts = Facts(classes, config.preprocess.crop, lambda: plan.place(build_network(config.network, classes)))
+        facts = Facts(classes, config.preprocess.side, lambda: plan.place(build_network(config.network, classes)))
         method, optim = registry.build(config, facts).to(plan.device), config.optim
         optimizer = torch.optim.SGD(
             [*student.parameters(), *method.parameters()], optim.learning_rate, momentum=optim.momentum,
@@ -170,8 +176,7 @@ class Training:
             learner.scaler.load_state_dict(state.scaler)
         learner.generator.set_state(state.generator)
         learner.step, learner.chunks = state.step, state.chunks
-        self.ramp.since = tuple(state.mixed_since) if state.mixed_since else None
-        self.ramp.climbed, self.began = state.ramped, tuple(state.began)
+        self.ramp.since, self.ramp.climbed, self.began = state.mixed_since, state.ramped, state.began
         self.labeled.restore(state.labeled)
         self.unlabeled.restore(state.unlabeled)
         self.bank.offsets = state.offsets.to(self.bank.offsets.device)

@@ -110,7 +110,7 @@ def see(
     moment: Moment,
 ) -> Step:
     """What a method sees of a step: the student's views, the canonical crops, and the networks."""
-    size, clip = config.preprocess.crop, config.preprocess.clip
+    size, clip = config.preprocess.side, config.preprocess.clip
 
     def answer(network: nn.Module, image: Tensor) -> Answer:
         with plan.autocast():
@@ -121,6 +121,7 @@ def see(
             return answer(learner.teacher.network, image)
 
     (image,), (grid,), _ = views_of(labeled, size, clip)
+    assert labeled.label is not None
     label = augment.warp(labeled.label, grid, crop=size, offset=labeled.offset, mode="nearest").squeeze(1).long()
     if unlabeled is None:
         pool = Unlabeled(image[:0], (image[:0],), (grid[:0],), (labeled.views[0].flip[:0],))

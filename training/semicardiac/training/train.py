@@ -85,9 +85,10 @@ def train(
         context.budget.reserve = refine_share(config, context.patients)
     if context.unlabeled and config.schedule.steps and (told := shortfall(config.schedule, config.schedule.steps)):
         events.warn(told[0], where="schedule", hint=told[1])
-    fresh = spec.start_from is not None and not (folder / CHECKPOINT).exists()
-    start = load_start(spec.start_from, spec) if fresh else None
-    ready = prepare(context, spec.device, start and start.locator)
+    start = None
+    if spec.start_from is not None and not (folder / CHECKPOINT).exists():
+        start = load_start(spec.start_from, spec)
+    ready = prepare(context, spec.device, start.locator if start is not None else None)
     if context.budget.reserve:
         coarse_bank(context, ready.identity)  # not to miss an image only when it is needed, at the end
     training = Training(folder, spec, ready, context)

@@ -11,7 +11,7 @@ from ..base.events import EventLog, Progress
 from ..base.statistics import average
 from ..base.tables import GrowingTable
 from ..base.text import is_number
-from ..data.cases import Case, load_image, load_labels
+from ..data.cases import Case, label_file, load_image, load_labels
 from ..evaluation.evaluate import VALIDATION, Evaluation, evaluate_pairs, never
 from ..evaluation.matching import Pair
 from ..evaluation.metrics import dice
@@ -89,5 +89,5 @@ def evaluate_model(
         events.emit(Progress(stage="validate", step=number, total=len(cases), case=case.name))
         path = out / VALIDATION / f"{case.name}.nii.gz"
         write_labels(path, segment(model, load_image(case), plan, roi=case.roi).labels, model.labels)
-        pairs.append(Pair(case.name, case.patient, case.phase, path, case.labels, case.image, case.frame))
+        pairs.append(Pair(case.name, case.patient, case.phase, path, label_file(case), case.image, case.frame))
     return evaluate_pairs(pairs, model.labels, out, events, stop)
