@@ -85,7 +85,8 @@ for _path, _values in {
     "config.preprocess.spacing_mm": (0, -1, "wide", 1e9),
     "config.preprocess.clip": ([1], [2, 1], "all", [1, 2, 3]),
     "config.preprocess.plane": ("oblique", None),
-    "config.loss": ([], {"lamda_u": 1}),
+    "config.method": ([], "x"),
+    "config.method.name": (1, None, []),
     "labels": ([], None, "acdc"),
     "labels.name": ("", 1),
     "labels.structures": ([], {}, None, [1], ["RV"], [{}] * 300),
@@ -110,6 +111,9 @@ for _path, _values in {
     "network.widths": ([10**9] * 2, [10**30] * 2),
     "locate.widths": ([4, 16384], [10**30] * 2),
     "preprocess.crop": (None,),
+    "method.name": ("resnet", ESCAPE),
+    "method.lamda_u": (1,),
+    "method.tau": ("warm", 1e400, [1]),
 }.items():
     for _value in _values:
         KINDS[f"{_path}={_value!r:.30}"] = Kind(_edited(_with(f"config.{_path}", _value)), _path, listed=False)
@@ -126,7 +130,7 @@ KINDS |= {
     "locator of other widths": Kind(
         _edited(_with("config.locate.widths", [4, 16])), r"config\.locate\.widths: the weights do not fit", listed=False
     ),
-    "another crop": Kind(_edited(_with("config.preprocess.crop", 48)), r"preprocess\.crop.*threshold", listed=False),
+    "another crop": Kind(_edited(_with("config.preprocess.crop", 48)), "threshold has the shape", listed=False),
     "no locator told": Kind(_edited(_with("locator", False)), "has no place in it", listed=False),
     "a structure fewer": Kind(_edited(lambda settings: settings["labels"]["structures"].pop()), "fit", listed=False),
     "every source value": Kind(
@@ -142,7 +146,9 @@ KINDS |= {
         ),
         None, listed=False,
     ),
-    "escapes in the name of a setting": Kind(_edited(_with(f"config.loss.{ESCAPE}", 1)), r"config\.loss\.\\x1b"),
+    "escapes in the name of a setting": Kind(
+        _edited(_with(f"config.method.{ESCAPE}", 1)), r"config\.method\.\\x1b", listed=False
+    ),
     "escapes in the name of a field": Kind(_edited(_with(f"labels.{ESCAPE}", 1)), r"labels\.\\x1b.*no such setting"),
     "surrogates in texts": Kind(_edited(_with("about.device", "\ud800")), None, listed=False),
     "a structure twice": Kind(
@@ -215,9 +221,9 @@ for _name, _change, _told in (
     ("with more behind", lambda header, data: data.extend(bytes(4)), "larger than"),
     ("NaN", _value(HEAD, float("nan")), f"values in {HEAD} that are no numbers"),
     ("infinite", _value(LOCATOR, float("inf")), f"values in {LOCATOR} that are no numbers"),
-    ("of a threshold that is NaN", _value("threshold", float("nan")), "values in threshold"),
-    ("of a ratio with two classes", _entry("ratio", shape=[2]), r"labels\.structures.*ratio has the shape"),
-    ("of a flat threshold", _entry("threshold", shape=[1024]), r"preprocess\.crop.*threshold has the shape"),
+    ("of a threshold that is NaN", _value("method.threshold", float("nan")), "values in method.threshold"),
+    ("of a ratio with two classes", _entry("method.ratio", shape=[2]), r"config\.method.*ratio has the shape"),
+    ("of a flat threshold", _entry("method.threshold", shape=[1024]), r"config\.method.*threshold has the shape"),
     ("missing in the locator", lambda header, data: header.pop(LOCATOR), rf"locate\.widths.*{LOCATOR} is missing"),
     ("all missing", lambda header, data: (header.clear(), data.clear()), r"missing and \d+ more"),
     ("and metadata that are a list", lambda header, data: header.update(__metadata__=[1]), "damaged"),

@@ -90,7 +90,7 @@ class TestRoundTrip:
         assert {name.split(".")[0] for name in tensors} == {"network", "locator", "method"}
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
         settings = json.loads((package / "config.json").read_text())
-        assert (settings["format"], settings["version"]) == (1, __version__)
+        assert (settings["format"], settings["version"]) == (2, __version__)
         for line in (package / "SHA256SUMS").read_text().splitlines():  # as sha256sum -c reads it
             digest, name = line.split("  ")
             assert sha256((package / name).read_bytes()).hexdigest() == digest

@@ -47,7 +47,7 @@ class TestDetails:
             ("[]", "config.json is not readable"),
             ("{", "config.json is not readable"),
             ("{}", "config.json tells no about, config, format"),
-            (json.dumps({**SETTINGS, "format": 2, "version": "9.1"}), r"newer version \(9.1"),
+            (json.dumps({**SETTINGS, "format": 99, "version": "9.1"}), r"newer version \(9.1"),
         ],
     )
     def test_settings_that_cannot_be_used(self, folder: Path, text: str, what: str):

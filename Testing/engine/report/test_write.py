@@ -116,7 +116,7 @@ class TestTrainJob:
     def test_cases_settings_and_provenance(self, parsed):
         assert "Labeled 1 2 1 ED, 1 ES" in parsed.text
         assert "schedule.minutes 3.33333 10" in parsed.text
-        assert "loss.dptm on" in parsed.text
+        assert "method.name dptm_rem_cc" in parsed.text
         assert "preprocess.clip -3, 4" in parsed.text
         assert "some cpu (cpu), 2 threads, bfloat16, channels last" in parsed.text
         assert "2,000 steps, 3.3 min, 6.7 min of processor time over all cores" in parsed.text

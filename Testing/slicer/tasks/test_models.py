@@ -101,7 +101,7 @@ class TestFind:
                 lambda settings: settings["about"].update(validation_mean_dice="high"),
                 "'validation_mean_dice' must",
             ),
-            (lambda settings: settings["config"].update(loss=1), "config.json: config.loss"),
+            (lambda settings: settings["config"].update(method=1), "config.json: config.method"),
             (lambda settings: settings["labels"].update(structures=[None]), "config.json: labels.structures.0"),
         ],
     )

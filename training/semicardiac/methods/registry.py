@@ -9,7 +9,7 @@ from ..base.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from ..config import TrainConfig
-    from .method import Facts, Method
+    from .method import Facts, Method, MethodSettings
 
 
 class Entry(NamedTuple):
@@ -40,48 +40,64 @@ METHODS: dict[str, Entry] = {
 }
 
 
-def require_method(name: str) -> Entry:
+def require_method(name: str, *, where: object = "method.name") -> Entry:
     """The entry of a method.
 
     Raises:
         UserError: If there is none of that name.
     """
     if name not in METHODS:
-        raise UserError(f"there is no method '{name:.60}'", where="method.name", hint=nearest(name, METHODS))
+        raise UserError(f"there is no method '{name:.60}'", where=where, hint=nearest(name, METHODS))
     return METHODS[name]
 
 
-def load(name: str) -> type[Method]:
+def load(name: str, *, where: object = "method.name") -> type[Method]:
     """The class of a method; this imports PyTorch.
 
     Raises:
         UserError: If there is no method of that name.
     """
-    module, _, kind = require_method(name).place.partition(":")
-    return getattr(import_module(f"{__package__}.{module}"), kind)
+    module, _, kind = require_method(name, where=where).place.partition(":")
+    found: type[Method] = getattr(import_module(f"{__package__}.{module}"), kind)
+    return found
 
 
-def complete(config: TrainConfig, *, where: object = "configuration") -> TrainConfig:
-    """The configuration with every setting of its method, those that were not given at their defaults.
+def settings_of(
+    config: TrainConfig, *, where: object = "configuration", inside: tuple[str, ...] = ("method",)
+) -> MethodSettings:
+    """The settings of a configuration's method, those that were not given at their defaults.
+
+    Args:
+        config: Names the method.
+        where: The file, for errors.
+        inside: The sections of the file in which the settings stand.
 
     Raises:
         UserError: If there is no such method, or it has no such setting or another range for it.
     """
     from ..base.settings import parse
 
-    kind, chosen = load(config.method.name), config.method
-    settings = parse(kind.Settings, chosen.given, where=where, inside=("method",))
-    method = type(chosen)(name=chosen.name, **settings.model_dump())
+    kind = load(config.method.name, where=f"{where}: {'.'.join(inside)}.name")
+    return parse(kind.Settings, config.method.given, where=where, inside=inside)
+
+
+def complete(config: TrainConfig, *, where: object = "configuration") -> TrainConfig:
+    """The configuration with every setting of its method.
+
+    Raises:
+        UserError: As `settings_of`.
+    """
+    settings = settings_of(config, where=where)
+    method = type(config.method)(name=config.method.name, **settings.model_dump())
     return config.model_copy(update={"method": method})
 
 
-def build(config: TrainConfig, facts: Facts) -> Method:
+def build(
+    config: TrainConfig, facts: Facts, *, where: object = "configuration", inside: tuple[str, ...] = ("method",)
+) -> Method:
     """The method of a configuration, at the beginning of a training.
 
     Raises:
-        UserError: As `complete`.
+        UserError: As `settings_of`.
     """
-    from ..base.settings import parse
-
-    kind = load(config.method.name)
-    return kind(parse(kind.Settings, config.method.given, where="configuration", inside=("method",)), facts)
+    return load(config.method.name)(settings_of(config, where=where, inside=inside), facts)

@@ -133,10 +133,8 @@ def _needed(package: Package, settings: Settings) -> dict[str, torch.Size]:
         except UserError as error:
             raise UserError(error.what, where=f"{where}.locate.widths", hint=error.hint) from None
         needed |= {f"locator.{name}": value.shape for name, value in tensors_of(locator).items()}
-    try:
-        method = registry.build(config, Facts(classes, crop, lambda: shapes_of(config.network, classes)))
-    except UserError as error:
-        raise UserError(error.what, where=f"{package.place}: {SETTINGS}: {error.where}", hint=error.hint) from None
+    facts = Facts(classes, crop, lambda: shapes_of(config.network, classes))
+    method = registry.build(config, facts, where=f"{package.place}: {SETTINGS}", inside=("config", "method"))
     return needed | {f"method.{name}": value.shape for name, value in tensors_of(method).items()}
 
 
