@@ -207,7 +207,7 @@ class TestImport:
 
     @pytest.mark.parametrize("fault", ["damaged", "newer"])
     def test_what_cannot_be_used_is_not_taken(self, tmp_path: Path, fault: str):
-        theirs = write_package(tmp_path / "theirs", format=1 if fault == "damaged" else 2)
+        theirs = write_package(tmp_path / "theirs", format=1 if fault == "damaged" else 99)
         if fault == "damaged":
             (theirs / "README.md").write_text("edited")
         path = Path(shutil.make_archive(str(tmp_path / "sent"), "zip", theirs))
