@@ -28,7 +28,7 @@ def patientAndPhase(node) -> tuple[str, str]:
     patient of that name, as DICOM data are.
     """
     process.addToPath()
-    from semicardiac.data.layouts import name_of, parse_name
+    from semicardiac.data.names import name_of, parse_name
 
     name = _underscored(node.GetName())
     folder = folderOf(node)
@@ -198,7 +198,7 @@ def _item(node) -> int:
 def _nameWithoutEnding(node) -> str:
     """What is left of a name without the endings of files and of labels, of which it may have several."""
     process.addToPath()
-    from semicardiac.data.layouts import IMAGE_ENDING
+    from semicardiac.data.names import IMAGE_ENDING
 
     name, before = _underscored(node.GetName()), ""
     while name != before:

@@ -11,7 +11,7 @@ from semicardiac.base.errors import UserError
 from semicardiac.data import slice_bank
 from semicardiac.data.case_reader import CaseReader
 from semicardiac.data.cases import Case, load_image, load_labels
-from semicardiac.data.slice_bank import SliceBank, build_bank
+from semicardiac.data.slice_bank import SliceBank, Source, Squares, build_bank
 from semicardiac.data.slices import as_stack, sample_images, sample_labels
 from semicardiac.images.volumes import Volume, write_series
 
@@ -44,7 +44,10 @@ def cases(tmp_path: Path) -> list[Case]:
 def build(folder: Path, cases: list[Case], **changes) -> tuple[SliceBank, list[str]]:
     """The bank, and the cases that it was built from if it was built."""
     placer = Placer()
-    bank = build_bank(folder, cases, ACDC, reader=CaseReader(), **{**SETTINGS, "place": placer, **changes})
+    settings = {**SETTINGS, "place": placer, **changes}
+    source = Source(cases, settings.pop("labels", ACDC), CaseReader(), settings.pop("content"))
+    progress = {"progress": settings.pop("progress")} if "progress" in settings else {}
+    bank = build_bank(folder, source, Squares(**settings), **progress)
     return bank, placer.asked
 
 

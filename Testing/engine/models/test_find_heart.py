@@ -19,7 +19,7 @@ from semicardiac.images.volumes import Volume
 from semicardiac.models.find_heart import Found, area_bounds, find_heart, find_in_coarse, heart_area, reconcile
 from semicardiac.models.model import build_locator
 from semicardiac.training.context import Context
-from semicardiac.training.locator import train_locator
+from semicardiac.training.locator import Course, train_locator
 from semicardiac.training.schedule import Budget
 from torch import nn
 
@@ -161,7 +161,7 @@ def learn(
 ) -> None:
     """Trains a locator outside of any training."""
     context = Context(Path(), [], ACDC, config, Budget(config.schedule), EventLog(None, told), stop)
-    train_locator(network, bank, CPU, context, stage="finding the heart", seed=0, share_done=share_done)
+    train_locator(network, bank, CPU, context, Course("finding the heart", 0, share_done))
 
 
 class TestTraining:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 from semicardiac.base.errors import UserError
-from semicardiac.data.layouts import MAPS
+from semicardiac.data.names import MAPS
 from semicardiac.data.slices import as_stack, restore_probabilities, sample_images
 from semicardiac.images.volumes import Volume
 from semicardiac.models import predict

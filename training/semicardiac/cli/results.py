@@ -53,7 +53,7 @@ class Segment:
 
     def run(self) -> int:
         from ..base.settings import parse
-        from ..data.layouts import MAPS
+        from ..data.names import MAPS
         from ..jobs.job import SegmentJob, create_job, subfolder
 
         if not self.inputs:

@@ -15,9 +15,7 @@ from ..images.image_files import as_text
 from ..images.labels import LabelSet
 from ..images.seg_nrrd import SUFFIX as SEGMENTATION_SUFFIX
 from ..images.volumes import Volume, read_labels, read_volume
-from .layouts import (
-    Phase,
-)
+from .names import Phase
 from .splits import Role, assign_roles
 
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')

@@ -18,17 +18,8 @@ from ..base.errors import UserError, nearest
 from ..base.tables import Row, read_table
 from ..images.volumes import is_volume_file, stem
 from .cases import Case, case_name
-from .layouts import (
-    CASE_LIST,
-    Entry,
-    Phase,
-    entries_of_files,
-    entries_of_folder,
-    frame_name,
-    name_of,
-    parse_name,
-    subject_of,
-)
+from .layouts import CASE_LIST, Entry, entries_of_files, entries_of_folder
+from .names import Phase, frame_name, name_of, parse_name, subject_of
 from .splits import ROLES
 
 _COLUMNS = ("image", "labels", "patient", "role", "phase", "frame", "name", "roi")

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from ..base import files
 from ..base.errors import UserError
@@ -19,31 +19,18 @@ from ..images import seg_nrrd
 from ..images.dicom_headers import SUFFIXES as DICOM_SUFFIXES
 from ..images.dicom_headers import is_dicom
 from ..images.volumes import count_frames, is_volume_file, read_series, stem
+from .names import CINE_ENDING, IMAGE_ENDING, LABEL_ENDING, MAP_ENDING, Phase, frame_name, name_of, parse_name
 
 CASE_LIST = "cases.csv"
-Phase = Literal["ED", "ES"]
 
-LABEL_ENDING = re.compile(r"[_-](gt|labels?|seg|segmentation|mask)$", re.IGNORECASE)
-"""What the name of a label file has more than that of its image; a .seg.nrrd needs none of these."""
-IMAGE_ENDING = re.compile(r"[_-]image$", re.IGNORECASE)
-MAPS = ("confidence", "entropy", "threshold", "pseudo_labels")
-"""What a segmentation can write beside its labels, see `predict.segment`."""
-MAP_ENDING = re.compile(rf"_({'|'.join(MAPS)})$")
 
 _SIDE = re.compile(r"(?:images?|imgs?|(labels?|masks?|segmentations?))(tr|ts|[_-].*)?", re.IGNORECASE)
 """Names of folders that hold the images or, group 1, the labels of a data set; group 2 says of which part of it."""
 _CORRECTED, _DRAFTS = "final", "original"
 """Folders that MONAI Label makes in its labels: what a person has handed in, and what a model has drawn for that."""
-_CINE_ENDING = re.compile(r"_4d$", re.IGNORECASE)
 _CHANNEL = re.compile(r"_(\d{4})\Z")
 """What nnU-Net adds to the name of an image."""
 _ONE_CHANNEL = "Keep one channel, numbered 0000"
-_NOBODY = re.compile(r"frame_?\d+|ED|ES", re.IGNORECASE)
-"""Names that say nothing of the patient, whose name the folder has then."""
-_SUBJECT = re.compile(r"(?:.*_)?sub-(?:[A-Za-z]*\d[A-Za-z0-9]*(?=_|$)|[A-Za-z]+(?=_ses-))")
-"""What begins a name in BIDS: sub-01_ses-02_cine is of subject 01; the names of folders may come before."""
-_SUBJECT_FOLDERS = re.compile(r"(?<=/)(sub-\d+|sub-[A-Za-z0-9]+(?=/ses-))(/ses-[A-Za-z0-9]+)?(/[a-z]{2,5})?$")
-"""The folders that a file lies in there: sub-01/ses-02/anat."""
 
 
 class LabelsAlone(UserError):  # noqa: N818 - named for what is found, as Stopped is
@@ -60,57 +47,6 @@ class Entry(NamedTuple):
     frame: int | None = None
     """Index in a 4D file, from 0."""
     phase: Phase | None = None
-
-
-class NameParts(NamedTuple):
-    """What a name tells: patient001_frame01, SC-HF-I-01_ED, mr_train_1001, sub-01_ses-02_cine."""
-
-    patient: str
-    frame: int | None = None
-    """As numbered in the name: ACDC counts from 1."""
-    phase: Phase | None = None
-    scan: str = ""
-    """What the names of all frames of one scan begin with: the patient, in BIDS with the session."""
-
-
-def parse_name(name: str) -> NameParts:
-    """Reads a name without suffix and endings such as _gt."""
-    framed = re.fullmatch(r"(.+?)[_-]frame_?(\d{1,9})", name, re.IGNORECASE)
-    phased = re.fullmatch(r"(.+?)[_-](ED|ES)", name, re.IGNORECASE)
-    found = framed or phased
-    scan = found[1] if found else _CINE_ENDING.sub("", name)
-    subject = subject_of(scan)
-    frame = int(framed[2]) if framed else None
-    phase: Phase | None = None
-    if phased and not framed:
-        phase = "ED" if phased[2].upper() == "ED" else "ES"
-    return NameParts(subject or scan, frame, phase, scan)
-
-
-def subject_of(name: str) -> str | None:
-    """The subject of a name in BIDS, whose sessions and runs are of one patient: sub-01 of sub-01_ses-02_cine."""
-    found = _SUBJECT.match(name)
-    return found[0] if found else None
-
-
-def visit_of(name: str, patient: str) -> str:
-    """Whose ED and ES a volume of this name belongs to: the patient's, but in BIDS those of one session."""
-    parts = parse_name(name)
-    return parts.scan if subject_of(name) and parts.patient == patient else patient
-
-
-def name_of(key: Path) -> str:
-    """What a volume is called whose path, without suffix and endings, this is: x/ED tells no patient and is x_ED, and
-    sub-01/ses-02/cine is sub-01_ses-02_cine."""
-    key = Path(unicodedata.normalize("NFC", os.path.abspath(key)))  # of the folder '.' too
-    if (folders := _SUBJECT_FOLDERS.search(key.parent.as_posix())) and not subject_of(key.name):
-        return f"{folders[0]}/{key.name}".replace("/", "_")
-    return f"{key.parent.name}_{key.name}" if _NOBODY.fullmatch(key.name) else key.name
-
-
-def frame_name(name: str, frame: int) -> str:
-    """What a frame of a time series is called: frame 0 of patient001_4d is patient001_frame01, as in ACDC."""
-    return f"{_CINE_ENDING.sub('', name)}_frame{frame + 1:02d}"
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[Path]]]:
@@ -220,6 +156,22 @@ def entries_of_files(paths: Iterable[Path], root: Path | None = None) -> list[En
         if key in target:
             raise _same(path, target[key], "labels" if target is labels else "images", key)
         target[key] = path
+    labels_of = _matched(labels, images, paired)
+    phases = phases_of(images)
+    frames = _frames_of_scans(images)
+    entries: list[Entry] = []
+    for key, image in images.items():
+        name = name_of(key)
+        parts = parse_name(name)
+        if not CINE_ENDING.search(key.name):
+            entries.append(Entry(name, parts.patient, image, labels_of.get(key), phase=phases[key]))
+        elif key.parent / parts.scan not in frames:  # else the frames that matter lie beside it as files of their own
+            entries += _cine(key, image, labels_of.get(key))
+    return entries
+
+
+def _matched(labels: dict[Path, Path], images: dict[Path, Path], paired: dict[Path, Path]) -> dict[Path, Path]:
+    """The label file of each image, by the image's key; `paired` are keys of images as labels elsewhere name them."""
     labels_of: dict[Path, Path] = {}
     orphans: list[Path] = []
     for place, path in labels.items():
@@ -238,18 +190,7 @@ def entries_of_files(paths: Iterable[Path], root: Path | None = None) -> list[En
             "where your folders are laid out otherwise, name both in a cases.csv"
         )
         raise LabelsAlone(what, where=labels[orphans[0]], hint=hint)
-
-    phases = phases_of(images)
-    frames = _frames_of_scans(images)
-    entries: list[Entry] = []
-    for key, image in images.items():
-        name = name_of(key)
-        parts = parse_name(name)
-        if not _CINE_ENDING.search(key.name):
-            entries.append(Entry(name, parts.patient, image, labels_of.get(key), phase=phases[key]))
-        elif key.parent / parts.scan not in frames:  # else the frames that matter lie beside it as files of their own
-            entries += _cine(key, image, labels_of.get(key))
-    return entries
+    return labels_of
 
 
 def _place(path: Path, root: Path) -> tuple[bool, Path]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,40 +56,53 @@ class SliceBank:
         return [name for name, (first, last) in ranges if not np.isfinite(self.images[first:last]).all()]
 
 
+class Source(NamedTuple):
+    """What a bank is built from."""
+
+    cases: list[Case]
+    """Labeled and unlabeled ones."""
+    labels: LabelSet
+    """Of the labeled ones."""
+    reader: CaseReader
+    content: str
+    """Tells the training and what its inputs hold, see `Identity.content`."""
+
+
+class Squares(NamedTuple):
+    """How the slices of a bank are cut."""
+
+    plane: str
+    """See `slices.as_stack`."""
+    spacing: float
+    """In the plane, mm."""
+    size: int
+    """Side of the squares in pixels."""
+    clip: tuple[float, float]
+    """Bounds of the normalized intensities."""
+    place: Placing
+    """Gives the center of a case's squares."""
+
+
 def build_bank(
     folder: Path,
-    cases: list[Case],
-    labels: LabelSet,
-    *,
-    reader: CaseReader,
-    content: str,
-    plane: str,
-    spacing: float,
-    size: int,
-    clip: tuple[float, float],
-    place: Placing,
+    source: Source,
+    squares: Squares,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> SliceBank:
-    """The bank of these cases in `folder`; one that was built for the same training is opened, not built again.
+    """A bank of cases in `folder`; one that was built for the same training is opened, not built again.
 
     Args:
         folder: Belongs to the bank alone.
-        cases: Labeled and unlabeled ones.
-        labels: The label set of the labeled ones.
-        reader: Reads the cases.
-        content: Tells the training and what its inputs hold, see `Identity.content`.
-        plane: See `preprocess.as_stack`.
-        spacing: In-plane spacing in mm.
-        size: Side of the squares in pixels.
-        clip: Bounds of the normalized intensities.
-        place: Gives the center of a case's squares.
+        source: The cases.
+        squares: What is cut out of their slices.
         progress: Called after each case.
 
     Raises:
         UserError: If an input cannot be read or used, or the disk is full.
     """
-    ordered = sorted(cases, key=lambda case: case.role != "labeled")
-    settings = [plane, spacing, size, list(clip), labels.model_dump(mode="json"), content]
+    ordered = sorted(source.cases, key=lambda case: case.role != "labeled")
+    plane, spacing, size, clip, _ = squares
+    settings = [plane, spacing, size, list(clip), source.labels.model_dump(mode="json"), source.content]
     settings.append([[case.name, case.role, case.frame] for case in ordered])
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,20 +116,11 @@ def build_bank(
     try:
         with _Hashed(folder / IMAGES) as image_file, _Hashed(folder / LABELS) as label_file:
             for number, case in enumerate(ordered):
-                stack = as_stack(reader.image(case), plane)
-                center = place(case, stack)
-                images = sample_images(stack, center, spacing, size, clip).astype(np.float16)
-                if not np.isfinite(images).all():
-                    what = f"the image of {case.name} holds values that are not numbers"
-                    raise UserError(what, where=case.image, hint="Replace them by a number, such as 0")
+                images, labels, centers[case.name] = _cut(case, source, squares)
                 image_file.write(images.tobytes())
-                if case.role == "labeled":
-                    label_stack = as_stack(reader.labels(case, labels), plane)
-                    label_file.write(sample_labels(label_stack, center, spacing, size, labels.classes).tobytes())
-                    labeled += len(stack.array)
-                centers[case.name] = center
-                ranges[case.name] = (start, start + len(stack.array))
-                start += len(stack.array)
+                label_file.write(labels.tobytes())
+                ranges[case.name] = (start, start + len(images))
+                start, labeled = start + len(images), labeled + len(labels)
                 progress(number + 1, len(ordered), case.name)
     except OSError as error:
         raise as_user_error(error, folder) from error
@@ -124,6 +128,21 @@ def build_bank(
     stored |= {"sha256": {IMAGES: image_file.sha256, LABELS: label_file.sha256}}
     write_sealed(folder / INDEX, stored)
     return _open(folder, stored)
+
+
+def _cut(case: Case, source: Source, squares: Squares) -> tuple[np.ndarray, np.ndarray, Center]:
+    """The squares of a case (slices, size, size) float16, their labels uint8 (none if unlabeled), and their center."""
+    plane, spacing, size, clip, place = squares
+    stack = as_stack(source.reader.image(case), plane)
+    center = place(case, stack)
+    images = sample_images(stack, center, spacing, size, clip).astype(np.float16)
+    if not np.isfinite(images).all():
+        what = f"the image of {case.name} holds values that are not numbers"
+        raise UserError(what, where=case.image, hint="Replace them by a number, such as 0")
+    if case.role != "labeled":
+        return images, np.empty((0, size, size), np.uint8), center
+    label_stack = as_stack(source.reader.labels(case, source.labels), plane)
+    return images, sample_labels(label_stack, center, spacing, size, source.labels.classes), center
 
 
 class _Hashed:

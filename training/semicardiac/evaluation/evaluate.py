@@ -22,7 +22,7 @@ from ..base.events import EventLog, Progress, Result
 from ..base.files import write_json
 from ..base.tables import write_csv
 from ..base.text import count, listed
-from ..data.layouts import visit_of
+from ..data.names import visit_of
 from ..images.labels import LabelSet
 from ..images.overlays import overlay_montage, write_png
 from ..images.seg_nrrd import SUFFIX as SEGMENTATION_SUFFIX

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..base.errors import UserError
 from ..data.discover import discover
-from ..data.layouts import visit_of
+from ..data.names import visit_of
 from ..images.labels import LabelSet
 from ..images.seg_nrrd import SUFFIX as SEGMENTATION_SUFFIX
 from ..images.volumes import Volume, read_labels, read_series

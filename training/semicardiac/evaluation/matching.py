@@ -11,18 +11,8 @@ from pathlib import Path
 from ..base.errors import UserError
 from ..data.cases import Case, case_name, label_file
 from ..data.discover import discover
-from ..data.layouts import (
-    IMAGE_ENDING,
-    LABEL_ENDING,
-    MAP_ENDING,
-    LabelsAlone,
-    NameParts,
-    frame_name,
-    name_of,
-    parse_name,
-    phases_of,
-    walk,
-)
+from ..data.layouts import LabelsAlone, phases_of, walk
+from ..data.names import IMAGE_ENDING, LABEL_ENDING, MAP_ENDING, NameParts, frame_name, name_of, parse_name
 from ..images.volumes import count_frames, is_volume_file, stem
 
 _CHANNEL_ENDING = re.compile(r"_0000$")  # of an image in nnU-Net layout

@@ -19,7 +19,7 @@ from ..base.temporaries import remove_abandoned, temporary_beside
 from ..data.checks import image_fault, spacing_fault
 from ..data.intensities import contrast_fault
 from ..data.label_order import mixed_up
-from ..data.layouts import MAPS, frame_name
+from ..data.names import MAPS, frame_name
 from ..data.slices import as_stack, stack_fault
 from ..evaluation.clinical import volumes_ml
 from ..evaluation.heart_function import COLUMNS, phases_of_inputs, read_frames, volumes_table
@@ -80,9 +80,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
         tell("checking inputs", number, name)
         outputs[name] = outputs_of(job, name, count_sound_frames(path, model.config.preprocess.plane, events))
         for output in outputs[name]:
-            if planned.setdefault(output.path, name) != name:
-                what = f"the results of {planned[output.path]} and {name} would be one file"
-                raise UserError(what, where=output.path, hint="Segment these two into different folders")
+            require_own_file(output, name, planned)
             results.require_free(output)
 
     events.emit(Device(**plan.model_dump()))
@@ -105,11 +103,16 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
                 if index in output.frames:
                     unwritten[output].append(output.part_of(prediction))
                 if index == output.frames[-1]:
-                    volumes = unwritten.pop(output)
-                    results.write(output, name, partial(write_output, output.kind, volumes, model.labels))
-                    del volumes
+                    results.write(output, name, partial(write_output, output.kind, unwritten.pop(output), model.labels))
     write_volumes(job, inputs, outputs, results, model.labels, events)
     return {"segmented": len(inputs)}
+
+
+def require_own_file(output: Output, name: str, planned: dict[Path, str]) -> None:
+    """Notes whose result a file is; raises a UserError if it is already another input's."""
+    if planned.setdefault(output.path, name) != name:
+        what = f"the results of {planned[output.path]} and {name} would be one file"
+        raise UserError(what, where=output.path, hint="Segment these two into different folders")
 
 
 def warn_of_doubts(prediction: Prediction, case: str, labels: LabelSet, events: EventLog) -> None:

@@ -55,7 +55,7 @@ def cpu_plan() -> ComputePlan:
     return ComputePlan(device="cpu", name="cpu", dtype="float32", channels_last=False, threads=torch.get_num_threads())
 
 
-def segment(
+def segment(  # its options are those of a job, each with a default
     model: Model,
     volume: Volume,
     plan: ComputePlan | None = None,

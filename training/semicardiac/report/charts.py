@@ -57,7 +57,7 @@ _LARGEST = 1e12
 
 
 @drawing(_STYLE)
-def curves(
+def curves(  # what a chart shows and how, each as matplotlib takes it
     lines: Mapping[str, Points],
     *,
     name: str,
@@ -184,7 +184,7 @@ def _strip_start(values: Sequence[float]) -> float:
 
 
 @drawing(_STYLE)
-def bland_altman(
+def bland_altman(  # what a chart shows and how, each as matplotlib takes it
     measured: Sequence[float],
     reference: Sequence[float],
     limits: Agreement,

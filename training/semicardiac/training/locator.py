@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.errors import UserError
@@ -17,7 +18,7 @@ from ..base.events import Progress, Stage
 from ..base.files import sha256
 from ..config import AugmentConfig, TrainConfig
 from ..data import augment
-from ..data.slice_bank import SliceBank, build_bank
+from ..data.slice_bank import SliceBank, Source, Squares, build_bank
 from ..models.compute import ComputePlan
 from .context import Context
 from .identity import Identity
@@ -26,15 +27,23 @@ from .identity import Identity
 VIEWS = AugmentConfig(rotation=45, scale=(0.6, 1.6), shift=0.25, elastic=0.02, gain=(0.6, 1.6), gamma=(0.5, 2.0))
 
 
+class Course(NamedTuple):
+    """A training of the locator."""
+
+    stage: Stage
+    """What the progress events call it."""
+    seed: int
+    """Of the batches and views."""
+    share_done: Callable[[int], float]
+    """The share of it that is done after so many steps; 1 ends it."""
+
+
 def train_locator(
     network: nn.Module,
     bank: SliceBank,
     plan: ComputePlan,
     context: Context,
-    *,
-    stage: Stage,
-    seed: int,
-    share_done: Callable[[int], float],
+    course: Course,
 ) -> None:
     """Trains the locator on the labeled slices of a coarse bank.
 
@@ -43,9 +52,7 @@ def train_locator(
         bank: Coarse slices of the whole field of view.
         plan: Where to compute.
         context: Of the training.
-        stage: What the progress events call this.
-        seed: Of the batches and views.
-        share_done: The share of this stage that is done after so many steps; 1 ends it.
+        course: How long.
 
     Raises:
         Stopped: If a stop was asked for.
@@ -53,26 +60,18 @@ def train_locator(
     settings, clip = context.config.locate, context.config.preprocess.clip
     if plan.dtype == "float16":  # its gradients would be too small for half precision, and it is quickly trained anyway
         plan = plan.model_copy(update={"dtype": "float32"})
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.from_numpy(bank.images)
-    labels = torch.from_numpy(bank.labels)
+    generator = torch.Generator().manual_seed(course.seed)
     network = plan.place(network).train()
     optimizer = torch.optim.SGD(
         network.parameters(), settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=1e-4
     )
     step = 0
     total = torch.zeros((), device=plan.device)
-    while (done := share_done(step)) < 1:
+    while (done := course.share_done(step)) < 1:
         context.raise_if_stopped()
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-        index = torch.randint(bank.labeled_slices, (settings.batch,), generator=generator)
-        view = augment.draw(VIEWS, settings.batch, generator).to(torch.device(plan.device))
-        grid = augment.grid_of(view, bank.size)
-        image = images[index].to(plan.device).float().unsqueeze(1)
-        heart = (labels[index] > 0).to(plan.device).float().unsqueeze(1)
-        image = augment.recolor(augment.warp(image, grid, crop=bank.size, outside="border"), view, clip)
-        heart = augment.warp(heart, grid, crop=bank.size, mode="nearest").squeeze(1)
+        image, heart = _view(bank, settings.batch, clip, generator, torch.device(plan.device))
         with plan.autocast():
             logits, _ = network(plan.place(image))
         probability = logits.softmax(1)[:, 1]
@@ -85,10 +84,23 @@ def train_locator(
         step += 1
         total += loss.detach()
         if step % 50 == 0:
-            planned = max(step, round(step / share_done(step)))
-            context.events.emit(Progress(stage=stage, step=step, total=planned, loss=float(total) / 50))
+            planned = max(step, round(step / course.share_done(step)))
+            context.events.emit(Progress(stage=course.stage, step=step, total=planned, loss=float(total) / 50))
             total.zero_()
     network.eval()
+
+
+def _view(
+    bank: SliceBank, count: int, clip: tuple[float, float], generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Views of labeled slices that are drawn, (B, 1, size, size), and where the heart is in them, (B, size, size)."""
+    index = torch.randint(bank.labeled_slices, (count,), generator=generator)
+    view = augment.draw(VIEWS, count, generator).to(device)
+    grid = augment.grid_of(view, bank.size)
+    image = torch.from_numpy(bank.images)[index].to(device).float().unsqueeze(1)
+    heart = (torch.from_numpy(bank.labels)[index] > 0).to(device).float().unsqueeze(1)
+    image = augment.recolor(augment.warp(image, grid, crop=bank.size, outside="border"), view, clip)
+    return image, augment.warp(heart, grid, crop=bank.size, mode="nearest").squeeze(1)
 
 
 COARSE_FOLDER = "coarse"
@@ -120,12 +132,12 @@ def load_locator(path: Path, locator: nn.Module, checksum: str) -> None:
 def coarse_bank(context: Context, identity: Identity) -> SliceBank:
     """The whole field of view of all cases at the locator's spacing, around the middle of each image."""
     config = context.config
-    return build_bank(
-        context.folder / COARSE_FOLDER, context.cases, context.labels, reader=context.reader, content=identity.content,
-        plane=config.preprocess.plane, spacing=config.locate.spacing_mm, size=config.locate.size,
-        clip=config.preprocess.clip, place=lambda case, stack: stack.middle,
-        progress=context.tell_cases("reading volumes"),
+    source = Source(context.cases, context.labels, context.reader, identity.content)
+    squares = Squares(
+        config.preprocess.plane, config.locate.spacing_mm, config.locate.size, config.preprocess.clip,
+        place=lambda case, stack: stack.middle,
     )  # fmt: skip
+    return build_bank(context.folder / COARSE_FOLDER, source, squares, context.tell_cases("reading volumes"))
 
 
 def locator_share(config: TrainConfig, patients: int) -> float:

@@ -19,7 +19,7 @@ from ..base.settings import parse
 from ..base.text import listed
 from ..config import TrainConfig
 from ..data.cases import Case
-from ..data.slice_bank import SliceBank, build_bank
+from ..data.slice_bank import SliceBank, Source, Squares, build_bank
 from ..data.slices import Center, Stack, as_stack, centroid
 from ..models.compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
 from ..models.find_heart import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center
@@ -28,7 +28,7 @@ from ..models.networks import build_network
 from ..models.weights import write_tensors
 from .context import Context
 from .identity import Identity, identify
-from .locator import coarse_bank, load_locator, locator_share, locator_steps, train_locator
+from .locator import Course, coarse_bank, load_locator, locator_share, locator_steps, train_locator
 
 BANK_FOLDER = "bank"
 FINDINGS, LOCATOR = "findings.json", "locator.safetensors"
@@ -102,11 +102,12 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
     context.events.emit(Device(**plan.model_dump()))
 
     settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
-    bank = build_bank(
-        context.folder / BANK_FOLDER, context.cases, context.labels, reader=context.reader, content=identity.content,
-        plane=settings.plane, spacing=settings.spacing_mm, size=settings.side + 2 * settings.margin, clip=settings.clip,
-        place=lambda case, stack: findings.centers[case.name], progress=context.tell_cases("preparing slices"),
+    source = Source(context.cases, context.labels, context.reader, identity.content)
+    squares = Squares(
+        settings.plane, settings.spacing_mm, settings.side + 2 * settings.margin, settings.clip,
+        place=lambda case, stack: findings.centers[case.name],
     )  # fmt: skip
+    bank = build_bank(context.folder / BANK_FOLDER, source, squares, context.tell_cases("preparing slices"))
     context.reader.clear()
     config = context.config.model_copy(update={"preprocess": settings})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)
@@ -146,7 +147,7 @@ def _find(context: Context, locator: nn.Module | None, device: str, identity: Id
     if locator is not None:
         most = locator_steps(config, context.patients)
         done = context.budget.stage(locator_share(config, context.patients), most)
-        train_locator(locator, coarse, plan, context, stage="finding the heart", seed=config.seed + 1, share_done=done)
+        train_locator(locator, coarse, plan, context, Course("finding the heart", config.seed + 1, done))
         for case in context.unlabeled:
             first, last = coarse.ranges[case.name]
             images = np.asarray(coarse.images[first:last], np.float32)

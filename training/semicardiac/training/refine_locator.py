@@ -24,7 +24,7 @@ from ..models.find_heart import heart_area
 from ..models.weights import write_tensors
 from .context import Context
 from .identity import Identity
-from .locator import coarse_bank, fewness, load_locator, locator_steps, train_locator
+from .locator import Course, coarse_bank, fewness, load_locator, locator_steps, train_locator
 from .prepare import Prepared
 from .recenter import predict_slices
 
@@ -67,10 +67,7 @@ def refine_locator(context: Context, ready: Prepared, bank: DeviceBank, teacher:
     seen = SliceBank(np.concatenate(images), np.concatenate(masks), {}, {}, coarse.size)
     most = max(1, round(locator_steps(config, context.patients) * (fewness(context.patients) - 1)))
     done = context.budget.stage(context.budget.reserve, most)
-    train_locator(
-        locator, seen, ready.plan, context,
-        stage="finding the heart better", seed=config.seed + 2, share_done=done,
-    )  # fmt: skip
+    train_locator(locator, seen, ready.plan, context, Course("finding the heart better", config.seed + 2, done))
     write_tensors(weights, locator.state_dict())
     write_sealed(context.folder / RECORD, {"job": ready.identity.job, "sha256": sha256(weights)})
 

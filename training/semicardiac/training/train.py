@@ -70,17 +70,9 @@ def train(
         hint = "Stop it to keep the model, or to put the checkpoint back"
         events.warn(what, where=folder / CHECKPOINT, hint=hint)
     _require_validation(spec.cases)
-    roles = ("labeled", "unlabeled") if learns_from_unlabeled(config) else ("labeled",)
-    cases = [case for case in spec.cases if case.role in roles]
-    if not any(case.role == "labeled" for case in cases):
-        raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
     if config.deterministic:
         make_deterministic()
-    validation = [case for case in spec.cases if case.role == "validation" and case.labels is not None]
-    reader = reader or CaseReader()
-    context = Context(
-        folder / WORK, cases, spec.labels, config, Budget(config.schedule), events, stop, validation, reader
-    )
+    context = _context(folder, spec, events, stop, reader or CaseReader())
     if config.locate.method == "network" and context.unlabeled:
         context.budget.reserve = refine_share(config, context.patients)
     if context.unlabeled and config.schedule.steps and (told := shortfall(config.schedule, config.schedule.steps)):
@@ -104,6 +96,17 @@ def train(
     del training, ready  # they hold the banks open, and what is open cannot be removed everywhere
     _remove_banks(folder / WORK)
     return summary
+
+
+def _context(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool], reader: CaseReader) -> Context:
+    """What the stages of a training work with: the cases that its method learns from, and a fresh budget."""
+    roles = ("labeled", "unlabeled") if learns_from_unlabeled(spec.config) else ("labeled",)
+    cases = [case for case in spec.cases if case.role in roles]
+    if not any(case.role == "labeled" for case in cases):
+        raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
+    validation = [case for case in spec.cases if case.role == "validation" and case.labels is not None]
+    budget = Budget(spec.config.schedule)
+    return Context(folder / WORK, cases, spec.labels, spec.config, budget, events, stop, validation, reader)
 
 
 def _finish(training: Training, context: Context) -> dict[str, Any]:
