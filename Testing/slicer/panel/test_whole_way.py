@@ -28,7 +28,7 @@ def trained(widget, monkeypatch):
         tiny = lambda folder, *, settings, **options: start(folder, settings=[*settings, *QUICK], **options)  # noqa: E731
         monkeypatch.setattr(widget.logic, "startTraining", tiny)
     widget.ui.deviceBox.setCurrentIndex(1)
-    settle()
+    follow(widget, lambda: widget.ui.trainButton.enabled)  # when all cases are checked
     widget.ui.trainButton.click()
     assert line(widget, "trainMessage") == ""
     assert widget.ui.trainButton.text == "Stop"
