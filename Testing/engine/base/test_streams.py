@@ -49,9 +49,10 @@ class TestClosedStreams:
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             ["nohup", *command], env=engine_environment(), stdin=theirs, stdout=theirs, stderr=theirs,
-            start_new_session=True,
+            start_new_session=True, cwd=tmp_path,
         )  # fmt: skip
         os.close(theirs)
+        os.read(ours, 1)  # nohup has said where the output goes, and so has begun
         os.close(ours)  # each write says EIO from now on
         assert process.wait(120) == 0
         assert isinstance(read_events(tmp_path / "tables" / "events.jsonl")[-1], Done)
