@@ -59,7 +59,7 @@ class SemiCardiacSegLogic:
 
     # ----- training
 
-    def startTraining(
+    def startTraining(  # what the panel and the console can set, each by its name
         self,
         folder: Path | str,
         *,
@@ -147,7 +147,7 @@ class SemiCardiacSegLogic:
 
     # ----- segmentation
 
-    def startSegmentation(
+    def startSegmentation(  # what the panel and the console can set, each by its name
         self,
         model: Path | str,
         inputs,

@@ -115,6 +115,30 @@ def test_pytorch_is_imported_only_where_something_is_computed():
     assert not loads_torch("models.package")
 
 
+def functions() -> Iterator[tuple[str, ast.FunctionDef, str]]:
+    """The functions of engine and module, with their place and the line that begins them."""
+    for folder in (PACKAGE, REPOSITORY / "SemiCardiacSeg" / "SemiCardiacSegLib"):
+        for path in sorted(folder.rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef):
+                    place = f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}"
+                    yield place, node, text.splitlines()[node.lineno - 1]
+
+
+def test_a_function_fits_on_a_screen():
+    assert [place for place, node, _ in functions() if node.end_lineno - node.lineno >= 60] == []
+
+
+def test_more_than_six_parameters_have_a_reason_beside_them():
+    many = []
+    for place, node, line in functions():
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        if len([each for each in arguments if each.arg not in ("self", "cls")]) > 6 and "#" not in line:
+            many.append(place)
+    assert many == []
+
+
 def test_to_segment_a_volume_nothing_of_training_is_imported():
     names = run_python("import sys, semicardiac.jobs.segment; print(*sys.modules)").split()
     assert "semicardiac.models.predict" in names

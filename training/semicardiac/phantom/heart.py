@@ -196,21 +196,8 @@ def draw_heart(rng: np.random.Generator, pathology: str, tilt: float) -> Heart:
     rv = _right_ventricle(rng, septum, pathology)
     rv *= rv_ml / _ml(rv, rv_top, length)
 
-    roughness = gaussian_filter1d(rng.standard_normal((len(_S), ANGLES)), 5, axis=1, mode="wrap")
-    roughness = np.abs(gaussian_filter1d(roughness, 4, axis=0)) / 0.06
-    away = 0.25 + 0.75 * (1 - _bump(theta, septum, 0.9))  # the septum is smooth
-    trabeculae = np.clip(roughness, 0, 3) * away * (0.5 + 1.2 * below) * rng.uniform(1.2, 2.6)
-
-    fat = gaussian_filter1d(rng.standard_normal((len(_S), ANGLES)), 40, axis=1, mode="wrap")
-    fat = gaussian_filter1d(fat, 12, axis=0)
-    fat = fat / fat.std() * rng.uniform(1.0, 2.8) + rng.uniform(-0.5, 2.2)
-    fat = np.clip(fat + 3 * _bump(theta, septum + 1.2, 0.5) * rng.uniform(0, 1.5), 0, 14)
-
-    swing = rng.uniform(-0.3, 0.3, 2)
-    papillaries = (
-        Papillary(septum + 2.45 + swing[0], rng.uniform(4.0, 6.5), rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.78)),
-        Papillary(septum - 1.9 + swing[1], rng.uniform(4.0, 6.5), rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.78)),
-    )
+    trabeculae, fat = _trabeculae_and_fat(rng, theta, below, septum)
+    papillaries = _papillaries(rng, septum)
     return Heart(
         pathology=pathology,
         length_mm=float(length),
@@ -226,6 +213,31 @@ def draw_heart(rng: np.random.Generator, pathology: str, tilt: float) -> Heart:
         rv_wall_mm=float(rng.uniform(4, 6) if pathology == "RV" else rng.uniform(2, 3.2)),
         papillaries=papillaries,
         drift_mm=rng.normal(0, 1, (2, 3)) * (9, 6, 2),
+    )
+
+
+def _trabeculae_and_fat(
+    rng: np.random.Generator, theta: np.ndarray, below: np.ndarray, septum: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far trabeculae reach into the cavity, and how thick the fat on the wall is, in mm by place."""
+    roughness = gaussian_filter1d(rng.standard_normal((len(_S), ANGLES)), 5, axis=1, mode="wrap")
+    roughness = np.abs(gaussian_filter1d(roughness, 4, axis=0)) / 0.06
+    away = 0.25 + 0.75 * (1 - _bump(theta, septum, 0.9))  # the septum is smooth
+    trabeculae = np.clip(roughness, 0, 3) * away * (0.5 + 1.2 * below) * rng.uniform(1.2, 2.6)
+
+    fat = gaussian_filter1d(rng.standard_normal((len(_S), ANGLES)), 40, axis=1, mode="wrap")
+    fat = gaussian_filter1d(fat, 12, axis=0)
+    fat = fat / fat.std() * rng.uniform(1.0, 2.8) + rng.uniform(-0.5, 2.2)
+    fat = np.clip(fat + 3 * _bump(theta, septum + 1.2, 0.5) * rng.uniform(0, 1.5), 0, 14)
+    return trabeculae, fat
+
+
+def _papillaries(rng: np.random.Generator, septum: float) -> tuple[Papillary, Papillary]:
+    """The two papillary muscles, opposite the septum."""
+    swing = rng.uniform(-0.3, 0.3, 2)
+    return (
+        Papillary(septum + 2.45 + swing[0], rng.uniform(4.0, 6.5), rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.78)),
+        Papillary(septum - 1.9 + swing[1], rng.uniform(4.0, 6.5), rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.78)),
     )
 
 
