@@ -126,7 +126,14 @@ class _Row(NamedTuple):
 
 
 def write_study(
-    folder: Path | str, *, labeled: int = 3, unlabeled: int = 12, validation: int = 0, test: int = 4, seed: int = 0
+    folder: Path | str,
+    *,
+    labeled: int = 3,
+    unlabeled: int = 12,
+    validation: int = 0,
+    test: int = 4,
+    seed: int = 0,
+    domain_shift: float = 1.0,
 ) -> list[Case]:
     """Writes a study in ACDC's layout, each patient at end diastole and end systole.
 
@@ -147,6 +154,8 @@ def write_study(
         validation: How many have labels that only serve to watch a training.
         test: How many are for the evaluation at the end.
         seed: Decides on everything.
+        domain_shift: How far the images of the other two scanners look from those of the labeled patients: 0 not at
+            all, 1 as far as `SCANNERS` has it.
 
     Returns:
         The cases as `cases.discover` finds them in the folder.
@@ -161,7 +170,7 @@ def write_study(
     references: dict[str, list[_Row]] = {}
     for number, role in enumerate(roles, start=1):
         turn = number - 1 - roles.index(role)
-        own, hidden = _write_patient(folder, f"patient{number:03d}", role, turn, seed * 10_000 + number)
+        own, hidden = _write_patient(folder, f"patient{number:03d}", role, turn, seed * 10_000 + number, domain_shift)
         cases += own
         if hidden:
             references.setdefault(role, []).extend(hidden)
@@ -171,13 +180,15 @@ def write_study(
     return read_case_list(folder / CASE_LIST)
 
 
-def _write_patient(folder: Path, name: str, role: str, turn: int, seed: int) -> tuple[list[_Row], list[_Row]]:
+def _write_patient(
+    folder: Path, name: str, role: str, turn: int, seed: int, domain_shift: float
+) -> tuple[list[_Row], list[_Row]]:
     """Writes a patient; gives its rows for the list of cases and for the list of references."""
     if role == "labeled":
         pathology, scanner = ("NOR", "HCM", "MINF")[turn % 3], "A"
     else:
         pathology, scanner = tuple(PATHOLOGIES)[turn % 5], ("B", "C", "A")[turn % 3]
-    patient = Patient(seed, pathology=pathology, scanner=scanner)
+    patient = Patient(seed, pathology=pathology, scanner=scanner, domain_shift=domain_shift)
     rng = np.random.default_rng([seed, 2])
     frames = int(rng.integers(20, 36))
     numbers = {"ED": 1, "ES": 1 + round(END_SYSTOLE * frames)}
