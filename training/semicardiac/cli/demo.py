@@ -15,7 +15,7 @@ from ..jobs.job import EvaluateJob, SegmentJob, TrainJob, create_job
 from ..jobs.record import Record, read_record
 from ..jobs.run import run_job
 from ..models.compute import pick_device
-from ..phantom.study import require_sound, write_study
+from ..phantom.study import MILD, require_sound, write_study
 from ..report.compare import compare
 from ..report.plotting import require_matplotlib
 from ..report.write import write_report
@@ -25,8 +25,6 @@ PRESETS = {"default": "labeled and unlabeled volumes", "supervised": "the labele
 """The two trainings and what they learn from."""
 LABELED, UNLABELED, TEST = 3, 24, 6
 """Patients of the phantom study."""
-DOMAIN_SHIFT = 0.5
-"""A demo shows what the method does, not what the hardest scanner does to it."""
 STEPS_A_MINUTE = 330
 """Steps of each of the two trainings for a minute of the demo, as two quiet processor cores manage them. Both trainings
 get the same steps, however busy the machine: by the clock, one of them could be cut off before it has learned."""
@@ -70,9 +68,7 @@ def run_demo(out: Path, *, minutes: float, seed: int, device: str) -> int:
     with Console(brief=True) as console:
         console.say(f"drawing {LABELED} labeled, {UNLABELED} unlabeled and {TEST} test patients")
         study = out / "study"
-        drawn = write_study(
-            study, labeled=LABELED, unlabeled=UNLABELED, test=TEST, seed=seed, domain_shift=DOMAIN_SHIFT
-        )
+        drawn = write_study(study, labeled=LABELED, unlabeled=UNLABELED, test=TEST, seed=seed, difficulty=MILD)
         cases = tuple(case for case in drawn if case.role != "ignore")  # the test patients' role
         for preset, title in PRESETS.items():
             console.say(f"training on {title}, {count(schedule['steps'], 'step')}")
