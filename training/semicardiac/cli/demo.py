@@ -23,7 +23,7 @@ from .progress import Console
 
 PRESETS = {"default": "labeled and unlabeled volumes", "supervised": "the labeled volumes alone"}
 """The two trainings and what they learn from."""
-LABELED, UNLABELED, TEST = 3, 24, 6
+LABELED, UNLABELED, TEST = 3, 24, 9
 """Patients of the phantom study."""
 STEPS_A_MINUTE = 400
 """Steps of each of the two trainings for a minute of the demo, as two quiet processor cores manage them. Both trainings
