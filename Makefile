@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint coverage docs clean
 
 demo: .venv/.demo
 	@rm -rf demo
@@ -19,8 +19,14 @@ lint: .venv/.test
 	$(BIN)/ruff format --check SemiCardiacSeg training Testing
 	$(BIN)/mypy
 
+coverage: .venv/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov
+
+docs: .venv/.docs
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -33,4 +39,8 @@ $(BIN)/python:
 .venv/.test: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Setting up .venv (once, some minutes: PyTorch is large) ..."
 	$(PIP_INSTALL) '.[test]'
+	@touch $@ .venv/.demo
+
+.venv/.docs: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) '.[docs]'
 	@touch $@ .venv/.demo

@@ -14,8 +14,10 @@ from semicardiac.cli.main import main
 from semicardiac.config import make_config
 from semicardiac.jobs.job import load_job
 from semicardiac.jobs.record import read_record
-from semicardiac.report.compare import compare
+from semicardiac.report.compare import LEARNED, compare
+from semicardiac.training.schedule import shortfall
 
+from Testing.engine.report.support import make_train_job
 from Testing.engine.support import QUICK
 
 pytest.importorskip("matplotlib")
@@ -28,7 +30,7 @@ def small(monkeypatch) -> None:
         monkeypatch.setattr(demo, name, 1)
 
     def quick_config(preset: str, overrides: dict):
-        assert set(overrides) == {"schedule"}
+        assert overrides["schedule"]["steps"] == 3 * demo.STEPS_A_MINUTE
         settings = parse_assignments([*QUICK, "schedule.steps=4", "deterministic=true"])
         return make_config(preset, settings)
 
@@ -56,12 +58,44 @@ def test_both_trainings_are_measured_on_patients_that_neither_has_seen(tmp_path:
         means[preset] = statistics.fmean(map(statistics.fmean, filter(None, by_structure.values())))
     printed = capsys.readouterr().out
     assert str(out / "report.html") in printed
-    assert f"alone           {means['supervised']:.3f}\n" in printed
+    assert [read_record(out / preset).steps for preset in ("default", "supervised")] == [4, 4]
     comparison = compare(read_record(out / "default"), read_record(out / "supervised"))
     assert (comparison.ours, comparison.theirs) == pytest.approx((means["default"], means["supervised"]), abs=1e-5)
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert comparison.sentence in printed
-    assert comparison.sentence in page
+    assert comparison.theirs < LEARNED  # after four steps
+    assert comparison.doubts[-1] in printed
+    assert comparison.sentence not in printed
+    assert comparison.sentence in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_both_trainings_have_the_same_steps_and_settings_however_busy_the_machine(monkeypatch, tmp_path: Path):
+    configs = {}
+
+    def write_nothing(*_, **__):
+        raise Stopped
+
+    def note(preset: str, overrides: dict):
+        configs[preset] = make_config(preset, overrides)
+        return configs[preset]
+
+    monkeypatch.setattr(demo, "make_config", note)
+    monkeypatch.setattr(demo, "write_study", write_nothing)
+    main(["demo", "--out", str(tmp_path / "demo"), "--device", "cpu", "--minutes", "2"])
+    with_unlabeled, alone = configs["default"], configs["supervised"]
+    assert with_unlabeled.schedule.minutes is None
+    assert with_unlabeled.schedule.steps == alone.schedule.steps == 2 * demo.STEPS_A_MINUTE
+    for section in ("preprocess", "locate", "augment", "network", "optim"):
+        assert getattr(with_unlabeled, section) == getattr(alone, section)
+    assert shortfall(with_unlabeled.schedule, with_unlabeled.schedule.steps) is None
+
+
+def test_a_fair_comparison_is_printed_with_both_numbers_of_steps(tmp_path: Path, capsys):
+    with_unlabeled = make_train_job(tmp_path / "default", shift=2, steps=1700)
+    alone = make_train_job(tmp_path / "supervised", preset="supervised", shift=6)
+    demo._print_results(read_record(with_unlabeled), read_record(alone))
+    printed = capsys.readouterr().out
+    assert "0.600   2,000 steps" in printed
+    assert "0.867   1,700 steps" in printed
+    assert "raised the mean Dice from 0.600 to 0.867" in printed
 
 
 def test_a_stop_ends_the_whole_demo(tmp_path: Path, small, monkeypatch):
@@ -76,7 +110,7 @@ def test_a_stop_ends_the_whole_demo(tmp_path: Path, small, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("--minutes", value) for value in ("0", "-3", "nan", "Infinity", "1e400")),
+        *(("--minutes", value) for value in ("0", "-3", "nan", "Infinity", "1e400", "1e9")),
         ("--seed", "-1"),
         ("--device", "gpu"),
     ],

@@ -209,6 +209,12 @@ class TestBadInput:
         assert "torch: " in out
         assert "0 errors, 0 warnings" in out
 
+    def test_without_volumes_only_the_machine_is_described(self, capsys):
+        """What a bug report asks for: nothing of anybody's data is in it."""
+        assert main(["check"]) == 0
+        names = [line.partition(": ")[0] for line in capsys.readouterr().out.splitlines()]
+        assert {"system", "python", "torch", "device"} <= set(names)
+
 
 def test_a_mistake_in_an_option_is_no_traceback_in_a_process_of_its_own(semicardiac):
     done = semicardiac("train", "nowhere", "--out", "job")

@@ -18,8 +18,8 @@ from semicardiac.evaluation.matching import match
 from semicardiac.images.volumes import Volume, read_labels, read_series, read_volume, same_geometry
 from semicardiac.phantom.heart import ANGLES, END_SYSTOLE, PATHOLOGIES, draw_heart, ejected
 from semicardiac.phantom.patient import LABELS, Patient
-from semicardiac.phantom.scanner import SCANNERS, acquire, smooth_noise
-from semicardiac.phantom.study import CYCLE_S, make_heart, write_cine, write_study
+from semicardiac.phantom.scanner import SCANNERS, acquire, scanner_at, smooth_noise
+from semicardiac.phantom.study import CYCLE_S, LABELED_PATHOLOGIES, MILD, make_heart, write_cine, write_study
 
 from Testing.engine.support import engine_environment
 
@@ -292,6 +292,14 @@ class TestScanner:
         assert values.std() == pytest.approx(1, abs=0.1)
         assert abs(np.diff(values, axis=1)).mean() < 0.2
 
+    @pytest.mark.parametrize("site", SCANNERS)
+    def test_a_domain_shift_runs_from_the_labeled_site_to_the_scanner_as_it_is(self, site: str):
+        here, labeled = SCANNERS[site], SCANNERS["A"]
+        assert scanner_at(site, 1) == here
+        assert scanner_at(site, 0) == labeled._replace(apex_first=here.apex_first)
+        half = scanner_at(site, 0.5)
+        assert half.wall == pytest.approx(np.mean([here.wall, labeled.wall], axis=0))
+
     @pytest.mark.parametrize(("field", "value"), [("pathology", "HCN"), ("scanner", "D")])
     def test_an_unknown_name_is_an_error_with_a_hint(self, field: str, value: str):
         with pytest.raises(UserError) as caught:
@@ -360,6 +368,17 @@ class TestStudy:
         entries = discover([folder / "patient001", folder / "patient002", folder / "test"])
         assert [entry.phase for entry in entries] == ["ED", "ES"] * 3
         assert [entry.labels is not None for entry in entries] == [True, True, False, False, False, False]
+
+    def test_a_mild_study_differs_in_the_patients_without_labels_alone(self, folder: Path, tmp_path: Path):
+        """Of other scanners they look different, and they have nothing that no label shows."""
+        write_study(tmp_path / "mild", labeled=1, unlabeled=4, seed=3, test=0, difficulty=MILD)
+        for patient, same in (("patient001", True), ("patient002", False)):  # of the sites A and B
+            name = next((folder / patient).glob("*_frame01.nii.gz")).name
+            ours, theirs = (read_volume(study / patient / name) for study in (folder, tmp_path / "mild"))
+            assert (same_geometry(ours, theirs) is None and np.array_equal(ours.array, theirs.array)) == same
+        texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "mild").glob("*/Info.cfg")]
+        groups = {text.partition("Group: ")[2].split("\n")[0] for text in texts}
+        assert groups == set(LABELED_PATHOLOGIES)
 
     def test_a_folder_in_use_is_left_alone(self, tmp_path: Path):
         (tmp_path / "mine.txt").write_text("x")

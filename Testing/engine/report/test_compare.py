@@ -45,6 +45,18 @@ class TestClaims:
         else:
             assert found.sentence == "The unlabeled volumes raised the mean Dice from 0.600 to 0.867."
 
+    def test_a_baseline_that_has_hardly_learned_is_no_baseline(self, tmp_path):
+        """Cut off after a few steps, it would lose to anything."""
+        ours = make_train_job(tmp_path / "job", shift=2)
+        theirs = make_train_job(tmp_path / "alone", preset="supervised", shift=20)
+        found = compare.compare(read_record(ours), read_record(theirs))
+        assert found.theirs < compare.LEARNED
+        assert not found.fair
+        assert found.doubts == ("a training with a mean Dice below 0.3 has hardly learned yet",)
+        page = Page(write.write_report(ours, baseline=theirs)).text
+        assert found.doubts[0] in page
+        assert f"+{found.ours - found.theirs:.3f} mean Dice" not in page
+
     def test_no_other_part_of_the_page_claims_it(self, tmp_path, alone):
         pages = []
         for joins_at in (0.5, 1.0):

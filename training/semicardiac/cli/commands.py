@@ -22,7 +22,7 @@ class Demo:
     out: Annotated[Path, arg(metavar="DIR")] = Path("semicardiac-demo")
     """New folder for the phantom's volumes, the models and the report."""
     minutes: float = 3.0
-    """Time for all of it."""
+    """Time for all of it on two processor cores. It decides on the steps: a busy machine takes longer for the same."""
     seed: int = 0
     """Another number makes other hearts."""
     device: str = "auto"

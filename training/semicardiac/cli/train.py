@@ -75,9 +75,10 @@ class Cases:
 
 @dataclass(frozen=True)
 class Check(Cases):
-    """Look for whatever is wrong with volumes and machine before anything long starts."""
+    """Look for whatever is wrong with volumes and machine before anything long starts; without volumes, the machine."""
 
     EXAMPLES = """
+  semicardiac check
   semicardiac check data/acdc
   semicardiac check data/acdc --split p70 --labeled 7
   semicardiac check cases.csv --labels mmwhs --set optim.batch_labeled=4"""
@@ -87,7 +88,10 @@ class Check(Cases):
         from .environment import check_environment
         from .progress import Console
 
-        environment = check_environment(self.device)
+        environment = "\n".join(f"{name}: {value}" for name, value in check_environment(self.device).items())
+        if not self.data and not self.set:
+            print(environment)
+            return 0
         cases, labels = self.find()
         config = self.configure(labels)
         with Console() as console:
@@ -95,8 +99,7 @@ class Check(Cases):
         for finding in findings:
             print(finding)
         print(", ".join(_counted(cases, role) for role in ("labeled", "unlabeled", "validation")))
-        for name, value in environment.items():
-            print(f"{name}: {value}")
+        print(environment)
         errors = sum(finding.level == "error" for finding in findings)
         print(f"{count(errors, 'error')}, {count(len(findings) - errors, 'warning')}")
         return 2 if errors else 0

@@ -12,7 +12,7 @@ from ..base.errors import UserError, nearest
 from ..images.labels import get_label_set
 from ..images.volumes import Volume
 from .heart import ANGLES, PATHOLOGIES, Heart, Surfaces, draw_heart
-from .scanner import SCANNERS, Places, Scanner, acquire, draw_shading, smooth_noise
+from .scanner import SCANNERS, Places, Scanner, acquire, draw_shading, scanner_at, smooth_noise
 from .thorax import draw_thorax
 
 LABELS = get_label_set("acdc")
@@ -51,15 +51,18 @@ class Patient:
         seed: Decides on everything that is not given.
         pathology: A key of `PATHOLOGIES`.
         scanner: A key of `SCANNERS`.
+        domain_shift: As for `scanner_at`.
 
     Raises:
         UserError: For an unknown pathology or scanner.
     """
 
-    def __init__(self, seed: int, *, pathology: str | None = None, scanner: str | None = None) -> None:
+    def __init__(
+        self, seed: int, *, pathology: str | None = None, scanner: str | None = None, domain_shift: float = 1.0
+    ) -> None:
         rng = np.random.default_rng([seed, 0])
         self.pathology = _chosen("pathology", pathology, list(PATHOLOGIES), rng)
-        self._scanner = SCANNERS[_chosen("scanner", scanner, list(SCANNERS), rng)]
+        self._scanner = scanner_at(_chosen("scanner", scanner, list(SCANNERS), rng), domain_shift)
         self._seed = seed
         turn = rng.normal(0, 0.22)
         self.heart = draw_heart(rng, self.pathology, turn + rng.normal(0, 0.25))

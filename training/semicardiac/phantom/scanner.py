@@ -55,6 +55,23 @@ SCANNERS = {
 }  # fmt: skip
 
 
+def scanner_at(site: str, domain_shift: float) -> Scanner:
+    """A site's scanner, moved towards that of site A.
+
+    Args:
+        site: A key of `SCANNERS`.
+        domain_shift: How far its images look from those of A: 1 as far as they do, 0 not at all. The order of the
+            slices stays.
+    """
+    here, labeled = SCANNERS[site], SCANNERS["A"]
+    fields = here._asdict()
+    for name, bounds in labeled._asdict().items():
+        if isinstance(bounds, tuple):
+            pairs = zip(bounds, fields[name], strict=True)
+            fields[name] = tuple((1 - domain_shift) * a + domain_shift * b for a, b in pairs)
+    return Scanner(**fields)
+
+
 def draw_shading(rng: np.random.Generator, at: Places, share: float) -> np.ndarray:
     """How much of the signal the coils receive: less far from the front of the chest, and unevenly.
 

@@ -33,6 +33,26 @@ MOST_PATIENTS, MOST_FRAMES = 9_999, 200
 """Seeds of one study and the next are 10,000 apart; all frames of a time series are in memory at once."""
 
 
+LABELED_PATHOLOGIES = ("NOR", "HCM", "MINF")
+"""What the labeled patients of a study have, in turn."""
+
+
+class Difficulty(NamedTuple):
+    """How unlike the labeled patients of a study all others are."""
+
+    pathologies: tuple[str, ...]
+    """What they have, in turn."""
+    domain_shift: float
+    """How far images of other scanners look from those of the labeled patients, see `scanner_at`."""
+
+
+HARD = Difficulty(tuple(PATHOLOGIES), 1.0)
+"""For tests and measurements: pathologies that no label shows, and scanners as different as they are."""
+MILD = Difficulty(("NOR", "MINF", "HCM", "MINF", "NOR"), 0.5)
+"""For the demo: what the labeled patients have, in images that are half as different. Five in turn meet every one of
+three scanners; three would each keep to their own."""
+
+
 def make_heart(
     seed: int, phase: float = 0.0, *, pathology: str | None = None, scanner: str | None = None
 ) -> tuple[Volume, Volume]:
@@ -128,12 +148,19 @@ class _Row(NamedTuple):
 
 
 def write_study(
-    folder: Path | str, *, labeled: int = 3, unlabeled: int = 12, validation: int = 0, test: int = 4, seed: int = 0
+    folder: Path | str,
+    *,
+    labeled: int = 3,
+    unlabeled: int = 12,
+    validation: int = 0,
+    test: int = 4,
+    seed: int = 0,
+    difficulty: Difficulty = HARD,
 ) -> list[Case]:
     """Writes a study in ACDC's layout, each patient at end diastole and end systole.
 
-    All labeled patients come from one scanner, and none of them has a dilated heart or an abnormal right ventricle: as
-    in ACDC, those can be learned from the others alone. The folder holds
+    All labeled patients come from one scanner, and none of them has a dilated heart or an abnormal right ventricle: if
+    the others have, as in ACDC, that can be learned from the others alone. The folder holds
 
     - patient001/ and so on with Info.cfg, patient001_frame01.nii.gz and, if labeled or for validation, the same name
       with _gt;
@@ -149,6 +176,7 @@ def write_study(
         validation: How many have labels that only serve to watch a training.
         test: How many are for the evaluation at the end.
         seed: Decides on everything.
+        difficulty: How unlike the labeled patients the others are.
 
     Returns:
         The cases as `cases.discover` finds them in the folder.
@@ -164,7 +192,7 @@ def write_study(
     references: dict[_Part, list[_Row]] = {}
     for number, role in enumerate(roles, start=1):
         turn = number - 1 - roles.index(role)
-        own, hidden = _write_patient(folder, f"patient{number:03d}", role, turn, seed * 10_000 + number)
+        own, hidden = _write_patient(folder, f"patient{number:03d}", role, turn, seed * 10_000 + number, difficulty)
         cases += own
         if hidden:
             references.setdefault(role, []).extend(hidden)
@@ -174,13 +202,15 @@ def write_study(
     return read_case_list(folder / CASE_LIST)
 
 
-def _write_patient(folder: Path, name: str, role: _Part, turn: int, seed: int) -> tuple[list[_Row], list[_Row]]:
+def _write_patient(
+    folder: Path, name: str, role: _Part, turn: int, seed: int, difficulty: Difficulty
+) -> tuple[list[_Row], list[_Row]]:
     """Writes a patient; gives its rows for the list of cases and for the list of references."""
     if role == "labeled":
-        pathology, scanner = ("NOR", "HCM", "MINF")[turn % 3], "A"
+        pathology, scanner = LABELED_PATHOLOGIES[turn % 3], "A"
     else:
-        pathology, scanner = tuple(PATHOLOGIES)[turn % 5], ("B", "C", "A")[turn % 3]
-    patient = Patient(seed, pathology=pathology, scanner=scanner)
+        pathology, scanner = difficulty.pathologies[turn % len(difficulty.pathologies)], ("B", "C", "A")[turn % 3]
+    patient = Patient(seed, pathology=pathology, scanner=scanner, domain_shift=difficulty.domain_shift)
     rng = np.random.default_rng([seed, 2])
     frames = int(rng.integers(20, 36))
     numbers = {"ED": 1, "ES": 1 + round(END_SYSTOLE * frames)}

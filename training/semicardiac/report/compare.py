@@ -1,7 +1,7 @@
 """Whether two trainings, with and without unlabeled cases, tell what these brought; and the sentence that says it.
 
-They do where the unlabeled cases came into play and nothing else differs: not the labeled cases, the seeds, the
-settings that both use, nor clearly the number of steps or images.
+They do where the unlabeled cases came into play, both trainings have learned, and nothing else differs: not the labeled
+cases, the seeds, the settings that both use, nor clearly the number of steps or images.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from ..jobs.record import Record
 LENGTH_APART = 0.25
 """By what share of the longer training two may differ in their steps or images: a step that uses unlabeled slices takes
 a quarter longer than one that does not, so that of two trainings of the same time one has some 15 % fewer."""
+LEARNED = 0.3
+"""The least mean Dice of a training that has learned: below it, a difference says which of them was cut off earlier."""
 _OF_UNLABELED = ("preset", "seed", "method.", "schedule.", "optim.batch_mixed", "locate.recenter")
 """Settings that are about unlabeled cases, or are compared by what came of them; but for the supervised loss."""
 _UNUSED = "they never came into play"
@@ -46,18 +48,26 @@ class Comparison:
     @property
     def fair(self) -> bool:
         """Whether the difference is what the unlabeled cases brought."""
-        return bool(self.used) and not self.differences
+        return not self.doubts
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the difference is not that of the unlabeled cases; empty if it is."""
+        found = [] if self.used else [_UNUSED if self.used is False else "nothing tells whether they took part"]
+        if min(self.ours, self.theirs) < LEARNED:
+            found.append(f"a training with a mean Dice below {LEARNED:g} has hardly learned yet")
+        if self.differences:
+            found.append(f"the trainings differ in {listed(self.differences)}")
+        return tuple(found)
 
     @property
     def sentence(self) -> str:
         """What the unlabeled cases brought, whatever it is, or why that cannot be told."""
         ours, theirs = f"{self.ours:.3f}", f"{self.theirs:.3f}"
         if not self.fair:
-            why = [] if self.used else [_UNUSED if self.used is False else "nothing tells whether they took part"]
-            why += [f"the trainings differ in {listed(self.differences)}"] if self.differences else []
             return (
                 f"The mean Dice is {ours} here and {theirs} in the training on the labeled cases alone. "
-                f"What unlabeled cases bring cannot be told from this: {', and '.join(why)}."
+                f"What unlabeled cases bring cannot be told from this: {', and '.join(self.doubts)}."
             )
         if ours == theirs:
             return f"The unlabeled volumes left the mean Dice at {ours}."
