@@ -1,4 +1,4 @@
-"""A job folder that the engine works on in a process of its own: start it, follow it, stop it, go on with it.
+"""A job folder that the engine works on in a process of its own: start it, follow it, stop it, continue with it.
 
 Everything is learnt from the files of the folder, so a job that was started by an earlier Slicer, by another program
 or before the scene was closed is followed like one's own. Nothing here waits: `poll` is called by a timer or a loop.

@@ -52,7 +52,7 @@ class DataPanel(Panel):
         self.onClick(ui.addSequenceButton, self._onAddSequence)
         self.onClick(ui.removeButton, self._onRemove)
         self.onClick(ui.sampleDataButton, self._onSampleData)
-        self.onClick(ui.mendButton, self._onMend)
+        self.onClick(ui.fixButton, self._onFix)
         self.onClick(ui.matchButton, self._onMatch, wait=False)
         self.onClick(ui.labelSetButton, self._onEditStructures)
         ui.labelSetBox.connect("activated(int)", self._onLabelSet)
@@ -84,7 +84,7 @@ class DataPanel(Panel):
         self.ui.caseTable.setVisible(bool(rows))
         self.ui.sampleDataButton.setVisible(not rows)
         self.ui.removeButton.setVisible(bool(rows))
-        self.ui.mendButton.setVisible(bool(self._mendable()))
+        self.ui.fixButton.setVisible(bool(self._fixable()))
         self.ui.matchButton.setVisible(bool(dataSet and dataSet.unmatchedSegmentations(rows)))
         self.ui.caseSummary.setText(dataSet.summary(rows) if dataSet else "")
         self._fillLabelSets(dataSet)
@@ -177,7 +177,7 @@ class DataPanel(Panel):
         if not problems:
             return "ready", _("Nothing is wrong with this case.")
         level = "error" if any(problem.level == "error" for problem in problems) else "warning"
-        hint = "\n" + _("Click to fix it.") if any(problem.mend for problem in problems) else ""
+        hint = "\n" + _("Click to fix it.") if any(problem.fix for problem in problems) else ""
         return level, "\n".join(problem.text for problem in problems) + hint
 
     def _selectedKeys(self) -> list[str]:
@@ -270,29 +270,29 @@ class DataPanel(Panel):
     def _mendActions(self, key: str) -> list:
         texts = {"harden": _("Harden a copy"), "resample": _("Resample the labels"), "map": _("Choose the structures…")}
         return [
-            (f"{texts[problem.mend]}: {problem.text}", lambda problem=problem: self._mend(key, problem))
+            (f"{texts[problem.fix]}: {problem.text}", lambda problem=problem: self._fix(key, problem))
             for problem in self._problems[key]
-            if problem.mend
+            if problem.fix
         ]
 
-    def _mendable(self) -> list:
+    def _fixable(self) -> list:
         """The errors that can be fixed, each with the key of its case."""
         pairs = [(key, problem) for key, problems in self._problems.items() for problem in problems]
-        return [(key, problem) for key, problem in pairs if problem.mend and problem.level == "error"]
+        return [(key, problem) for key, problem in pairs if problem.fix and problem.level == "error"]
 
-    def _mend(self, key: str, problem) -> None:
-        if problem.mend == "map":
+    def _fix(self, key: str, problem) -> None:
+        if problem.fix == "map":
             self._map(self._rows[key])
         else:
-            self.dataSet.mend(key, problem)
+            self.dataSet.fix(key, problem)
 
-    def _onMend(self) -> None:
+    def _onFix(self) -> None:
         """Fixes all that needs no answer; asks for the structures of the first case that needs one."""
-        found = self._mendable()
+        found = self._fixable()
         for key, problem in found:
-            if problem.mend != "map":
-                self.dataSet.mend(key, problem)
-        unmapped = next((key for key, problem in found if problem.mend == "map"), None)
+            if problem.fix != "map":
+                self.dataSet.fix(key, problem)
+        unmapped = next((key for key, problem in found if problem.fix == "map"), None)
         if unmapped is not None:
             self._map(self._rows[unmapped])
 

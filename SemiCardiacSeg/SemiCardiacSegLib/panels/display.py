@@ -46,7 +46,7 @@ class Views:
             self.showVolume(volumeNode)
 
     def keep(self) -> None:
-        """Leaves the views as they are at the next `restore`: the user goes on with them in another module."""
+        """Leaves the views as they are at the next `restore`: the user continues with them in another module."""
         self._kept = True
 
     def restore(self) -> None:

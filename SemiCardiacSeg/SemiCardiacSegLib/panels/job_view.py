@@ -25,7 +25,7 @@ class JobView:
         status: The widget that holds the others; hidden while there is no job.
         bar: The progress bar.
         line: The label that tells the state.
-        resumable: Whether the panel can go on with a job that was stopped.
+        resumable: Whether the panel can continue with a job that was stopped.
     """
 
     def __init__(self, status, bar, line, *, resumable: bool = False) -> None:

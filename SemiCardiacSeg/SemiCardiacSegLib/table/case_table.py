@@ -369,8 +369,8 @@ class DataSet:
         with self._table.changed() as state:
             state["labels"] = labelSet.name if isReadyMade else labelSet.model_dump(mode="json")
 
-    def mend(self, key: str, problem: Problem) -> Row:
-        """Does what a problem offers; the user's own nodes stay as they are, the row goes on with copies.
+    def fix(self, key: str, problem: Problem) -> Row:
+        """Does what a problem offers; the user's own nodes stay as they are, the row continues with copies.
 
         `harden`: copies of what lies under a transform, with the transform made part of them. `resample`: a copy of the
         labels on the grid of the volume. `map`: what the user said of the segments is forgotten, and told anew from
@@ -380,13 +380,13 @@ class DataSet:
             ValueError: If the problem offers nothing, or it cannot be done.
         """
         row = self.row(key)
-        if problem.mend == "harden":
+        if problem.fix == "harden":
             self._harden(row)
-        elif problem.mend == "resample":
+        elif problem.fix == "resample":
             copy = resampledCopy(row.segmentationNode, row.volumeNode)
             with self._table.changed() as state:
                 self._replaceSegmentation(entryOf(state, key), copy)
-        elif problem.mend == "map":
+        elif problem.fix == "map":
             self.setMapping(key, None)
         else:
             raise ValueError(_("This has to be fixed by hand: {text}").format(text=problem.text))

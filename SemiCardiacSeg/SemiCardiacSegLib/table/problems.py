@@ -21,8 +21,8 @@ class Problem:
     level: str
     text: str
     """What is wrong, and what to do."""
-    mend: str | None = None
-    """What `DataSet.mend` can do: `harden` the transforms on copies, `resample` the labels, `map` the segments."""
+    fix: str | None = None
+    """What `DataSet.fix` can do: `harden` the transforms on copies, `resample` the labels, `map` the segments."""
     key: str = ""
     """The row concerned, if it is one."""
 

@@ -112,7 +112,7 @@ COMPLAINTS = {
         "optim.batch_labeled",
     ],
 }
-"""Of each fault: the file or field, what was found, and how to mend it."""
+"""Of each fault: the file or field, what was found, and how to fix it."""
 
 
 class TestBadInput:

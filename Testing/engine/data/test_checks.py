@@ -1,4 +1,4 @@
-"""Every bad input gets a finding that says what, where and how to mend it."""
+"""Every bad input gets a finding that says what, where and how to fix it."""
 
 from __future__ import annotations
 

@@ -83,9 +83,9 @@ class TestTimeSeries:
     def test_frames_without_reference_are_no_strangers(self, tmp_path, series):
         self.write(tmp_path / "p" / "patient001_4d.nii.gz", series)
         write_acdc(tmp_path / "r", "patient001", {"frame01": series[0]})
-        pairs, strangers, _ = match(tmp_path / "p", tmp_path / "r")
+        pairs, unmatched, _ = match(tmp_path / "p", tmp_path / "r")
         assert [(pair.case, pair.prediction_frame, pair.frame) for pair in pairs] == [("patient001_frame01", 0, None)]
-        assert strangers == []
+        assert unmatched == []
 
 
 class TestCroppedSegmentations:

@@ -33,23 +33,23 @@ class TestMatching:
     def test_names_meet_without_their_endings(self, tmp_path, prediction, reference):
         for folder, name in (("predictions", prediction), ("reference", reference)):
             write_labels_of((tmp_path / folder / name).parent, Path(name).name, labels_of(2, 2, 2))
-        pairs, strangers, _ = match(tmp_path / "predictions", tmp_path / "reference")
+        pairs, unmatched, _ = match(tmp_path / "predictions", tmp_path / "reference")
         assert [(pair.prediction, pair.reference) for pair in pairs] == [
             (tmp_path / "predictions" / prediction, tmp_path / "reference" / reference)
         ]
         assert pairs[0].image is None
-        assert strangers == []
+        assert unmatched == []
 
     def test_an_image_is_never_taken_for_a_reference(self, study):
         predictions, reference, _ = study
         write_volume(reference / "patient001" / "patient001_frame05.nii.gz", flat_image())  # no labels
         write_labels_of(predictions, "patient001_frame05.nii.gz", labels_of(2, 2, 2))
-        pairs, strangers, _ = match(predictions, reference)
+        pairs, unmatched, _ = match(predictions, reference)
         assert [pair.reference.name for pair in pairs] == [
             f"patient{number}_gt.nii.gz" for number in ("001_frame01", "001_frame12", "002_frame01", "002_frame09")
         ]
         assert [pair.image.name for pair in pairs[:1]] == ["patient001_frame01.nii.gz"]
-        assert [path.name for path in strangers] == ["patient001_frame05.nii.gz"]
+        assert [path.name for path in unmatched] == ["patient001_frame05.nii.gz"]
 
     def test_patients_and_phases_from_the_reference(self, study):
         pairs, _, _ = match(study[0], study[1])
@@ -114,12 +114,12 @@ class TestMatching:
         write_labels_of(tmp_path / "p", "anna.nii.gz", labels_of(2, 2, 2))
         write_labels_of(tmp_path / "p", "cine_frame05.nii.gz", labels_of(2, 2, 2))
         (tmp_path / "cases.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-        pairs, strangers, missing = match(tmp_path / "p", tmp_path / "cases.csv")
+        pairs, unmatched, missing = match(tmp_path / "p", tmp_path / "cases.csv")
         assert [(pair.case, pair.reference.name, pair.frame) for pair in pairs] == [
             ("a", "a.nii.gz", None), ("anna", "a.nii.gz", 3), ("b", "b.nii.gz", None), ("c", "c.nii.gz", None),
             ("d", "d.nii.gz", None),
         ]  # fmt: skip
-        assert [path.name for path in strangers] == ["cine_frame05.nii.gz"]
+        assert [path.name for path in unmatched] == ["cine_frame05.nii.gz"]
         assert missing == []
 
     def test_references_without_segmentation_are_named_once(self, tmp_path):
@@ -155,16 +155,16 @@ class TestMatching:
             write_labels_of(tmp_path / "r" / folder, "sax_gt.nii.gz", labels_of(2, 2, 2))
         write_labels_of(tmp_path / "p", "anna_sax.nii.gz", labels_of(2, 2, 2))
         write_labels_of(tmp_path / "p", "sax.nii.gz", labels_of(2, 2, 2))  # whose?
-        pairs, strangers, _ = match(tmp_path / "p", tmp_path / "r")
+        pairs, unmatched, _ = match(tmp_path / "p", tmp_path / "r")
         (pair,) = pairs
         assert (pair.case, pair.patient, pair.reference.parent.name) == ("anna_sax", "anna_sax", "anna")
-        assert [path.name for path in strangers] == ["sax.nii.gz"]
+        assert [path.name for path in unmatched] == ["sax.nii.gz"]
 
     def test_confidence_maps_are_no_segmentations(self, study):
         write_volume(study[0] / "patient001_frame01_confidence.nii.gz", flat_image())
-        pairs, strangers, _ = match(study[0], study[1])
+        pairs, unmatched, _ = match(study[0], study[1])
         assert len(pairs) == 4
-        assert strangers == []
+        assert unmatched == []
 
     @pytest.mark.skipif(os.name == "nt", reason="links need rights there that not everybody has")
     def test_linked_folders(self, tmp_path):

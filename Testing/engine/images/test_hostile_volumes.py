@@ -50,7 +50,7 @@ for path in map(Path, json.load(sys.stdin)):
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str], int]]:
     """What reading each volume said (as frames, their number, their size, as labels), and the most memory up to then.
 
-    A process reads them all; where one ends it, another goes on with the next.
+    A process reads them all; where one ends it, another continues with the next.
     """
     paths: dict[str, Path] = {}
     for number, (name, (_, make)) in enumerate(HOSTILE.items()):

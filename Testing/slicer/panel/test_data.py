@@ -83,10 +83,10 @@ def test_one_button_mends_what_needs_no_answer(widget, study):
         volume.SetAndObserveTransformNodeID(transform.GetID())
         row.segmentationNode.SetAndObserveTransformNodeID(transform.GetID())
     settle()
-    assert shown(widget, "mendButton")
-    widget.ui.mendButton.click()
+    assert shown(widget, "fixButton")
+    widget.ui.fixButton.click()
     settle()
-    assert not shown(widget, "mendButton")
+    assert not shown(widget, "fixButton")
     assert why(widget, 0) == why(widget, 1) == "Nothing is wrong with this case."
 
 

@@ -19,7 +19,7 @@ def test_segments_of_unknown_names_are_mapped_in_a_dialog(widget, scene):
     row = widget.dataSet.addVolume(volume, node)
     settle()
     assert "is mapped to a structure" in why(widget, 0)
-    widget.ui.mendButton.click()
+    widget.ui.fixButton.click()
     dialog = widget.data._dialog
     for segmentId, name in (("S0", "RV cavity"), ("S1", "LV myocardium"), ("S2", "LV cavity")):
         dialog._boxes[segmentId].setCurrentText(name)
@@ -57,7 +57,7 @@ def test_unnamed_segments_are_proposed_by_their_values_and_answered_once_for_all
         asLabelValues(row.segmentationNode)
     settle()
     assert "is mapped to a structure" in why(widget, 0)
-    widget.ui.mendButton.click()
+    widget.ui.fixButton.click()
     dialog = widget.data._dialog
     assert dialog.mapping() == ACDC
     assert "all 3 cases" in dialog.allBox.text
@@ -72,7 +72,7 @@ def test_the_answer_can_be_for_one_case(widget):
     for row in (first, second):
         asLabelValues(row.segmentationNode)
     settle()
-    widget.ui.mendButton.click()
+    widget.ui.fixButton.click()
     widget.data._dialog.allBox.checked = False
     widget.data._dialog.accept()
     assert widget.dataSet.mapping(first.key) == ACDC
@@ -83,7 +83,7 @@ def test_each_segment_shows_its_volume(widget, slicerQt):
     row = addUnnamed(widget, "patient01")
     asLabelValues(row.segmentationNode)
     settle()
-    widget.ui.mendButton.click()
+    widget.ui.fixButton.click()
     shown = [label.text for label in widget.data._dialog.dialog.findChildren(slicerQt.qt.QLabel)]
     voxelMl = 1.25 * 1.5 * 8 / 1000
     for value in (1, 2, 3):

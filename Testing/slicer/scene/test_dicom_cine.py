@@ -89,7 +89,7 @@ def test_it_is_no_case_to_train_on(database):
     node = stackedVolume(database)
     dataSet = makeDataSet()
     (problem,) = dataSet.problems(dataSet.addVolume(node))
-    assert (problem.level, problem.mend) == ("error", None)
+    assert (problem.level, problem.fix) == ("error", None)
     assert f"{FRAMES} images at each position" in problem.text
 
 

@@ -35,8 +35,8 @@ def dataSet(scene) -> DataSet:
 
 
 def told(dataSet: DataSet, row) -> list[tuple[str, str | None]]:
-    """Level and mend of the problems of a row as it is now."""
-    return [(problem.level, problem.mend) for problem in dataSet.problems(dataSet.row(row.key))]
+    """Level and fix of the problems of a row as it is now."""
+    return [(problem.level, problem.fix) for problem in dataSet.problems(dataSet.row(row.key))]
 
 
 def texts(dataSet: DataSet, row) -> str:
@@ -159,7 +159,7 @@ class TestSegmentations:
         row = dataSet.addVolume(volume, makeHeartSegmentation(volume))
         dataSet.setMapping(row.key, {"gone": "LV cavity"})
         (problem,) = dataSet.problems(dataSet.row(row.key))
-        dataSet.mend(row.key, problem)
+        dataSet.fix(row.key, problem)
         assert told(dataSet, row) == []
 
     def test_segments_that_stand_for_nothing(self, dataSet):
@@ -214,24 +214,24 @@ class TestOtherGrid:
         original = makeHeartSegmentation(makeVolume(), "by hand")
         row = dataSet.addVolume(half, original)
         (problem,) = dataSet.problems(row)
-        assert (problem.level, problem.mend) == ("error", "resample")
+        assert (problem.level, problem.fix) == ("error", "resample")
         assert "the spacings are 1.25 × 1.5 × 8 and 2.5 × 3 × 8 mm" in problem.text
 
-        mended = dataSet.mend(row.key, problem)
-        assert mended.key == row.key
-        assert mended.segmentationNode is not original
-        assert mended.segmentationNode.GetName() == "by hand resampled"
+        fixed = dataSet.fix(row.key, problem)
+        assert fixed.key == row.key
+        assert fixed.segmentationNode is not original
+        assert fixed.segmentationNode.GetName() == "by hand resampled"
         assert told(dataSet, row) == []
-        np.testing.assert_array_equal(labelsOf(dataSet, mended), heartLabels()[:, ::2, ::2])
+        np.testing.assert_array_equal(labelsOf(dataSet, fixed), heartLabels()[:, ::2, ::2])
         assert original.GetScene() is not None
 
     def test_mapping_is_kept(self, dataSet):
         half = makeVolume("half", np.zeros((5, 6, 5), np.int16), obliqueMatrix(0, (2.5, 3.0, 8.0)))
         row = dataSet.addVolume(half, makeHeartSegmentation(makeVolume()))
         dataSet.setMapping(row.key, {"S0": "RV cavity"})
-        (problem,) = (each for each in dataSet.problems(dataSet.row(row.key)) if each.mend == "resample")
-        mended = dataSet.mend(row.key, problem)
-        np.testing.assert_array_equal(labelsOf(dataSet, mended), heartLabels()[:, ::2, ::2] == 3)
+        (problem,) = (each for each in dataSet.problems(dataSet.row(row.key)) if each.fix == "resample")
+        fixed = dataSet.fix(row.key, problem)
+        np.testing.assert_array_equal(labelsOf(dataSet, fixed), heartLabels()[:, ::2, ::2] == 3)
 
 
 class TestTransforms:
@@ -243,15 +243,15 @@ class TestTransforms:
             node.SetAndObserveTransformNodeID(transform.GetID())
         row = dataSet.addVolume(volume, segmentation)
         (problem,) = dataSet.problems(row)
-        assert (problem.level, problem.mend) == ("error", "harden")
+        assert (problem.level, problem.fix) == ("error", "harden")
         assert "'moved' lies under the transform 'registration'" in problem.text
 
-        mended = dataSet.mend(row.key, problem)
-        assert mended.key == row.key
+        fixed = dataSet.fix(row.key, problem)
+        assert fixed.key == row.key
         assert told(dataSet, row) == []
-        assert mended.volumeNode is not volume
-        assert mended.segmentationNode is not segmentation
-        np.testing.assert_array_equal(labelsOf(dataSet, mended), heartLabels())
+        assert fixed.volumeNode is not volume
+        assert fixed.segmentationNode is not segmentation
+        np.testing.assert_array_equal(labelsOf(dataSet, fixed), heartLabels())
         assert volume.GetParentTransformNode() is segmentation.GetParentTransformNode() is transform
 
     def test_segmentation_alone(self, dataSet):
@@ -260,8 +260,8 @@ class TestTransforms:
         segmentation.SetAndObserveTransformNodeID(makeTransform((1.25, 0, 0), angle=0).GetID())
         row = dataSet.addVolume(volume, segmentation)
         (problem,) = dataSet.problems(row)
-        assert (problem.level, problem.mend) == ("error", "harden")
-        assert dataSet.mend(row.key, problem).volumeNode is volume
+        assert (problem.level, problem.fix) == ("error", "harden")
+        assert dataSet.fix(row.key, problem).volumeNode is volume
         assert ("error", "resample") in told(dataSet, row)  # now it can be seen that it does not fit
 
     def test_transform_that_moves_again(self, dataSet):
@@ -280,7 +280,7 @@ def test_what_cannot_be_mended(dataSet):
     row = dataSet.addVolume(makeVolume(), role="labeled")
     (problem,) = dataSet.problems(row)
     with pytest.raises(ValueError, match="This has to be fixed by hand: The role is labeled"):
-        dataSet.mend(row.key, problem)
+        dataSet.fix(row.key, problem)
 
 
 def test_an_edit_is_seen(dataSet):

@@ -9,7 +9,7 @@ from .printable import printable
 
 
 class UserError(ValueError):
-    """Something that the user can mend: what was wrong, where, and how to go on.
+    """Something that the user can fix: what was wrong, where, and how to go on.
 
     Args:
         what: What was found and what was expected, as one sentence without a full stop.

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        The exit status: 0 done, 2 the user can mend it, 1 our fault, 130 stopped.
+        The exit status: 0 done, 2 the user can fix it, 1 our fault, 130 stopped.
     """
     with standard_streams():
         return _run(sys.argv[1:] if arguments is None else arguments)

@@ -119,7 +119,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Run:
-    """Run a job, or go on with it where it was interrupted."""
+    """Run a job, or continue with it where it was interrupted."""
 
     job: Annotated[Positional[Path], arg(metavar="JOB")]
     """A job folder: one with a job.json."""

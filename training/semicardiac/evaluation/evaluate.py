@@ -84,9 +84,9 @@ def evaluate_folder(
         Stopped: If asked to stop.
     """
     events = events or EventLog()
-    pairs, strangers, missing = match(predictions, reference)
-    if strangers:
-        events.warn(_lacking("segmentation", "reference", [path.name for path in strangers]), where=reference)
+    pairs, unmatched, missing = match(predictions, reference)
+    if unmatched:
+        events.warn(_lacking("segmentation", "reference", [path.name for path in unmatched]), where=reference)
     if missing:
         hint = "They count in no mean; see that no segmentation was lost"
         events.warn(

@@ -70,14 +70,14 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     results = Results(folder, events, planned.keys(), hash_of_model(job.model))
     results.require_same_model(job.model)
 
-    def tell(stage: Stage, number: int, case: str) -> None:
+    def report(stage: Stage, number: int, case: str) -> None:
         events.emit(Progress(stage=stage, step=number, total=len(inputs), case=case))
         if stop():
             raise Stopped
 
     outputs: dict[str, list[Output]] = {}
     for number, (name, path) in enumerate(inputs.items(), start=1):
-        tell("checking inputs", number, name)
+        report("checking inputs", number, name)
         outputs[name] = outputs_of(job, name, count_sound_frames(path, model.config.preprocess.plane, events))
         for output in outputs[name]:
             require_own_file(output, name, planned)
@@ -93,7 +93,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
         frames = read_series(path)
         for index, frame in enumerate(frames):
             case = name if len(frames) == 1 else f"{name}, frame {index + 1} of {len(frames)}"
-            tell("segmenting", number, case)
+            report("segmenting", number, case)
             maps = {output.kind for output in unwritten} - {"segmentation"}
             prediction = predict.segment(
                 model, frame, plan, maps=maps, flips=job.flips, largest_component=job.largest_component, roi=job.roi

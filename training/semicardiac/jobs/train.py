@@ -28,7 +28,7 @@ Summary = dict[str, Any]
 
 
 def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> Summary:
-    """Trains, or goes on with what an earlier run left; with several seeds, each in a subfolder of its own.
+    """Trains, or continues with what an earlier run left; with several seeds, each in a subfolder of its own.
 
     Args:
         job: Cases, labels, configuration, device.
@@ -78,12 +78,12 @@ def require_sound(job: TrainJob, events: EventLog, stop: Callable[[], bool], rea
         UserError: For the first error, saying how many more there are.
     """
 
-    def tell(done: int, total: int, name: str) -> None:
+    def report(done: int, total: int, name: str) -> None:
         events.emit(Progress(stage="checking inputs", step=done, total=total, case=name))
         if stop():
             raise Stopped
 
-    findings = check_cases(job.cases, job.labels, job.config, progress=tell, reader=reader)
+    findings = check_cases(job.cases, job.labels, job.config, progress=report, reader=reader)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         first, others = errors[0], len(errors) - 1

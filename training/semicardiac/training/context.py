@@ -64,11 +64,11 @@ class Context:
         if self.stop():
             raise Stopped
 
-    def tell_cases(self, stage: Stage) -> Callable[[int, int, str], None]:
+    def report_cases(self, stage: Stage) -> Callable[[int, int, str], None]:
         """What a stage calls after each case with the number done, the number of all, and the case's name."""
 
-        def tell(done: int, total: int, name: str) -> None:
+        def report(done: int, total: int, name: str) -> None:
             self.events.emit(Progress(stage=stage, step=done, total=total, case=name))
             self.raise_if_stopped()
 
-        return tell
+        return report

@@ -128,7 +128,7 @@ class _Held(dict[Path, Fingerprint]):
 
 
 def _note(context: Context) -> dict[str, Input]:
-    tell, held, inputs = context.tell_cases("checking inputs"), _Held(), {}
+    report, held, inputs = context.report_cases("checking inputs"), _Held(), {}
     for number, case in enumerate(context.noted, start=1):
         for path in filter(None, (case.image, case.labels)):
             if not path.exists():
@@ -136,7 +136,7 @@ def _note(context: Context) -> dict[str, Input]:
                 raise UserError("this file is missing", where=path, hint=hint)
         prints = {"image": held[case.image], "labels": held[case.labels] if case.labels else None}
         inputs[case.name] = Input(patient=case.patient, role=case.role, frame=case.frame, roi=case.roi, **prints)
-        tell(number, len(context.noted), case.name)
+        report(number, len(context.noted), case.name)
     return inputs
 
 
@@ -180,7 +180,7 @@ def _require_same_cases(identity: Identity, context: Context) -> None:
 
 def _compare(identity: Identity, context: Context) -> dict[str, Input]:
     """The inputs with the present times of files that were touched and hold what they held."""
-    tell, cases, held = context.tell_cases("checking inputs"), context.noted, _Held()
+    report, cases, held = context.report_cases("checking inputs"), context.noted, _Held()
     inputs, missing, changed = dict(identity.inputs), [], []
     for number, case in enumerate(cases, start=1):
         known, update = inputs[case.name], {}
@@ -196,7 +196,7 @@ def _compare(identity: Identity, context: Context) -> dict[str, Input]:
                 changed.append((case.name, key, path))
         if update:
             inputs[case.name] = known.model_copy(update=update)
-            tell(number, len(cases), case.name)
+            report(number, len(cases), case.name)
     if changed:
         name, key, path = changed[0]
         names = list(dict.fromkeys(name for name, *_ in changed))

@@ -137,7 +137,7 @@ def coarse_bank(context: Context, identity: Identity) -> SliceBank:
         config.preprocess.plane, config.locate.spacing_mm, config.locate.size, config.preprocess.clip,
         place=lambda case, stack: stack.middle,
     )  # fmt: skip
-    return build_bank(context.folder / COARSE_FOLDER, source, squares, context.tell_cases("reading volumes"))
+    return build_bank(context.folder / COARSE_FOLDER, source, squares, context.report_cases("reading volumes"))
 
 
 def locator_share(config: TrainConfig, patients: int) -> float:

@@ -107,7 +107,7 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
         settings.plane, settings.spacing_mm, settings.side + 2 * settings.margin, settings.clip,
         place=lambda case, stack: findings.centers[case.name],
     )  # fmt: skip
-    bank = build_bank(context.folder / BANK_FOLDER, source, squares, context.tell_cases("preparing slices"))
+    bank = build_bank(context.folder / BANK_FOLDER, source, squares, context.report_cases("preparing slices"))
     context.reader.clear()
     config = context.config.model_copy(update={"preprocess": settings})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)

@@ -44,7 +44,7 @@ def train(
     stop: Callable[[], bool],
     reader: CaseReader | None = None,
 ) -> dict[str, Any]:
-    """Trains in a job folder, or goes on with what an earlier run left there.
+    """Trains in a job folder, or continues with what an earlier run left there.
 
     Args:
         folder: The job folder: findings, bank, checkpoint, history, previews and at the end `model/` go there.
