@@ -154,7 +154,7 @@ class TestThresholdMap:
         found = segment(trained, bright_ball(OBLIQUE)[0], largest_component=False)
         inside = found.maps["threshold"].array > 0
         assert inside.any()
-        np.testing.assert_allclose(found.maps["threshold"].array[inside], 0.7)
+        np.testing.assert_allclose(found.maps["threshold"].array[inside], 0.7, rtol=1e-6)
         assert not found.maps["pseudo_labels"].array.any()
 
 

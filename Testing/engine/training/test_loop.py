@@ -138,7 +138,7 @@ class TestTooShort:
     ):
         folder = tmp_path / "job"
         run(folder, cases, config_of(schedule={"steps": 20, "warmup": warmup, "warmup_steps": least}))
-        mixed = load_checkpoint(folder / "checkpoint.pt", get_label_set("acdc").names)["mixed_since"]
+        mixed = load_checkpoint(folder / "checkpoint.pt", get_label_set("acdc").names).mixed_since
         assert (mixed is None) == (alone is not None)
         first = read_events(folder / "events.jsonl")[0]
         assert isinstance(first, Warned) == (alone is not None)

@@ -136,7 +136,7 @@ class TestResume:
         folder = tmp_path / "job"
         with pytest.raises(Stopped):
             run(folder, cases, stop=stop_after(55))
-        step = load_checkpoint(folder / "checkpoint.pt", get_label_set("acdc").names)["step"]
+        step = load_checkpoint(folder / "checkpoint.pt", get_label_set("acdc").names).step
         assert 20 < step < STEPS
         lines = (folder / "history.csv").read_text().splitlines()
         later = lines[1].replace("20", str(STEPS), 1)

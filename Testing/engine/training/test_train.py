@@ -117,7 +117,7 @@ class TestWithoutUnlabeledCases:
         run(tmp_path / "with", cases, config)
         assert events(tmp_path / "with", Warned) == []
         assert [row["stage"] for row in history(tmp_path / "with")] == ["supervised"]
-        assert load_model(tmp_path / "with").threshold.eq(0.25).all()
+        assert load_model(tmp_path / "with").config.method.name == "supervised"
 
     def test_without_labeled_cases_there_is_nothing_to_learn(self, tmp_path: Path, cases: tuple[Case, ...]):
         with pytest.raises(UserError, match="no labeled case"):
@@ -131,13 +131,15 @@ class TestPresets:
         (row,) = history(tmp_path / "job")
         assert row["stage"] == "semi-supervised"
         assert float(row["lambda_u"]) == 1.0
-        assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names)["alpha"] == 0.99
+        assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names).method[
+            "_extra_state"
+        ] == {"alpha": 0.99}
 
     def test_alpha_is_chosen_from_the_steps_that_are_left(self, job: Path):
         # Mixed from step 14 of 40 on: 26 are left, α = 0.05 ** (10 / 26), and at least 0.5
         state = load_checkpoint(job / "checkpoint.pt", get_label_set("acdc").names)
-        assert state["mixed_since"] == [14, pytest.approx(0.35)]
-        assert state["alpha"] == 0.5
+        assert state.mixed_since == (14, pytest.approx(0.35))
+        assert state.method["_extra_state"] == {"alpha": 0.5}
 
 
 class TestRecentering:
@@ -164,5 +166,5 @@ class TestRecentering:
 def test_the_model_is_the_teacher(job: Path):
     state = load_checkpoint(job / "checkpoint.pt", get_label_set("acdc").names)
     kept = {name.removeprefix("network."): value for name, value in weights(job).items() if name.startswith("network.")}
-    assert same_weights(kept, dict(state["teacher"]))
-    assert not same_weights(kept, dict(state["student"]))
+    assert same_weights(kept, dict(state.teacher))
+    assert not same_weights(kept, dict(state.student))

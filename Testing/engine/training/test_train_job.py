@@ -57,12 +57,12 @@ def test_every_file_is_read_and_unpacked_once_before_the_first_step(
         opened.append(path)
         return original(path)
 
-    def first_step(self: loop.Training, run=loop.Training.run) -> None:
+    def first_step(self: loop.Loop, run=loop.Loop.run) -> None:
         before.extend(opened)
         run(self)
 
     monkeypatch.setattr(volumes, "_reading", watched)
-    monkeypatch.setattr(loop.Training, "run", first_step)
+    monkeypatch.setattr(loop.Loop, "run", first_step)
     run_job(tmp_path / "job", own)
     assert sorted(before) == sorted(path for case in own for path in (case.image, case.labels) if path is not None)
 

@@ -11,7 +11,7 @@ from semicardiac.base.errors import UserError
 from semicardiac.base.events import Warned
 from semicardiac.data.cases import Case
 from semicardiac.images.labels import get_label_set
-from semicardiac.training import loop
+from semicardiac.training import loop, state
 from semicardiac.training.checkpoint import load_checkpoint
 
 from Testing.engine.training.support import config_of, events, run, weights
@@ -35,7 +35,7 @@ class TestTrouble:
         assert failed == [1]
         (told,) = events(tmp_path / "job", Warned)
         assert "2 parts" in told.warning
-        assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names)["chunks"] == 2
+        assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names).chunks == 2
 
     def test_memory_that_never_suffices_is_an_error(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
@@ -61,7 +61,7 @@ class TestTrouble:
         monkeypatch.setattr(loop, "train_step", scarce)
         run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
         assert all(torch.isfinite(value).all() for value in weights(tmp_path / "job").values())
-        assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names)["chunks"] == 4
+        assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names).chunks == 4
         assert [told.warning.split(":")[0] for told in events(tmp_path / "job", Warned)] == ["out of memory"] * 2
 
     @pytest.mark.parametrize("steps", [25, 33])
@@ -85,7 +85,7 @@ class TestTrouble:
     def test_a_gate_that_stays_shut_is_told_once(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr(loop, "LOOK_EVERY", 2)
+        monkeypatch.setattr(loop, "EVERY", 2)
         config = config_of(method={"dptm": False, "fixed_threshold": 1.0}, schedule={"steps": 20, "warmup": 0.0})
         run(tmp_path / "job", cases, config)
         (told,) = events(tmp_path / "job", Warned)
@@ -94,14 +94,14 @@ class TestTrouble:
     def test_slices_that_are_not_numbers_are_named_not_the_learning_rate(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
-        real = loop.DeviceBank
+        real = state.DeviceBank
 
         def spoilt(bank, device):
             first, last = bank.ranges[cases[2].name]
             bank.images[first:last] = math.nan
             return real(bank, device)
 
-        monkeypatch.setattr(loop, "DeviceBank", spoilt)
+        monkeypatch.setattr(state, "DeviceBank", spoilt)
         with pytest.raises(UserError, match="not numbers") as caught:
             run(tmp_path / "job", cases)
         assert caught.value.where == cases[2].name
