@@ -52,18 +52,25 @@ class Patient:
         pathology: A key of `PATHOLOGIES`.
         scanner: A key of `SCANNERS`.
         domain_shift: As for `scanner_at`.
+        atria: Brightness of the blood above the valves, where that below has 1.
 
     Raises:
         UserError: For an unknown pathology or scanner.
     """
 
     def __init__(
-        self, seed: int, *, pathology: str | None = None, scanner: str | None = None, domain_shift: float = 1.0
+        self,
+        seed: int,
+        *,
+        pathology: str | None = None,
+        scanner: str | None = None,
+        domain_shift: float = 1.0,
+        atria: float = 1.0,
     ) -> None:
         rng = np.random.default_rng([seed, 0])
         self.pathology = _chosen("pathology", pathology, list(PATHOLOGIES), rng)
         self._scanner = scanner_at(_chosen("scanner", scanner, list(SCANNERS), rng), domain_shift)
-        self._seed = seed
+        self._seed, self._atria = seed, atria
         turn = rng.normal(0, 0.22)
         self.heart = draw_heart(rng, self.pathology, turn + rng.normal(0, 0.25))
         self.stack = _draw_stack(rng, self.heart, self._scanner)
@@ -155,16 +162,18 @@ class Patient:
         fatty = (fat - outer) > 1.2
         line = ~in_outer & (radius < outer + 0.9) & fatty
         value = np.full(radius.shape, self._wall, np.float32)
+        left_ventricle, right_ventricle = ((s >= top)[:, None, None] for top in (0.0, self.heart.rv_top))
         value[lumen] = 1.0
         value[right] = self._right
+        value[(lumen & ~left_ventricle) | (right & ~right_ventricle)] *= self._atria
         value[~in_outer] = self._fat * 0.9
         value[line] = 0.15 * self._fat
         covered = radius < np.maximum(fat, outer)
         value *= covered
 
         truth = np.where(in_endo, _LV, _MYO).astype(np.uint8) * in_epi
-        truth *= (s >= 0)[:, None, None]
-        truth[in_rv & ~in_epi & (s >= self.heart.rv_top)[:, None, None]] = _RV
+        truth *= left_ventricle
+        truth[in_rv & ~in_epi & right_ventricle] = _RV
 
         drawn, shown, flowing = (_pooled(samples) for samples in (value, covered, lumen | right))
         drawn *= 1 + np.where(flowing > 0.5, 0.05, 0.06) * texture
