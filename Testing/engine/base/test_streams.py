@@ -52,7 +52,9 @@ class TestClosedStreams:
             start_new_session=True, cwd=tmp_path,
         )  # fmt: skip
         os.close(theirs)
-        os.read(ours, 1)  # nohup has said where the output goes, and so has begun
+        said = b""
+        while b"nohup.out" not in said:  # until then nohup itself would end
+            said += os.read(ours, 100)
         os.close(ours)  # each write says EIO from now on
         assert process.wait(120) == 0
         assert isinstance(read_events(tmp_path / "tables" / "events.jsonl")[-1], Done)

@@ -179,10 +179,7 @@ def draw_heart(rng: np.random.Generator, pathology: str, tilt: float) -> Heart:
     cavity = np.clip(1 - (below / _ENDO_APEX) ** 2.2, 0, 1) * valve * outline**2 * closing
     cavity *= lv_ml / _ml(cavity, 0, length)
 
-    scar = np.zeros((len(_S), ANGLES))
-    if pathology == "MINF":
-        where = septum + rng.choice([0.9, -1.4, 2.6]) + rng.normal(0, 0.25)
-        scar = _bump(theta, where, rng.uniform(0.6, 0.95)) * _smoothstep(below, rng.uniform(0.0, 0.3), 0.6)
+    scar = _scar(rng, theta, below, septum) if pathology == "MINF" else np.zeros((len(_S), ANGLES))
     uneven = 1 + rng.normal(0, 0.06) * np.cos(theta + rng.uniform(0, 2 * np.pi)) - 0.45 * scar
     if pathology == "HCM":
         uneven = uneven + rng.uniform(0.0, 0.9) * _bump(theta, septum + rng.normal(0.2, 0.3), 0.8)
@@ -214,6 +211,12 @@ def draw_heart(rng: np.random.Generator, pathology: str, tilt: float) -> Heart:
         papillaries=papillaries,
         drift_mm=rng.normal(0, 1, (2, 3)) * (9, 6, 2),
     )
+
+
+def _scar(rng: np.random.Generator, theta: np.ndarray, below: np.ndarray, septum: float) -> np.ndarray:
+    """How much of the wall an infarct has taken, 0 to 1 by place."""
+    where = septum + rng.choice([0.9, -1.4, 2.6]) + rng.normal(0, 0.25)
+    return _bump(theta, where, rng.uniform(0.6, 0.95)) * _smoothstep(below, rng.uniform(0.0, 0.3), 0.6)
 
 
 def _trabeculae_and_fat(

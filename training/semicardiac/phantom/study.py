@@ -150,7 +150,7 @@ class _Row(NamedTuple):
     name: str
 
 
-def write_study(
+def write_study(  # how many patients of each kind, each by its name
     folder: Path | str,
     *,
     labeled: int = 3,
