@@ -82,11 +82,11 @@ class SemiCardiacSegLogic:
             method: One of `semicardiac.methods.registry.METHODS`; that of the preset without it.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
             seed: Of everything random.
-            startFrom: A model to go on from (job folder or package).
+            startFrom: A model to start from (job folder or package).
             settings: Any other setting, such as `method.lambda_u=0.5`; `schedule.validate_every` is 0.2 without it.
 
         Raises:
-            ValueError: If the table has an error, a setting is wrong, there is no such model to go on from or it is for
+            ValueError: If the table has an error, a setting is wrong, there is no such model to start from or it is for
                 other structures, or the folder cannot be used; nothing is written then.
         """
         if minutes is not None and steps is not None:
@@ -114,7 +114,7 @@ class SemiCardiacSegLogic:
         return Job.start(folder)
 
     def resumeTraining(self, folder: Path | str, minutes: float | None = None) -> Job:
-        """Goes on with a training that was stopped or interrupted; with `minutes`, for that much longer.
+        """Continues a training that was stopped or interrupted; with `minutes`, for that much longer.
 
         Raises:
             ValueError: If the folder holds no training, or another process runs it.

@@ -6,14 +6,11 @@ import ctk
 import qt
 import slicer
 
-from ..engine import process
 from ..i18n import tr as _
-from ..scene.nodes import addVolume, uniqueName
-from ..scene.segmentations import newSegmentation
 from ..scene.structures import proposedMapping
-from ..scene.transaction import nothingHalfMade
 from ..table.rows import ROLES
 from ..table.scene_cases import findSequences, findVolumes
+from ..tasks.file_nodes import FileNodes
 from . import display, words
 from .case_dialog import CaseDialog
 from .mapping_dialog import MappingDialog
@@ -43,7 +40,7 @@ class DataPanel(Panel):
         self._problems: dict[str, list] = {}
         self._dialog = None
         self._unreadable = ""
-        self._fromFiles: dict[str, tuple] = {}
+        self._files: FileNodes | None = None
         for button in (ui.addSceneButton, ui.addFilesButton, ui.addFolderButton, ui.addSequenceButton):
             button.setIcon(qt.QIcon(str(words.ICONS / "add.svg")))
         self.onClick(ui.addSceneButton, self._onAddScene)
@@ -92,7 +89,7 @@ class DataPanel(Panel):
         self._onSelection()
 
     def forget(self) -> None:
-        self._fromFiles = {}
+        self._files = None
         self.cleanup()
 
     def cleanup(self) -> None:
@@ -196,7 +193,7 @@ class DataPanel(Panel):
 
     def _onCellClicked(self, index: int, column: int) -> None:
         if column == STATUS and self._problems[self._keys[index]]:
-            self.popup(self.ui.caseTable, self._mendActions(self._keys[index]))
+            self.popup(self.ui.caseTable, self._fixActions(self._keys[index]))
 
     def _onDoubleClick(self, index: int, column: int) -> None:
         with self.attempt():
@@ -209,7 +206,7 @@ class DataPanel(Panel):
         key = self._keys[index]
         keys = self._selectedKeys() if key in self._selectedKeys() else [key]
         row = self._rows[key]
-        actions = [(_("Show in the slice views"), lambda: self._show(row)), *self._mendActions(key)]
+        actions = [(_("Show in the slice views"), lambda: self._show(row)), *self._fixActions(key)]
         if row.kind != "pool":
             actions.append((_("Patient, phase, segmentation…"), lambda: self._openDetails(row)))
         if row.segmentationNode is not None and row.segmentationNode.IsA("vtkMRMLSegmentationNode"):
@@ -238,36 +235,15 @@ class DataPanel(Panel):
         elif row.sequenceNode is not None:
             self.widget.views.showSequence(row.sequenceNode)
         elif row.kind == "file":
-            self.widget.views.showVolume(*self._loaded(row))
+            if self._files is None:
+                self._files = FileNodes(self.dataSet)
+            self.widget.views.showVolume(*self._files.of(row))
         else:
             self.say(_("{name} cannot be shown: add its files to the scene first.").format(name=row.name))
 
-    def _loaded(self, row) -> tuple:
-        """The volume of a file and the segmentation with its labels, None without labels; loaded once."""
-        volumeNode, segmentationNode = (
-            node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
-            for node in self._fromFiles.get(row.key, (None, None))
-        )
-        process.addToPath()
-        from semicardiac.data.cases import Case, load_image, load_labels
-
-        # As the labels are only looked at, whatever role the case has.
-        case = Case.model_validate({**self.dataSet.files(row.key)[0], "role": "labeled"})
-        with nothingHalfMade():
-            if volumeNode is None:
-                image = load_image(case)
-                volumeNode = addVolume(image.array, image.ijk_to_ras, uniqueName(row.name))
-                segmentationNode = None  # that of a volume that was deleted
-            if segmentationNode is None and case.labels is not None:
-                labelSet = self.dataSet.labelSet()
-                title = _("{name} segmentation").format(name=volumeNode.GetName())
-                segmentationNode = newSegmentation(title, volumeNode, load_labels(case, labelSet).array, labelSet)
-        self._fromFiles[row.key] = volumeNode, segmentationNode
-        return self._fromFiles[row.key]
-
     # ----- fixing
 
-    def _mendActions(self, key: str) -> list:
+    def _fixActions(self, key: str) -> list:
         texts = {"harden": _("Harden a copy"), "resample": _("Resample the labels"), "map": _("Choose the structures…")}
         return [
             (f"{texts[problem.fix]}: {problem.text}", lambda problem=problem: self._fix(key, problem))
@@ -344,7 +320,7 @@ class DataPanel(Panel):
         elif not volumes and not findSequences():
             self.say(_("There is no volume in the scene. Load some, or add files or a folder."))
         else:
-            self._tell(added, _("All volumes of the scene are in the table already."))
+            self._sayIfNothing(added, _("All volumes of the scene are in the table already."))
         if unmatched := self.dataSet.unmatchedSegmentations():
             names = ", ".join(node.GetName() for node in unmatched[:3]) + (", …" if unmatched[3:] else "")
             text = _("Segmentations that belong to no case: {count} ({names}). Click Match… to say whose they are.")
@@ -374,7 +350,7 @@ class DataPanel(Panel):
     def _addPaths(self, paths) -> None:
         if paths:
             rememberFolder(paths[0])
-            self._tell(self.dataSet.addPaths(list(paths)), _("These are in the table already."))
+            self._sayIfNothing(self.dataSet.addPaths(list(paths)), _("These are in the table already."))
 
     def _onAddSequence(self) -> None:
         found, known = findSequences(), {row.sequenceNode for row in self.dataSet.rows()}
@@ -408,7 +384,7 @@ class DataPanel(Panel):
     def _onRemove(self) -> None:
         self.dataSet.remove(self._selectedKeys())
 
-    def _tell(self, added, nothing: str) -> None:
+    def _sayIfNothing(self, added, nothing: str) -> None:
         if not added:
             self.say(nothing)
 

@@ -11,6 +11,7 @@ import slicer
 
 from ..engine.job import Job
 from ..i18n import tr as _
+from ..parameters import METHODS, Method
 from ..scene.borrowed_layout import BorrowedLayout, fitChart, showChart
 from ..tasks.plots import TrainingCurves
 from . import words
@@ -82,6 +83,13 @@ class TrainPanel(Panel):
         self.enable(self.ui.discardButton, self.widget.models.whyKept())
         for widget in (self.ui.folderEdit, self.ui.minutesBox, self.ui.presetBox, self.ui.advancedBox):
             widget.setEnabled(not running)
+        for index, method in enumerate(Method):
+            about = (
+                METHODS[method.value].about
+                if method.value
+                else _("Ours; with the recipe for labeled cases alone, none.")
+            )
+            self.ui.methodBox.setItemData(index, about, qt.Qt.ToolTipRole)
         self.ui.minutesBox.setEnabled(not running and not (self.parameters and self.parameters.steps))
         self.ui.previewButton.setEnabled(self._picture is not None)
         self.view.show()

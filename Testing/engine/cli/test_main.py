@@ -14,6 +14,7 @@ from semicardiac.cli.commands import COMMANDS
 from semicardiac.cli.main import main, parse_arguments
 from semicardiac.images.labels import get_label_set
 from semicardiac.jobs.job import load_job, write_job
+from semicardiac.methods.registry import METHODS
 
 from Testing.engine.jobs.support import train_job
 from Testing.engine.support import draw_heart, quick_settings, write_itk, write_study
@@ -27,6 +28,12 @@ def trained(tmp_path_factory) -> Path:
     options = ["--steps", "6", "--deterministic", "--device", "cpu", *quick_settings()]
     assert main(["train", str(study), "--out", str(folder / "job"), *options]) == 0
     return folder
+
+
+def test_the_help_describes_every_method(capsys: pytest.CaptureFixture):
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert all(f"{name}: {entry.about}" in text for name, entry in METHODS.items())
 
 
 class TestHelp:

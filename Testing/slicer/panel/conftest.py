@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from Testing.slicer.panel.support import settle
+from Testing.slicer.panel.trainings import Training
 
 
 @pytest.fixture
@@ -98,3 +99,14 @@ def study(widget, scene):
     widget.ui.addSceneButton.click()
     settle()
     return volumes
+
+
+@pytest.fixture
+def training(slicerQt, tmp_path):
+    """A training that the user started last, in an earlier Slicer."""
+    from SemiCardiacSegLib.panels.train import LAST
+
+    made = Training(tmp_path / "trainings" / "training-1")
+    slicerQt.qt.QSettings().setValue(LAST, str(made.folder))
+    yield made
+    made.end()

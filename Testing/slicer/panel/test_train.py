@@ -2,109 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import time
-from contextlib import ExitStack
-from typing import get_args
-
 import pytest
-from PIL import Image
-from semicardiac.base.locks import exclusive
-from semicardiac.data.cases import Case
-from semicardiac.images.labels import get_label_set
-from semicardiac.jobs.job import TrainJob, write_job
 
 from Testing.slicer.panel.support import follow, line, photograph, settle, shown
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install semicardiac[slicer]")
 
+from Testing.slicer.panel.trainings import DONE, FAILED, STARTED, STOPPED, Training, progress
 from Testing.slicer.scenes import makeHeartSegmentation, makeVolume
-
-NOW = time.time()
-STARTED = {"event": "started", "kind": "train", "version": "0.1.0", "pid": 1234}
-DEVICE = {
-    "event": "device", "device": "cuda", "name": "NVIDIA X", "dtype": "bfloat16", "channels_last": True, "threads": 4,
-}  # fmt: skip
-STOPPED = {"event": "stopped", "step": 3720}
-FAILED = {"event": "error", "what": "the disk is full", "where": "/data/job", "hint": "Make room on the disk"}
-DONE = {"event": "done", "seconds": 600.0, "cpu_seconds": 590.0, "summary": {}}
-
-
-def progress(step=3720, **fields) -> dict:
-    told = {
-        "event": "progress", "stage": "semi-supervised", "step": step, "total": 6000, "eta_s": 245.0, "loss": 0.31,
-        "losses": {"supervised": 0.2, "unsupervised": 0.1, "contrast": 0.7}, "figures": {"threshold_mean": 0.9},
-        "pass_rate": {"LV cavity": 0.9, "RV cavity": 0.8}, "gpu_memory_mb": 2150.0,
-    }  # fmt: skip
-    return told | fields
-
-
-def validation(step=3000) -> dict:
-    dice = {"RV cavity": 0.84, "LV myocardium": 0.83, "LV cavity": None}
-    return {"event": "validation", "step": step, "dice": dice, "mean_dice": 0.838}
-
-
-class Training:
-    """The folder of a training whose engine is played by the test: it writes the events and holds the lock."""
-
-    def __init__(self, folder) -> None:
-        self.folder = folder
-        (folder / "previews").mkdir(parents=True)
-        self._lock = ExitStack()
-        case = Case(name="a", patient="a", image=folder / "a.nii.gz", labels=folder / "a_gt.nii.gz", role="labeled")
-        write_job(folder, TrainJob(cases=(case,), labels=get_label_set("acdc")))
-
-    def begin(self) -> None:
-        self._lock.enter_context(exclusive(self.folder / "lock"))
-
-    def tell(self, *events: dict) -> None:
-        with open(self.folder / "events.jsonl", "a", encoding="ascii") as file:
-            file.writelines(json.dumps({"time": NOW} | event) + "\n" for event in events)
-
-    def preview(self, name="step003000.png") -> dict:
-        Image.new("RGB", (896, 470), (60, 80, 120)).save(self.folder / "previews" / name)
-        return {"event": "preview", "step": 3000, "path": f"previews/{name}"}
-
-    def end(self, *events: dict) -> None:
-        if events:
-            self.tell(*events)
-        self._lock.close()
-
-
-@pytest.fixture
-def training(slicerQt, tmp_path):
-    """A training that the user started last, in an earlier Slicer."""
-    from SemiCardiacSegLib.panels.train import LAST
-
-    made = Training(tmp_path / "trainings" / "training-1")
-    slicerQt.qt.QSettings().setValue(LAST, str(made.folder))
-    yield made
-    made.end()
-
-
-def test_a_running_training_is_found_again_with_all_that_it_has_told(training, makeWidget):
-    training.begin()
-    training.tell(STARTED, DEVICE, progress(100, stage="supervised"), validation(), training.preview(), progress())
-    widget = makeWidget()
-    state = line(widget, "trainState")
-    assert state == "Training on labeled and unlabeled cases: step 3,720 of 6,000, GPU memory 2.1 GB"
-    assert widget.ui.trainProgress.format == "%p %, 4 min left"
-    assert (widget.ui.trainProgress.value, widget.ui.trainProgress.maximum) == (3720, 6000)
-    assert line(widget, "trainDice") == "Validation Dice 0.84: RV cavity 0.84, LV myocardium 0.83, LV cavity –"
-    assert widget.ui.trainButton.text == "Stop"
-    assert widget.ui.trainButton.enabled
-    assert not shown(widget, "resumeButton")
-    assert not widget.ui.folderEdit.enabled
-    log = widget.ui.logText.plainText
-    assert "computing on NVIDIA X (cuda, bfloat16)" in log
-    assert log.count("Training on") == 2  # each stage once
-    widget.ui.dataSection.collapsed = True
-    widget.ui.trainSection.collapsed = False
-    widget.parent.resize(400, 800)
-    widget.parent.show()
-    widget.ui.previewButton.setChecked(True)
-    assert shown(widget, "previewImage")
-    photograph(widget, "training")
 
 
 def test_a_segmentation_waits_for_the_training(training, makeWidget):
@@ -158,20 +63,6 @@ def test_discarding_a_finished_training_takes_its_model_from_the_lists(training,
     assert widget.ui.modelTable.rowCount == 0
 
 
-@pytest.mark.parametrize(
-    ("stage", "words"),
-    [
-        ("checking inputs", "Checking inputs"),
-        ("preparing slices", "Building the slice bank"),
-        ("finding the heart", "Learning to find the heart"),
-    ],
-)
-def test_stages_have_words(training, makeWidget, stage, words):
-    training.begin()
-    training.tell(STARTED, {"event": "progress", "stage": stage, "step": 3, "total": 14, "case": "patient002 ED"})
-    assert line(makeWidget(), "trainState") == f"{words}: 3 of 14, patient002 ED"
-
-
 def test_stop_asks_the_engine_and_the_stopped_training_can_be_resumed(training, makeWidget):
     training.begin()
     training.tell(STARTED, progress())
@@ -219,89 +110,6 @@ def test_a_failure_is_told_with_what_to_do_and_the_log_has_the_engines_words(tra
     widget.ui.dataSection.collapsed = True
     widget.ui.trainSection.collapsed = False
     photograph(widget, "failed")
-
-
-def test_the_end_is_announced_outside_of_the_panel(training, makeWidget, slicerQt):
-    training.begin()
-    training.tell(STARTED, progress())
-    widget = makeWidget()
-    widget.exit()  # also while the user is in another module
-    training.end(DONE)
-    follow(widget, lambda: not widget.training)
-    assert "has finished" in slicerQt.util.mainWindow().statusBar().currentMessage()
-    widget.enter()
-    assert line(widget, "trainState") == "Finished in 10 min"
-    assert not shown(widget, "resumeButton")
-    assert shown(widget, "discardButton")
-
-
-def test_curves_grow_and_the_users_layout_comes_back(training, makeWidget, slicerQt):
-    from Testing.slicer.qt_standin.application import addLayout
-
-    layout = addLayout()
-    before = layout.GetViewArrangement()
-    training.begin()
-    training.tell(STARTED, progress(100))
-    widget = makeWidget()
-    widget.ui.curvesButton.setChecked(True)
-    assert layout.GetViewArrangement() == before  # no empty view: a single point is no line
-    assert "second point" in line(widget, "curvesWhy")
-    training.tell(progress(200))
-    follow(widget, lambda: len(widget.train.curves.losses.rows) == 2)
-    assert layout.GetViewArrangement() != before
-    assert line(widget, "curvesWhy") == ""
-    training.tell(progress(300))
-    follow(widget, lambda: len(widget.train.curves.losses.rows) == 3)
-    tables = [node for node in slicerQt.util.getNodesByClass("vtkMRMLTableNode") if node.GetNumberOfRows() == 3]
-    assert len(tables) == 1
-    assert slicerQt.app.layoutManager().plotWidget(0).plotView().range == (100, 300)
-    widget.ui.curvesBox.setCurrentIndex(2)
-    assert [node.GetTitle() for node in slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode")] == [
-        "Losses", "Thresholds and pass rates",
-    ]  # fmt: skip
-    widget.ui.curvesButton.setChecked(False)
-    assert layout.GetViewArrangement() == before
-    widget.ui.curvesButton.setChecked(True)
-    training.end(STOPPED)
-    follow(widget, lambda: not widget.training)
-    widget.ui.resumeButton.click()  # the charts of the run before go
-    assert slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode") == []
-    assert slicerQt.util.getNodesByClass("vtkMRMLTableNode") == []
-    widget.ui.curvesButton.setChecked(True)
-    widget.cleanup()
-    assert slicerQt.util.getNodesByClass("vtkMRMLPlotChartNode") == []
-    assert layout.GetViewArrangement() == before
-
-
-def test_leaving_the_module_gives_the_layout_back(training, makeWidget):
-    from Testing.slicer.qt_standin.application import addLayout
-
-    layout = addLayout()
-    before = layout.GetViewArrangement()
-    training.tell(STARTED, progress(100), progress(200), STOPPED)
-    widget = makeWidget()
-    widget.ui.curvesButton.setChecked(True)
-    assert layout.GetViewArrangement() != before
-    widget.exit()
-    assert layout.GetViewArrangement() == before
-
-
-def test_previews_do_not_widen_the_panel(training, makeWidget):
-    training.begin()
-    training.tell(STARTED, progress(), training.preview())
-    widget = makeWidget()
-    widget.ui.trainSection.collapsed = False
-    widget.parent.resize(400, 900)
-    widget.parent.show()
-    before = widget.parent.minimumSizeHint().width()
-    widget.ui.previewButton.setChecked(True)
-    for number in range(3):
-        event = training.preview(f"step{number:06d}.png")
-        training.tell(event)
-        follow(widget, lambda event=event: str(widget.train._picture).endswith(event["path"]))
-        settle()
-        assert widget.parent.minimumSizeHint().width() == before
-        assert widget.ui.previewImage.pixmap.width() <= widget.parent.width
 
 
 @pytest.mark.parametrize(
@@ -353,78 +161,6 @@ def test_a_look_at_another_training_keeps_the_offer_to_continue_the_last_one(
     widget.ui.resumeButton.click()
     assert resumed == [training.folder]
     assert shown(makeWidget(), "resumeButton")  # also after a restart
-
-
-def test_closing_slicer_while_it_trains_asks_first(training, makeWidget, monkeypatch, slicerQt):
-    training.begin()
-    training.tell(STARTED, progress())
-    widget = makeWidget()
-    window, asked = slicerQt.util.mainWindow(), []
-    window.show()
-    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: bool(asked.append(text)))
-    assert not window.close()
-    assert "continues it" in asked[0]
-    settle()
-    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: True)
-    assert window.close()
-    training.end(STOPPED)
-    follow(widget, lambda: not widget.training)
-    window.show()
-    monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", lambda text: pytest.fail("nothing runs"))
-    assert window.close()
-
-
-class TestQuitting:
-    """One attempt to quit may send the main window several close events, as it does on macOS."""
-
-    @pytest.fixture
-    def attempt(self, training, makeWidget, monkeypatch, slicerQt):
-        """Sends the window a close event, and gives whether it was accepted; `asked` are the questions."""
-        from Testing.slicer.qt_standin import qt
-
-        training.begin()
-        training.tell(STARTED, progress())
-        self.widget = makeWidget()
-        self.window, self.asked, self.answer = slicerQt.util.mainWindow(), [], True
-        self.window.show()
-
-        def ask(text):
-            self.asked.append(text)
-            assert not self.answer or not send()  # the user presses the keys again while the question is open
-            return self.answer
-
-        def send() -> bool:
-            event = qt.QCloseEvent()
-            slicerQt.qt.QApplication.sendEvent(self.window, event)
-            return event.isAccepted()
-
-        monkeypatch.setattr(slicerQt.util, "confirmOkCancelDisplay", ask)
-        return send
-
-    def test_two_events_of_one_attempt_are_one_question(self, attempt):
-        assert [attempt(), attempt()] == [True, True]
-        assert len(self.asked) == 1
-
-    def test_a_refusal_holds_for_both_events_and_the_next_attempt_asks_again(self, attempt):
-        self.answer = False
-        assert [attempt(), attempt()] == [False, False]
-        settle()
-        assert len(self.asked) == 1
-        self.answer = True
-        assert attempt()
-        assert len(self.asked) == 2
-
-    def test_the_event_that_follows_when_the_window_is_closed_asks_nothing(self, attempt):
-        assert self.window.close()
-        settle()
-        assert attempt()
-        assert len(self.asked) == 1
-
-    def test_an_attempt_that_slicer_gives_up_is_asked_again_the_next_time(self, attempt):
-        assert attempt()  # and then the user does not want to quit without saving the scene
-        settle()
-        assert attempt()
-        assert len(self.asked) == 2
 
 
 class TestStarting:
@@ -544,28 +280,18 @@ def test_train_passes_the_settings_and_shows_what_is_wrong(widget, monkeypatch, 
     assert given["steps"] == 40
 
 
+def test_each_method_is_described_by_a_line_of_the_registry(widget, slicerQt):
+    from semicardiac.methods.registry import METHODS
+
+    box = widget.ui.methodBox
+    shown = {box.itemText(index): box.itemData(index, slicerQt.qt.Qt.ToolTipRole) for index in range(box.count)}
+    assert {entry.title: entry.about for entry in METHODS.values()}.items() <= shown.items()
+    assert all(shown.values())
+
+
 def test_the_output_folder_stays_when_the_scene_is_closed(widget, scene, tmp_path):
     widget.ui.folderEdit.setCurrentPath(str(tmp_path / "mine"))
     settle()
     scene.Clear(False)
     settle()
     assert widget.ui.folderEdit.currentPath == str(tmp_path / "mine")
-
-
-class TestWords:
-    def test_every_stage_that_the_engine_names_has_words(self, monkeypatch):
-        from semicardiac.base.events import Stage
-        from SemiCardiacSegLib.panels import words
-
-        assert words.stage({"stage": "supervised", "seed": 3}) == "Seed 3: Training on the labeled cases"
-        monkeypatch.setattr(words, "_", lambda text: f"translated: {text}")
-        untranslated = {name for name in get_args(Stage) if not words.stage({"stage": name}).startswith("translated: ")}
-        assert not untranslated
-        assert set(words.TRAINING_STAGES) <= set(get_args(Stage))
-
-    def test_a_line_of_the_log_keeps_where_what_and_hint_apart(self):
-        from SemiCardiacSegLib.panels import words
-
-        warning = {"event": "warning", "warning": "one slice", "where": "a.nrrd", "hint": "take more"}
-        assert words.logLine(warning) == "warning: a.nrrd: One slice. Take more."
-        assert words.logLine(FAILED) == "error: /data/job: The disk is full. Make room on the disk."

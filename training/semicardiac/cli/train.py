@@ -15,7 +15,12 @@ from tyro.conf import UseAppendAction, arg
 from ..base.defaults import MINUTES
 from ..base.errors import UserError
 from ..base.text import count
+from ..methods.registry import METHODS
 from .options import Data, Flag, optional, run_shown
+
+METHOD_HELP = "How to learn from the unlabeled cases; without it, as the preset does. " + " ".join(
+    f"{name}: {entry.about}." for name, entry in METHODS.items()
+)
 
 
 @dataclass(frozen=True)
@@ -112,20 +117,19 @@ class Train(Cases):
     out: Annotated[Path | None, optional("JOB")] = None
     """New folder for the training and its model."""
     resume: Annotated[Path | None, optional("JOB")] = None
-    """Go on with a training that was interrupted; with --minutes or --steps, train that much longer."""
+    """Continue a training that was interrupted; with --minutes or --steps, train that much longer."""
     minutes: Annotated[
         float | None, optional(help=f"Time for the training; {MINUTES:g} if neither time nor steps are given.")
     ] = None
     steps: Annotated[int | None, optional()] = None
     """Steps to train, in place of a time."""
     start_from: Annotated[Path | None, optional("MODEL")] = None
-    """Go on from a model, such as that of an earlier training with fewer labels, in place of random weights."""
+    """Start from a model, such as that of an earlier training with fewer labels, in place of random weights."""
     validate_every: Annotated[float | None, optional("SHARE")] = None
     """Validate each time this share of the training is done, such as 0.1; without it, at the end."""
     seeds: int = 1
     """Train this many times with different seeds, and report mean and standard deviation."""
-    method: Annotated[str | None, optional("NAME")] = None
-    """How to learn from the unlabeled cases: dptm_rem_cc (ours, the default), mean_teacher, fixmatch or supervised."""
+    method: Annotated[str | None, optional("NAME", help=METHOD_HELP)] = None
     deterministic: Flag = False
     """Only deterministic operations: the same numbers on every run, a little slower."""
     no_dptm: Flag = False

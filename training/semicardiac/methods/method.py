@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -105,7 +106,7 @@ class Step:
     number: int
     """Of the step, from 0."""
     generator: torch.Generator
-    """For random numbers, on the CPU; a resumed training goes on in its sequence."""
+    """For random numbers, on the CPU; a resumed training continues its sequence."""
 
     def part(self, cut: slice) -> Step:
         """The same step with some of the slices."""
@@ -148,7 +149,7 @@ class MethodSettings(Section):
     """The supervised loss: cross entropy, or its mean with the soft Dice loss."""
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """A semi-supervised method. Derive from this, never from another method.
 
     The networks, heads and buffers that it holds are in optimizer, checkpoint and package by themselves.
@@ -176,13 +177,13 @@ class Method(nn.Module):
         logits, _ = step.student(step.labeled.seen)
         return {"supervised": self.supervised(logits, step)}
 
+    @abstractmethod
     def teach(self, step: Step) -> Taught:
         """What the student should answer to the unlabeled slices; once for the whole batch, without gradients."""
-        raise NotImplementedError
 
+    @abstractmethod
     def losses(self, step: Step, target: dict[str, Tensor]) -> dict[str, Term]:
         """The terms of the loss, of the batch or of a part of it; their names are columns of history.csv."""
-        raise NotImplementedError
 
     def after_step(self, state: dict[str, Tensor]) -> None:
         """Takes over new buffers. Only here does a method change: out of memory before leaves it as it was."""

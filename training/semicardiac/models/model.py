@@ -28,7 +28,7 @@ class Model:
     Attributes:
         network: The teacher, which predicts.
         locator: Finds the heart; None where the middle of the image is taken.
-        method: With its state at the end of training, for looking at and to go on from.
+        method: With its state at the end of training, for looking at and to start from.
         heart_area_mm2: Plausible areas of the heart when all slices are looked through, lowest and highest.
         about: Provenance and metrics, for the card.
     """

@@ -35,7 +35,7 @@ FINDINGS, LOCATOR = "findings.json", "locator.safetensors"
 
 
 class Findings(BaseModel):
-    """What the first stage found; kept, so that a resumed job goes on from it."""
+    """What the first stage found; kept, so that a resumed job continues from it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     plan: ComputePlan
@@ -70,7 +70,7 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
     Args:
         context: Of the training.
         device: As asked for.
-        start: A trained locator to go on from.
+        start: A trained locator to start from.
 
     Raises:
         Stopped: If a stop was asked for.

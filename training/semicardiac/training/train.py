@@ -161,7 +161,7 @@ def _require_validation(cases: Iterable[Case]) -> None:
 
 
 def load_start(path: Path, spec: TrainSpec) -> Model:
-    """The model that a training goes on from.
+    """The model that a training starts from.
 
     Raises:
         UserError: If it cannot be read, or segments other structures or with another network.
