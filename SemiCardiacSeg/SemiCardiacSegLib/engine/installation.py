@@ -257,7 +257,9 @@ class DeviceProbe(Polled):
             device = _("CPU, {number} cores").format(number=found["cores"])
         self.text = _("PyTorch {version}, {device}").format(version=found["torch"], device=device)
         if found["device"] is None and found["driver"]:  # a build for the CPU alone, or for a newer driver
-            hint = _("There seems to be an NVIDIA card that this PyTorch cannot use. See docs/troubleshooting.md.")
+            hint = _(
+                "There seems to be an NVIDIA card that this PyTorch cannot use: see Troubleshooting in the README."
+            )
             self.text = f"{self.text}. {hint}"
 
 
