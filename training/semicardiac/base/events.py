@@ -68,6 +68,8 @@ class Device(Event):
     channels_last: bool
     threads: int
     images_per_s: dict[str, float] = {}
+    batch_times: int = 1
+    """How many times larger than the settings say the batches are."""
 
 
 class Progress(Event):

@@ -56,7 +56,7 @@ class Prepared:
     """All that the training loop starts from."""
 
     config: TrainConfig
-    """With the side of the crop as it was found to be needed."""
+    """With the side of the crop as it was found to be needed, and the batches as they are computed."""
     plan: ComputePlan
     locator: nn.Module | None
     heart_area_mm2: tuple[float, float]
@@ -109,7 +109,8 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
     )  # fmt: skip
     bank = build_bank(context.folder / BANK_FOLDER, source, squares, context.report_cases("preparing slices"))
     context.reader.clear()
-    config = context.config.model_copy(update={"preprocess": settings})
+    optim = context.config.optim.enlarged(plan.batch_times)
+    config = context.config.model_copy(update={"preprocess": settings, "optim": optim})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)
 
 
@@ -139,7 +140,9 @@ def _find(context: Context, locator: nn.Module | None, device: str, identity: Id
     bounds = area_bounds([area for area in areas if area > 0] or [1.0])
     step = math.lcm(16, network.stride)
     crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
-    plan = choose_plan(network, crop, pick_device(device), fixed=config.deterministic)
+    plan = choose_plan(
+        network, crop, pick_device(device), slices=sum(config.optim.batch_mixed), fixed=config.deterministic
+    )
 
     coarse = coarse_bank(context, identity)
     middles = coarse.centers
