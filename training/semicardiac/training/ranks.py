@@ -162,7 +162,7 @@ class Ranks:
             return
         for tensor in tensors:
             with self._reaching() as distributed:
-                distributed.broadcast(tensor, src=0)
+                distributed.broadcast(tensor.detach(), src=0)
 
     def _tell(self, made: list[Any]) -> None:
         with self._reaching() as distributed:
