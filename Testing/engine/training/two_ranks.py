@@ -6,25 +6,32 @@ Prints what failed, by the name of the check, as JSON.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 from semicardiac.base.errors import Stopped, UserError
+from semicardiac.base.events import EventLog, Warned, read_events
 from semicardiac.base.ranks import current_rank
 from semicardiac.config import TrainConfig
 from semicardiac.data.batches import Batch
 from semicardiac.methods import registry
+from semicardiac.training import loop
 from semicardiac.training.ranks import Ranks, joined
-from semicardiac.training.step import Moment, train_step
+from semicardiac.training.step import Learner, Moment, train_step
+from semicardiac.training.train import train
 from torch import nn
 from torch.testing import assert_close
 
 from Testing.engine.methods import two_students
-from Testing.engine.networks import CPU, new_batch, new_learner, tiny_config
+from Testing.engine.networks import CPU, Spec, new_batch, new_learner, tiny_config, write_cases
 
 LABELED, UNLABELED = 5, 7
 """Slices in a batch: the second process has fewer than the first."""
@@ -121,6 +128,29 @@ def what_the_first_cannot_do_ends_the_others_as_a_stop(ranks: Ranks) -> None:
         ranks.by_first(fail)
 
 
+def memory_that_one_lacks_halves_the_batches_of_all(ranks: Ranks) -> None:
+    folder = ranks.by_first(lambda: Path(tempfile.mkdtemp()))
+    cases = ranks.by_first(lambda: write_cases(folder / "study"))
+    real, shared_steps = loop.train_step, []
+
+    def scarce(learner: Learner, *rest) -> dict:
+        if ranks.rank.number == 1 and learner.chunks == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if learner.ranks is ranks:
+            shared_steps.append(learner.chunks)
+        return real(learner, *rest)
+
+    events = EventLog(folder / "events.jsonl") if ranks.rank.first else EventLog()
+    spec = Spec(cases, tiny_config(schedule={"steps": 10, "warmup": 0.5}))
+    with patch.object(loop, "train_step", scarce):
+        summary = train(folder, spec, events, lambda: False, ranks=ranks)
+    assert summary["steps"] == 10
+    assert shared_steps == [2] * 10
+    told = [event.warning for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
+    assert [text.partition(":")[0] for text in told] == ["out of memory"]
+    ranks.by_first(lambda: shutil.rmtree(folder))
+
+
 CHECKS: dict[str, Callable[[Ranks], None]] = {
     check.__name__: check
     for check in (
@@ -131,6 +161,7 @@ CHECKS: dict[str, Callable[[Ranks], None]] = {
         all_get_what_the_first_makes,
         in_turn_the_others_come_after_the_first,
         what_the_first_cannot_do_ends_the_others_as_a_stop,
+        memory_that_one_lacks_halves_the_batches_of_all,
     )
 }
 
