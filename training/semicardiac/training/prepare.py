@@ -88,6 +88,8 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
     identity, findings = context.ranks.by_first(lambda: _first_findings(context, locator, device))
     plan = context.ranks.place(findings.plan)
     torch.set_num_threads(plan.threads)
+    if locator is not None:
+        plan.place(locator)
     context.events.emit(Device(**plan.model_dump(), processes=context.ranks.rank.count))
 
     settings = context.config.preprocess.model_copy(update={"crop": findings.crop})

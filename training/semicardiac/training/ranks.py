@@ -35,7 +35,7 @@ _WAIT_STEP, _WAIT_FIRST = timedelta(minutes=30), timedelta(days=30)
 """For the part of another process in a step, and for what the first process does alone."""
 _SEEN_S = 60
 """After which a file that another machine has written is not there."""
-_GO_ON = "Run the job again: it continues from its last checkpoint, as torchrun does by itself with --max-restarts"
+_GO_ON = "Run the job again, to continue from its last checkpoint; torchrun --max-restarts 3 does so by itself"
 
 
 class Ranks:
@@ -54,24 +54,29 @@ class Ranks:
         """Whether there is no other process."""
         return self.rank.count == 1
 
-    def place(self, plan: ComputePlan) -> ComputePlan:
-        """The plan of the first process, on the device and the threads that this one has.
+    def own_device(self, device: str) -> str:
+        """The device of this process, where the first one has `device`; CUDA devices are counted on each machine.
 
         Raises:
-            UserError: If there is no device for it.
+            UserError: If there is none for it.
         """
-        kind = torch.device(plan.device).type
+        kind = torch.device(device).type
+        if self.alone or kind == "cpu":
+            return device
+        if kind != "cuda":
+            raise UserError(f"several processes cannot share the device {kind}", where="device", hint="Start one")
+        if self.rank.local >= (there := torch.cuda.device_count()):
+            hint = f"Start {there} on this machine (torchrun --nproc-per-node {there}), or compute on the CPU"
+            raise UserError(f"there is no CUDA device for process {self.rank.local + 1}", where="device", hint=hint)
+        torch.cuda.set_device(self.rank.local)
+        return f"cuda:{self.rank.local}"
+
+    def place(self, plan: ComputePlan) -> ComputePlan:
+        """The plan of the first process, on the device and the threads that this one was started with."""
         if self.alone:
             return plan
-        if kind == "cuda":
-            if self.rank.local >= (there := torch.cuda.device_count()):
-                hint = f"Start {there} on this machine (torchrun --nproc-per-node {there}), or compute on the CPU"
-                raise UserError(f"there is no CUDA device for process {self.rank.local + 1}", where="device", hint=hint)
-            torch.cuda.set_device(self.rank.local)
-            return plan.model_copy(update={"device": f"cuda:{self.rank.local}"})
-        if kind != "cpu":
-            raise UserError(f"several processes cannot share the device {kind}", where="device", hint="Start one")
-        return plan.model_copy(update={"threads": torch.get_num_threads()})  # torchrun divides the cores
+        own = {"device": self.own_device(plan.device), "threads": torch.get_num_threads()}
+        return plan.model_copy(update=own)
 
     def require_slices(self, *sizes: int) -> None:
         """Raises UserError if batches of these sizes have no slice for each process: each has to know every loss."""
@@ -179,7 +184,9 @@ class Ranks:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             where = f"process {self.rank.number + 1} of {self.rank.count}"
-            raise LostRankError("another process of this training has ended", where=where, hint=_GO_ON) from error
+            raise LostRankError(
+                "the other processes of this training are no longer reached", where=where, hint=_GO_ON
+            ) from error
 
 
 ALONE = Ranks()
