@@ -65,8 +65,6 @@ def train(
         UserError: If an input or the checkpoint cannot be used.
     """
     config = spec.config
-    mixed = config.optim.batch_mixed if learns_from_unlabeled(config) else ()
-    ranks.require_slices(config.optim.batch_labeled, *mixed)
     if (summary := ranks.by_first(lambda: _take_stock(folder, spec, events))) is not None:
         return summary
     if config.deterministic:
