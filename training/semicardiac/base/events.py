@@ -67,6 +67,8 @@ class Device(Event):
     dtype: str
     channels_last: bool
     threads: int
+    """Of each process."""
+    processes: int = 1
     images_per_s: dict[str, float] = {}
     batch_times: int = 1
     """How many times larger than the settings say the batches are."""

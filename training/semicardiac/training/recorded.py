@@ -36,7 +36,8 @@ class RecordedStep:
 
     def __init__(self, learner: Learner, config: TrainConfig, plan: ComputePlan, events: EventLog) -> None:
         self._learner, self._config, self._plan, self._events = learner, config, plan, events
-        self._possible = torch.device(plan.device).type == "cuda" and learner.method.recordable
+        # Not where processes share a step: one whose recording fails would leave the others waiting.
+        self._possible = torch.device(plan.device).type == "cuda" and learner.method.recordable and learner.ranks.alone
         self._kind: tuple[int, ...] = ()
         self._recording: Recording | None = None
         self._warm = 0
