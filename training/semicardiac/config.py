@@ -147,7 +147,7 @@ class OptimConfig(Section):
     """Labeled and unlabeled slices in a batch once the unlabeled ones take part."""
     batch_times: int | None = Field(None, ge=1, le=1024)
     """How many times larger the batches are. None: 1 on a CPU; on a GPU, which so few slices would leave idle, as many
-    as give it most of its speed, by measurement."""
+    as give it most of its speed, by measurement, and for each GPU where several train."""
 
     def enlarged(self, times: int) -> OptimConfig:
         """The same with the batches as they are computed, so many times larger unless it says itself."""

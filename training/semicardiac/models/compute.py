@@ -7,7 +7,7 @@ import ctypes
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import torch
@@ -75,7 +75,9 @@ def pick_device(asked: str) -> str:
     return asked
 
 
-def choose_plan(network: nn.Module, size: int, device: str, *, slices: int = 6, fixed: bool = False) -> ComputePlan:
+def choose_plan(
+    network: nn.Module, size: int, device: str, *, slices: int = 6, processes: int = 1, fixed: bool = False
+) -> ComputePlan:
     """Times a few training steps of each candidate and takes the fastest; on a GPU, then finds the batch that fills it.
 
     Args:
@@ -83,6 +85,7 @@ def choose_plan(network: nn.Module, size: int, device: str, *, slices: int = 6, 
         size: Side of its input.
         device: From `pick_device`.
         slices: In a batch, as the settings say.
+        processes: That will share a batch, each on a GPU of its own.
         fixed: Take float32 without timing anything: for deterministic runs, the same on every machine.
     """
     kind = torch.device(device).type
@@ -109,7 +112,8 @@ def choose_plan(network: nn.Module, size: int, device: str, *, slices: int = 6, 
     if kind == "cuda":
         reached = _speeds_of_batches(best, network, size, slices)
         times = fitting_batch(reached)
-        speed |= {f"{slices * times} slices": round(value, 1) for times, value in reached.items()}
+        speed |= {f"{slices * each} slices": round(value, 1) for each, value in reached.items()}
+        times *= processes
     return best.model_copy(update={"images_per_s": speed, "batch_times": times})
 
 
@@ -164,7 +168,8 @@ def _images_per_second(plan: ComputePlan, network: nn.Module, size: int, batch: 
         logits.square().mean().backward()
         network.zero_grad(set_to_none=True)
 
-    run = _recorded(work) if image.is_cuda else work
+    with tuned_kernels(plan):
+        run = _recorded(work) if image.is_cuda else work
     elapsed = []
     for _ in range(3):
         _wait(image)
@@ -217,9 +222,22 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+@contextlib.contextmanager
+def tuned_kernels(plan: ComputePlan) -> Iterator[None]:
+    """cuDNN tries its kernels for each new shape and keeps the fastest: for many calls with inputs of one shape."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = (
+        torch.device(plan.device).type == "cuda" and not torch.are_deterministic_algorithms_enabled()
+    )
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def gpu_memory_mb(device: str) -> float | None:
-    """Memory in use by this process on a CUDA device, in MB."""
-    return torch.cuda.memory_allocated(device) / 2**20 if torch.device(device).type == "cuda" else None
+    """The most memory that this process has had at once on a CUDA device, in MB."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if torch.device(device).type == "cuda" else None
 
 
 def make_deterministic() -> None:

@@ -158,8 +158,9 @@ def _find(context: Context, locator: nn.Module | None, device: str, identity: Id
     step = math.lcm(16, network.stride)
     crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
     plan = choose_plan(
-        network, crop, pick_device(device), slices=sum(config.optim.batch_mixed), fixed=config.deterministic
-    )
+        network, crop, pick_device(device), slices=sum(config.optim.batch_mixed), processes=context.ranks.rank.count,
+        fixed=config.deterministic,
+    )  # fmt: skip
 
     coarse = coarse_bank(context, identity)
     middles = coarse.centers

@@ -14,7 +14,7 @@ from ..base.events import EventLog
 from ..config import TrainConfig
 from ..data.augment import View
 from ..data.batches import Batch
-from ..models.compute import ComputePlan, record
+from ..models.compute import ComputePlan, record, tuned_kernels
 from .step import Learner, Moment, change, train_step
 
 #: Steps before one is recorded: until then libraries choose their kernels and allocate what they keep.
@@ -52,10 +52,11 @@ class RecordedStep:
             log = self._recording.repeat(labeled, unlabeled, moment)
             learner.step += 1
             return log
-        if self._possible and self._warm >= WARM:
-            return self._record(labeled, unlabeled, moment)
-        self._warm += 1
-        return train_step(learner, self._config, self._plan, labeled, unlabeled, moment)
+        with tuned_kernels(self._plan):
+            if self._possible and self._warm >= WARM:
+                return self._record(labeled, unlabeled, moment)
+            self._warm += 1
+            return train_step(learner, self._config, self._plan, labeled, unlabeled, moment)
 
     def _record(self, labeled: Batch, unlabeled: Batch | None, moment: Moment) -> dict[str, Tensor | float]:
         """A step that is also recorded; the recording is kept if it does the same."""
