@@ -77,6 +77,7 @@ class Loop:
         return self.ranks.agree(self.budget.share(self.learner.step), self._is_shown(), due, asked=self.stop())
 
     def _require_enough(self) -> None:
+        """Raises UserError if there was no time for a step; warns if unlabeled slices never came into play."""
         if not self.learner.step:
             what = f"the time was used up before the first step: preparing alone took {self.budget.used():.0f} s"
             raise UserError(what, where="schedule.minutes", hint="Give the training more minutes, or fewer cases")

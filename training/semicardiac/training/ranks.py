@@ -13,6 +13,7 @@ are several processes: it is not part of every PyTorch.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ Result = TypeVar("Result")
 _ONLY = Rank()
 _WAIT_STEP, _WAIT_FIRST = timedelta(minutes=30), timedelta(days=30)
 """For the part of another process in a step, and for what the first process does alone."""
+_POLL_S = 0.05
 _SEEN_S = 60
 """After which a file that another machine has written is not there."""
 _GO_ON = "Run the job again, to continue from its last checkpoint; torchrun --max-restarts 3 does so by itself"
@@ -209,7 +211,10 @@ def joined(rank: Rank) -> Iterator[Ranks]:
         raise UserError(what, where="torchrun", hint="Start one process, or install another build of PyTorch")
     devices = torch.cuda.is_available() and distributed.is_nccl_available()
     try:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if devices else "gloo", timeout=_WAIT_STEP)
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if devices else "gloo", store=_fresh_store(rank), rank=rank.number,
+            world_size=rank.count, timeout=_WAIT_STEP,
+        )  # fmt: skip
         messages = distributed.new_group(backend="gloo", timeout=_WAIT_FIRST)
     except (RuntimeError, ValueError) as error:
         what = f"the {rank.count} processes of this training do not reach one another ({error})"
@@ -217,3 +222,29 @@ def joined(rank: Rank) -> Iterator[Ranks]:
         raise UserError(what, where=f"process {rank.number + 1}", hint=hint) from error
     yield Ranks(rank, messages)
     distributed.destroy_process_group()  # not after an error: what others wait for would hold it up
+
+
+def _fresh_store(rank: Rank) -> Any:
+    """What the processes find one another by, with nothing in it of those before.
+
+    torchrun keeps its store when it starts processes again, where the addresses of the lost ones would be taken for
+    those of the present ones. So these first agree on a word that is new: the first process answers each other that
+    repeats its word, and none that follows an older word gets an answer.
+    """
+    from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(rendezvous("env://", rank.number, rank.count, timeout=_WAIT_STEP))
+    word = own = secrets.token_hex(8)
+    if rank.first:
+        store.set("word", word)
+        for other in range(1, rank.count):
+            while not (call := store.get(f"call {other}").decode()).startswith(word):
+                time.sleep(_POLL_S)
+            store.set(f"answer to {call}", "")
+    else:
+        while not store.check([f"answer to {word} {own}"]):
+            word = store.get("word").decode()
+            store.set(f"call {rank.number}", f"{word} {own}")
+            time.sleep(_POLL_S)
+    return distributed.PrefixStore(word, store)  # type: ignore[attr-defined]  # its stub lists other stores alone

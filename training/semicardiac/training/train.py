@@ -119,7 +119,7 @@ def _context(
 
 
 def _rehearse_end(training: Training, context: Context) -> None:
-    """What cannot be read or saved at the end is not trained for an hour."""
+    """Raises now, not after an hour of training, what could not be read or saved at its end."""
     if context.budget.reserve:
         coarse_bank(context, training.ready.identity)
     rehearse_saving(training.folder / MODEL, training.model())
