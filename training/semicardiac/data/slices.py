@@ -151,9 +151,7 @@ def restore_maps(maps: np.ndarray, stack: Stack, center: Center, spacing: float)
     return np.matmul(np.matmul(rows, maps), cols.T)
 
 
-def under_square(
-    stack: Stack, center: Center, spacing: float, size: int
-) -> tuple[tuple[slice, slice], Stack, Center]:
+def under_square(stack: Stack, center: Center, spacing: float, size: int) -> tuple[tuple[slice, slice], Stack, Center]:
     """The rows and columns of a stack that lie within a square, the part of the stack there, and the center in it."""
     spans = []
     for pixels, apart, middle in zip(stack.array.shape[1:], stack.spacing[1:], center, strict=True):
@@ -181,7 +179,7 @@ def _sample(
     half = (size - 1) / 2 * spacing
     rows = _matrix(array.shape[1], size, stack.spacing[1], spacing, center[0] - half)
     cols = _matrix(array.shape[2], size, stack.spacing[2], spacing, center[1] - half)
-    top, left = (_span(matrix.any(axis=0)) for matrix in (rows, cols))
+    top, left = (_span(np.any(matrix, axis=0)) for matrix in (rows, cols))
     return np.matmul(np.matmul(rows[:, top], array[:, top, left] - np.float32(outside)), cols[:, left].T)
 
 
