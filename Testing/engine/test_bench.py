@@ -21,3 +21,14 @@ def test_the_benchmark_of_the_step_runs():
     for milliseconds, ratio in measured.values():
         assert milliseconds > 0
         assert ratio == pytest.approx(milliseconds / plain, rel=0.05)
+
+
+def test_the_benchmark_of_two_processes_runs():
+    command = [sys.executable, str(REPOSITORY / "Testing/bench/ranks.py"), "--rounds", "1", "--steps", "1"]
+    done = subprocess.run(command, env=engine_environment(), capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "images/s" in line]
+    (rate, _, *ratios), same, twice = (row[row.index("images/s") - 1 :] for row in rows)
+    assert float(rate) > 0
+    assert [float(ratio) for ratio in ratios] == [1.0, 1.0]
+    assert all(float(value) > 0 for row in (same, twice) for value in (row[0], *row[2:]))

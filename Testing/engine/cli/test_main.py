@@ -130,6 +130,19 @@ class TestOptionsOfTrain:
         assert main(["evaluate", "job/validation", "reference", "--out", "out", *options]) == 0
         assert load_job(tmp_path / "out").labels.name == expected
 
+    def test_the_job_alone_is_made_for_a_run_elsewhere(self, study: Path, tmp_path: Path, capsys):
+        folder = tmp_path / "job"
+        assert main(["train", str(study), "--out", str(folder), "--job-only"]) == 0
+        assert f"semicardiac run {folder}" in capsys.readouterr().out
+        assert [path.name for path in folder.iterdir() if path.suffix] == ["job.json"]
+
+    def test_torchrun_is_told_to_run_jobs_alone(self, study: Path, tmp_path: Path, capsys, monkeypatch):
+        for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+            monkeypatch.setenv(name, value)
+        assert main(["train", str(study), "--out", str(tmp_path / "job")]) == 2
+        assert "--job-only" in capsys.readouterr().err
+        assert not (tmp_path / "job").exists()
+
     def test_resume_adds_time(self, job, study: Path, capsys):
         job("--minutes", "3")
         assert main(["train", "--resume", str(study.parent / "job"), "--minutes", "4"]) == 0

@@ -68,6 +68,8 @@ class Device(Event):
     dtype: str
     channels_last: bool
     threads: int
+    """Of each process."""
+    processes: int = 1
     images_per_s: dict[str, float] = {}
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import augment
+from .share import Share
 from .slice_bank import SliceBank
 
 
@@ -22,6 +23,8 @@ class Batch(NamedTuple):
     """(B, 2): where the canonical crop's middle lies in the square, (row, col) in pixels from its own."""
     views: tuple[augment.View, ...]
     """One, or for unlabeled slices as many as the method asks for."""
+    share: Share | None = None
+    """Which slices of the batch these are, where processes share it."""
 
 
 class Stream:
