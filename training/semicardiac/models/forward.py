@@ -25,8 +25,8 @@ def inference_plan(network: nn.Module, size: int, device: str, *, fixed: bool = 
     """How a network predicts fastest on a device.
 
     A GPU computes in half precision. On a CPU a slice is timed: bfloat16 is the fastest on those that have units for
-    it, and many times slower on others. Labels from it agree with those from full precision: on ACDC the Dice of one
-    with the other is 0.999 and more.
+    it, and many times slower on others. Labels from it agree with those from full precision: on eight volumes of ACDC
+    the mean Dice of one with the other is 0.9994.
 
     Args:
         network: The one that will predict; it is moved about.
