@@ -213,7 +213,7 @@ class TestSegment:
         assert "same name" in capsys.readouterr().err
 
     @pytest.mark.parametrize("kind", ["nan", "constant", "truncated"])
-    def test_all_inputs_are_checked_before_the_first_result(self, trained: Path, tmp_path: Path, capsys, kind: str):
+    def test_what_cannot_be_used_keeps_the_others_from_nothing(self, trained: Path, tmp_path: Path, capsys, kind: str):
         good = write_itk(tmp_path / "good.nii.gz", draw_heart(1)[0])
         array = draw_heart(2)[0]
         array[0, 0, 0] = np.nan if kind == "nan" else 1
@@ -223,7 +223,14 @@ class TestSegment:
         out = tmp_path / "out"
         assert main(["segment", str(trained / "job"), str(good), str(bad), "--out", str(out)]) == 2
         assert "bad.nii.gz" in capsys.readouterr().err
-        assert not list(out.glob("*.nii.gz"))
+        assert [path.name for path in out.glob("*.nii.gz")] == ["good.nii.gz"]
+
+    def test_the_job_alone_can_be_made(self, trained: Path, tmp_path: Path, capsys):
+        scan = write_itk(tmp_path / "scan.nrrd", draw_heart(1)[0])
+        out = tmp_path / "out"
+        assert main(["segment", str(trained / "job"), str(scan), "--out", str(out), "--job-only"]) == 0
+        assert f"semicardiac run {out / 'segment-job'}" in capsys.readouterr().out
+        assert [path.name for path in out.rglob("*") if path.is_file() and path.suffix] == ["job.json"]
 
     def test_a_damaged_model_is_refused(self, trained: Path, tmp_path: Path, capsys):
         shutil.copytree(trained / "job" / "model", tmp_path / "model")

@@ -16,7 +16,8 @@ from semicardiac.data.slices import as_stack, restore_probabilities, sample_imag
 from semicardiac.images.volumes import Volume
 from semicardiac.models import predict
 from semicardiac.models.components import keep_largest
-from semicardiac.models.predict import Prediction, predict_square, square_centroid
+from semicardiac.models.forward import FLIPS, class_probabilities
+from semicardiac.models.predict import Prediction, square_centroid
 from torch import Tensor, nn
 
 from Testing.engine.networks import (
@@ -233,9 +234,9 @@ class TestFlips:
         expected = torch.zeros(5, 4, 32, 32)
         for axes in ([], [2], [3], [2, 3]):
             expected += network(images.flip(axes))[0].softmax(1).flip(axes) / 4
-        found = predict_square(model(network), stack, stack.middle, CPU, flips=True)
+        found = class_probabilities(network, images, CPU, FLIPS)
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        plain = predict_square(model(network), stack, stack.middle, CPU, flips=False)
+        plain = class_probabilities(network, images, CPU)
         np.testing.assert_allclose(plain, network(images)[0].softmax(1), atol=1e-5)
         assert np.abs(plain - found).max() > 0.1
 
@@ -355,6 +356,33 @@ class TestWhereItLooks:
         labels[1, 7, 0] = 2  # of a structure that has its place in the heart: does not count
         assert square_centroid(labels, (100.0, 50.0), 1.5) == pytest.approx((100 - 1.0 * 1.5, 50 + 2.5 * 1.5))
         assert square_centroid(np.zeros((1, 8, 8), np.uint8), (0.0, 0.0), 1.5) is None
+
+
+class Counted(Thresholder):
+    """Notes how many slices it was given in each call."""
+
+    def __init__(self) -> None:
+        super().__init__(above=1.0)
+        self.slices: list[int] = []
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        self.slices.append(len(image))
+        return super().forward(image)
+
+
+@pytest.mark.parametrize(("flips", "passes"), [(False, 1), (True, 4)])
+def test_no_slice_is_predicted_twice_where_the_center_was_right(flips: bool, passes: int):
+    network = Counted()
+    predict.segment(model(network), bright_ball(OBLIQUE)[0], flips=flips)
+    assert sum(network.slices) == 5 * passes
+
+
+def test_half_of_the_slices_tell_where_to_look():
+    network = Counted()
+    volume, _ = bright_ball(OBLIQUE, aside=(14, -11, 0))
+    predict.segment(model(network), volume, flips=False)
+    assert network.slices[0] == 3
+    assert sum(network.slices) == 3 + 5
 
 
 def test_positions_are_read_from_the_matrix_alone():

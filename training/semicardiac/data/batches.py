@@ -53,11 +53,11 @@ class Stream:
         while len(self._order) < count:
             shuffled = self._first + torch.randperm(len(self), generator=generator)
             self._order = torch.cat((self._order, shuffled))
-        taken, self._order = self._order[:count], self._order[count:].clone()
+        taken, self._order = self._order[:count], self._order[count:]  # views: a large pool costs a step nothing
         return taken
 
     def state(self) -> Tensor:
-        return self._order
+        return self._order.clone()  # what is left of it alone would be saved with all that it was a part of
 
     def restore(self, state: Any) -> None:
         self._order = state
