@@ -6,6 +6,10 @@ on the CPU; batches of 12 labeled and 12 unlabeled slices; cross entropy and Dic
 teacher that is averaged parameter by parameter; SGD with a polynomial decay; the losses read back in each step. A
 volume is predicted slice by slice. Nothing in it is slower than it usually is: its files are not compressed, and where
 it is measured it has the allocator's settings of our trainings, by which its step takes two thirds of the time.
+
+Its U-Net has 1.94 million parameters and takes 3.05 billion multiplications and additions for a slice. Little is
+published of the speed of such code: Mi et al. (PLOS ONE 2026, 10.1371/journal.pone.0342567) report 1.25 s for a batch
+of 16 and 15.8 ms to segment a slice on an RTX 3090, for a method whose step does more than this one.
 """
 
 from __future__ import annotations
@@ -116,10 +120,10 @@ def augmented(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndar
     elif random.random() > 0.5:
         angle = random.uniform(-20, 20)
         image, label = (ndimage.rotate(each, angle, order=0, reshape=False) for each in (image, label))
-    return stretched(image), stretched(label)
+    return stretched(image, (SIZE, SIZE)), stretched(label, (SIZE, SIZE))
 
 
-def stretched(plane: np.ndarray, shape: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
+def stretched(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """An image or labels (rows, cols) with so many rows and columns, by the nearest pixel."""
     factors = [wanted / side for wanted, side in zip(shape, plane.shape, strict=True)]
     return np.ascontiguousarray(ndimage.zoom(plane, factors, order=0))
@@ -230,6 +234,6 @@ def predict(network: nn.Module, image: np.ndarray, device: str = "cpu") -> np.nd
     """Training labels [slice,row,col] of a volume, slice by slice: stretched, predicted, and stretched back."""
     labels = np.zeros(image.shape, np.uint8)
     for number, plane in enumerate(normalized(image)):
-        found = network(torch.from_numpy(stretched(plane)).view(1, 1, SIZE, SIZE).to(device))
+        found = network(torch.from_numpy(stretched(plane, (SIZE, SIZE))).view(1, 1, SIZE, SIZE).to(device))
         labels[number] = stretched(found.softmax(1).argmax(1).squeeze(0).cpu().numpy().astype(np.uint8), plane.shape)
     return labels

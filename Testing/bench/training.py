@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from semicardiac.bench.timing import Measured, Setting, ratios, seconds, take_turns
+from semicardiac.bench.memory import saved_mb
+from semicardiac.bench.modules import shares_of_step
+from semicardiac.bench.timing import Measured, Setting, Work, ratios, take_turns
 from semicardiac.bench.trainee import LABELS, Trainee
-from semicardiac.training.step import views_of
+from semicardiac.data import augment
+from semicardiac.training.step import Moment, see
 from torch import Tensor
 
 from Testing.bench import reference
@@ -22,24 +26,17 @@ CPU_MIX = (4, 4)
 def over_reference(setting: Setting) -> dict[str, Measured]:
     """Images a second of whole steps at 256 x 256 pixels with widths of 16 to 256 and the same batch."""
     mix = _mix(setting)
-    size = {
-        "network": {"widths": reference.WIDTHS},
-        "preprocess": {"crop": reference.SIZE},
-        "optim": {"batch_mixed": mix},
-    }
-    network = FullResolutionUNet(LABELS.classes, reference.WIDTHS)
-    same = Trainee(setting, size, network=network)
-    ours = Trainee(setting, size)
+    settings = {"network": {"widths": reference.WIDTHS}, **_size(mix)}
+    same = Trainee(setting, settings, network=FullResolutionUNet(LABELS.classes, reference.WIDTHS))
+    ours = Trainee(setting, settings)
     theirs = TheirTraining(setting, mix)
     times = take_turns(setting, {"same": same.step, "ours": ours.step, "theirs": theirs.step})
     speed = sum(mix) / np.median(times["theirs"])
-    part = np.median([seconds(setting, theirs.fetch) for _ in range(setting.rounds)]) / np.median(times["theirs"])
-    plan = f"{same.plan.dtype}{', channels last' if same.plan.channels_last else ''}"
     return {
         "train_over_reference": Measured(
             ratios(times["theirs"], times["same"]),
-            f"our blocks from full resolution down, {plan}; the reference does {speed:.2f} images/s in batches of "
-            f"{sum(mix)}, {part:.0%} of it to fetch and augment",
+            f"the reference does {speed:.2f} images/s in batches of {sum(mix)}; ours, with our blocks from full "
+            f"resolution down: {shares_of_step(setting, same)}",
         ),
         "own_unet_over_reference": Measured(ratios(times["theirs"], times["ours"])),
     }
@@ -50,9 +47,8 @@ def default_over_reference(setting: Setting) -> dict[str, Measured]:
     theirs, ours = TheirTraining(setting, _mix(setting)), Trainee(setting, {})
     images = ours.images_of_a_step()
     times = take_turns(setting, {"theirs": theirs.step, "ours": ours.step})
-    speeds = {
-        name: [count / each for each in times[name]] for name, count in (("ours", images), ("theirs", theirs.images))
-    }
+    counts = {"ours": images, "theirs": theirs.images}
+    speeds = {name: [count / each for each in times[name]] for name, count in counts.items()}
     told = ", ".join(f"{name} {np.median(each):.1f}" for name, each in speeds.items())
     return {"default_over_reference": Measured(ratios(speeds["ours"], speeds["theirs"]), f"images/s: {told}")}
 
@@ -61,17 +57,51 @@ def augment_over_reference(setting: Setting) -> dict[str, Measured]:
     """From the store to views on the device: ours with affine, elastic and photometric changes, at 256 x 256 pixels."""
     mix = (reference.LABELED, reference.UNLABELED)
     theirs = TheirTraining(setting, mix)
-    ours = Trainee(setting, {"preprocess": {"crop": reference.SIZE}, "optim": {"batch_mixed": mix}})
-    settings = ours.training.config.preprocess
+    ours = Trainee(setting, _size(mix))
+    training = ours.training
 
     def fetch() -> None:
-        for batch in ours.batches():
-            views_of(batch, settings.side, settings.clip)
+        see(training.learner, training.config, ours.plan, *ours.batches(), Moment(1.0))
 
-    times = take_turns(setting, {"theirs": theirs.fetch, "ours": fetch})
+    times = take_turns(setting, {"theirs": theirs.fetch, "ours": fetch, **_parts(ours)})
     per_slice = {name: 1000 * np.median(each) / sum(mix) for name, each in times.items()}
     told = ", ".join(f"{name} {each:.2f}" for name, each in per_slice.items())
     return {"augment_over_reference": Measured(ratios(times["ours"], times["theirs"]), f"ms a slice: {told}")}
+
+
+def activations(setting: Setting) -> dict[str, Measured]:
+    """What is kept for the gradients of a slice, in float32."""
+    ours = saved_mb(FullResolutionUNet(LABELS.classes, reference.WIDTHS))
+    note = f"the reference keeps {saved_mb(reference.UNet(LABELS.classes)):.1f} MB"
+    return {"activation_mb_full_resolution": Measured([ours], note)}
+
+
+def _parts(trainee: Trainee) -> dict[str, Work]:
+    """What ours does to all slices of a batch, each by itself."""
+    settings, batches = trainee.training.config.preprocess, trainee.batches()
+    side, clip = settings.side, settings.clip
+    grids = [augment.grid_of(batch.views[0], side) for batch in batches]
+
+    def warped() -> list[Tensor]:
+        return [
+            augment.warp(batch.image, grid, crop=side, offset=batch.offset, outside="border")
+            for batch, grid in zip(batches, grids, strict=True)
+        ]
+
+    images = warped()
+    return {
+        "drawing and reading": trainee.batches,
+        "grids": lambda: [augment.grid_of(batch.views[0], side) for batch in batches],
+        "warping the images": warped,
+        "recoloring": lambda: [
+            augment.recolor(image, batch.views[0], clip) for image, batch in zip(images, batches, strict=True)
+        ],
+    }
+
+
+def _size(mix: tuple[int, int]) -> dict[str, Any]:
+    """Settings by which ours has as many pixels and slices as the reference."""
+    return {"preprocess": {"crop": reference.SIZE}, "optim": {"batch_mixed": mix}}
 
 
 def _mix(setting: Setting) -> tuple[int, int]:

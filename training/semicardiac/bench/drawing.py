@@ -20,7 +20,7 @@ from ..data.slice_bank import IMAGES, SliceBank
 
 SIDE = 192
 """Of the squares of a default training."""
-BATCH, BATCHES = 4, 1_000
+BATCH, BATCHES = 4, 500
 LOOK_EVERY = 50
 """Batches between two looks at the memory."""
 

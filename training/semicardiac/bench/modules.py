@@ -9,6 +9,7 @@ import torch
 
 from ..methods import losses, threshold_map
 from ..methods.dptm_rem_cc import DptmRemCc
+from ..models.compute import ComputePlan
 from ..training.step import Moment, see, views_of
 from .timing import Measured, Setting, Work, ratios, take_turns
 from .trainee import Trainee
@@ -36,23 +37,33 @@ def measure(setting: Setting) -> dict[str, Measured]:
     steps: dict[str, Work] = {name: trainee.step for name, trainee in trained.items()}
     both = take_turns(setting, {name: steps[name] for name in (PLAIN, WHOLE)}, TURNS)
     single = take_turns(setting, {name: step for name, step in steps.items() if name != WHOLE})
-    parts = take_turns(setting, {WHOLE: whole.step, **_parts(whole)})
+    parts = _times_of_parts(setting, whole)
     middles = {name: statistics.median(ratios(each, single[PLAIN])) for name, each in single.items() if name != PLAIN}
     own = [sum(each) for each in zip(*(parts[name] for name in OWN), strict=True)]
-    step = statistics.median(parts[WHOLE])
-    shares = {name: statistics.median(each) / step for name, each in parts.items() if name != WHOLE}
-    plan = f"{whole.plan.dtype}{', channels last' if whole.plan.channels_last else ''}"
     return {
         "modules_over_mean_teacher": Measured(
             ratios(both[WHOLE], both[PLAIN]),
             "over it as well: " + ", ".join(f"{name} {value:.3f}" for name, value in middles.items()),
         ),
-        "modules_parts_share": Measured(
-            ratios(own, parts[WHOLE]),
-            f"of a step of {1000 * step:.1f} ms ({plan}): "
-            + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()),
-        ),
+        "modules_parts_share": Measured(ratios(own, parts[WHOLE]), _told(whole.plan, parts)),
     }
+
+
+def shares_of_step(setting: Setting, trainee: Trainee) -> str:
+    """Where the time of a training's step goes, in words."""
+    return _told(trainee.plan, _times_of_parts(setting, trainee))
+
+
+def _times_of_parts(setting: Setting, trainee: Trainee) -> dict[str, list[float]]:
+    """Seconds of a whole step and of its parts, in turn."""
+    return take_turns(setting, {WHOLE: trainee.step, **_parts(trainee)})
+
+
+def _told(plan: ComputePlan, parts: dict[str, list[float]]) -> str:
+    middles = {name: statistics.median(each) for name, each in parts.items()}
+    step = middles.pop(WHOLE)
+    shares = ", ".join(f"{name} {each / step:.1%}" for name, each in middles.items())
+    return f"a step of {1000 * step:.0f} ms ({plan.dtype}{', channels last' if plan.channels_last else ''}): {shares}"
 
 
 def _parts(trainee: Trainee) -> dict[str, Work]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import statistics
@@ -53,7 +54,8 @@ def _images_per_s(command: list[str], job: Path, folder: Path) -> float:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
-        told = [line for line in (done.stdout + done.stderr).splitlines() if '"failed"' in line or "rror" in line]
-        raise Unmeasured(f"this engine did not train in so many processes: {told[0] if told else 'it told no reason'}")
+        events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        told = [event["what"] for event in events if event["event"] == "error"]
+        raise Unmeasured(f"the training did not come to its end: {told[0] if told else done.stderr.strip()[-200:]}")
     with open(folder / HISTORY, newline="", encoding="utf-8") as file:
         return statistics.median(float(row["images_per_s"]) for row in csv.DictReader(file))

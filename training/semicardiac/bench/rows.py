@@ -90,6 +90,10 @@ MEASUREMENTS = (
              unit="MB"),),
     ),
     Measurement(
+        "Testing.bench.training:activations",
+        (Row("activation_mb_full_resolution", "the same with our blocks from full resolution down", 90, unit="MB"),),
+    ),
+    Measurement(
         "memory:pools",
         (
             Row("pool_memory_ratio", "memory to draw batches from 130,000 slices over that from 1,300", 1.1),

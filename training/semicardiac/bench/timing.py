@@ -13,6 +13,9 @@ import torch
 LEAST_S = 0.1
 """What takes less is repeated until it takes so long: clocks of processor time may tick in hundredths."""
 
+WARM_UP_GPU = 10
+"""Calls before anything is counted on a GPU, where kernels are chosen and graphs captured in the first ones."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -45,7 +48,7 @@ Work = Callable[[], object]
 
 
 def take_turns(setting: Setting, works: Mapping[str, Work], turns: int = 1) -> dict[str, list[float]]:
-    """Seconds of each work in each round, after one to warm up.
+    """Seconds of each work in each round, after some calls to warm up.
 
     Args:
         setting: Where to measure, and how many rounds.
@@ -54,7 +57,8 @@ def take_turns(setting: Setting, works: Mapping[str, Work], turns: int = 1) -> d
     """
     repeats = {}
     for name, work in works.items():
-        work()
+        for _ in range(WARM_UP_GPU if setting.gpu else 1):
+            work()
         repeats[name] = max(1, math.ceil(LEAST_S / max(seconds(setting, work), 1e-6)))
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(setting.rounds):
