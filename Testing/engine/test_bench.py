@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from Testing.bench import metrics, reference, training
 from Testing.bench.full_resolution import FullResolutionUNet
+from Testing.engine.support import REPOSITORY, engine_environment
 
 ASKED = {
     "modules_over_mean_teacher", "modules_parts_share", "train_over_reference", "default_over_reference",
@@ -273,3 +276,14 @@ class TestReference:
         image = np.zeros((2, 128, 64))
         image[1, 30:80, 10:50] = 7
         np.testing.assert_array_equal(reference.predict(Bright(), image), image > 0)
+
+
+def test_the_benchmark_of_two_processes_runs():
+    command = [sys.executable, str(REPOSITORY / "Testing/bench/ranks.py"), "--rounds", "1", "--steps", "1"]
+    done = subprocess.run(command, env=engine_environment(), capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "images/s" in line]
+    (rate, _, *ratios), same, twice = (row[row.index("images/s") - 1 :] for row in rows)
+    assert float(rate) > 0
+    assert [float(ratio) for ratio in ratios] == [1.0, 1.0]
+    assert all(float(value) > 0 for row in (same, twice) for value in (row[0], *row[2:]))

@@ -51,6 +51,22 @@ def build(folder: Path, cases: list[Case], **changes) -> tuple[SliceBank, list[s
     return bank, placer.asked
 
 
+def cut_off(folder: Path, cases: list[Case], *, after: int) -> None:
+    """Begins a bank and is killed after so many cases."""
+
+    def killed(done: int, total: int, name: str) -> None:
+        if done == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(folder, cases, progress=killed)
+    assert not (folder / "index.json").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 class TestContent:
     def test_labeled_cases_come_first_each_in_one_piece(self, tmp_path: Path, cases: list[Case]):
         bank, _ = build(tmp_path / "bank", cases)
@@ -144,20 +160,47 @@ class TestReuse:
         assert len(asked) == 4
         assert bank.labeled_slices == 3
 
-    def test_one_that_was_never_finished_is_built_anew(self, tmp_path: Path, cases: list[Case]):
+    @pytest.mark.parametrize("done", [1, 2, 3, 4])
+    def test_one_that_was_cut_off_is_continued(self, tmp_path: Path, cases: list[Case], done: int):
         whole, _ = build(tmp_path / "bank", cases)
-        expected = np.array(whole.images)
+        cut_off(tmp_path / "other", cases, after=done)
+        told = []
+        bank, asked = build(tmp_path / "other", cases, progress=lambda *args: told.append(args))
+        assert len(asked) == 4 - done
+        assert told == [(1, 4, "p1"), (2, 4, "p3"), (3, 4, "p0"), (4, 4, "p2")]
+        assert contents(tmp_path / "other") == contents(tmp_path / "bank")
+        np.testing.assert_array_equal(bank.images, whole.images)
 
-        def killed(done: int, total: int, name: str) -> None:
-            if done == 2:
-                raise KeyboardInterrupt
+    @pytest.mark.parametrize("name", ["images.f16", "labels.u8", "built.jsonl"])
+    @pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+    def test_what_was_damaged_meanwhile_is_cut_again(self, tmp_path: Path, cases: list[Case], name: str, damage: str):
+        build(tmp_path / "bank", cases)
+        cut_off(tmp_path / "other", cases, after=3)
+        path = tmp_path / "other" / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        if damage == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(content if damage == "changed" else content[: len(content) // 2])
+        build(tmp_path / "other", cases)
+        assert contents(tmp_path / "other") == contents(tmp_path / "bank")
 
-        with pytest.raises(KeyboardInterrupt):
-            build(tmp_path / "other", cases, progress=killed)
-        assert not (tmp_path / "other" / "index.json").exists()
-        bank, asked = build(tmp_path / "other", cases)
+    def test_what_was_begun_for_other_settings_is_not_continued(self, tmp_path: Path, cases: list[Case]):
+        build(tmp_path / "bank", cases, content="second")
+        cut_off(tmp_path / "other", cases, after=3)
+        _, asked = build(tmp_path / "other", cases, content="second")
         assert len(asked) == 4
-        np.testing.assert_array_equal(bank.images, expected)
+        assert contents(tmp_path / "other") == contents(tmp_path / "bank")
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_it_is_the_same_whatever_the_number_of_threads(
+        self, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch, threads: int
+    ):
+        build(tmp_path / "bank", cases)
+        monkeypatch.setattr(slice_bank.os, "cpu_count", lambda: threads)
+        build(tmp_path / "other", cases)
+        assert contents(tmp_path / "other") == contents(tmp_path / "bank")
 
     @pytest.mark.parametrize("name", ["images.f16", "labels.u8"])
     def test_one_that_lost_its_end_is_built_anew(self, tmp_path: Path, cases: list[Case], name: str):

@@ -95,14 +95,35 @@ class TestFiles:
         warned = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Warned)]
         assert [event.where for event in warned if "contrast" in event.warning] == [str(tmp_path / "cine.nrrd")]
 
-    def test_slices_that_cannot_be_are_refused_before_anything_is_segmented(self, model: Path, tmp_path: Path, capsys):
-        write_series(tmp_path / "a.nrrd", frames(1))
+    def test_what_cannot_be_segmented_keeps_the_others_from_nothing(self, model: Path, tmp_path: Path):
+        sound, odd, other = frames(3)
+        write_series(tmp_path / "a.nrrd", [sound])
         write_series(tmp_path / "lines.nrrd", [Volume(draw_heart(0, shape=(3, 1, 400))[0], GRID)])
-        inputs = (tmp_path / "a.nrrd", tmp_path / "lines.nrrd")
-        job = SegmentJob(model=model, inputs=inputs, out=tmp_path / "out")
-        assert run_job(create_job(tmp_path / "job", job), Console()) == 2
-        assert "lines.nrrd: the slices have 1 x 400 voxels" in capsys.readouterr().err
-        assert not list((tmp_path / "out").iterdir())
+        write_series(tmp_path / "flat.nrrd", [odd.with_array(np.full_like(odd.array, 7))])
+        write_series(tmp_path / "z.nrrd", [other])
+        inputs = tuple(tmp_path / f"{name}.nrrd" for name in ("a", "lines", "flat", "z"))
+        folder = create_job(tmp_path / "job", SegmentJob(model=model, inputs=inputs, out=tmp_path / "out"))
+        told: list[AnyEvent] = []
+        assert run_job(folder, told.append) == 2
+        assert "2 of 4 volumes could not be segmented (lines and flat)" in told[-1].what
+        warned = {event.where: event.warning for event in told if isinstance(event, Warned)}
+        assert "the slices have 1 x 400 voxels" in warned[str(inputs[1])]
+        assert "the image is constant" in warned[str(inputs[2])]
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "z.nii.gz", "volumes.csv"}
+        assert {row["case"] for row in table(tmp_path / "out" / "volumes.csv")} == {"a", "z"}
+        for path in inputs[1:3]:
+            write_series(path, [odd])
+        assert run(folder) == [(tmp_path / "out" / f"{name}.nii.gz").as_posix() for name in ("lines", "flat")]
+        assert {row["case"] for row in table(tmp_path / "out" / "volumes.csv")} == {"a", "lines", "flat", "z"}
+
+    def test_one_input_that_cannot_be_segmented_is_the_error(self, model: Path, tmp_path: Path):
+        write_series(tmp_path / "lines.nrrd", [Volume(draw_heart(0, shape=(3, 1, 400))[0], GRID)])
+        job = SegmentJob(model=model, inputs=(tmp_path / "lines.nrrd",), out=tmp_path / "out")
+        told: list[AnyEvent] = []
+        assert run_job(create_job(tmp_path / "job", job), told.append) == 2
+        assert told[-1].where == str(tmp_path / "lines.nrrd")
+        assert told[-1].what.startswith("the slices have 1 x 400 voxels")
+        assert not [event for event in told if isinstance(event, Warned)]
 
     def test_two_results_of_one_name_are_refused_before_anything_is_written(self, model: Path, tmp_path: Path, capsys):
         write_series(tmp_path / "a.nrrd", frames(1))

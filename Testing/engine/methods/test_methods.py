@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,62 +12,24 @@ import torch
 from semicardiac.config import TrainConfig
 from semicardiac.data import augment
 from semicardiac.methods import losses, registry
-from semicardiac.methods.method import Facts, Method, MethodSettings, Step, Taught, Term
 from semicardiac.training.checkpoint import load_checkpoint
 from semicardiac.training.step import Learner, Moment, see, train_step
-from torch import Tensor, nn
+from torch import Tensor
 
+from Testing.engine.methods import two_students
 from Testing.engine.networks import ACDC, CPU, new_batch, new_learner, same_weights, tiny_config, waits, weights_of
 
 
-class TwoStudents(Method):
-    """A method of the tests, with all that one can have: a second network, a buffer, two views (Chen 2021; CPS)."""
-
-    class Settings(MethodSettings):
-        """One of its own."""
-
-        lambda_u: float = 1.0
-
-    views = 2
-
-    def __init__(self, settings: Settings, facts: Facts) -> None:
-        super().__init__(settings, facts)
-        self.second = facts.build()
-        self.register_buffer("seen", torch.zeros(()))
-
-    def teach(self, step: Step) -> Taught:
-        answers = [step.student(step.unlabeled.clean)[0], step.run(self.second, step.unlabeled.clean)[0]]
-        labels = [step.unlabeled.move(logits.argmax(1), view) for view, logits in enumerate(answers)]
-        return Taught({"first": labels[0], "second": labels[1]}, {"seen": self.seen + len(step.unlabeled)})
-
-    def losses(self, step: Step, target: dict[str, Tensor]) -> dict[str, Term]:
-        labeled, unlabeled, _ = step.answers()
-        count, seen = len(step.labeled), torch.cat((step.labeled.seen, step.unlabeled.seen[1]))
-        other, _ = step.run(self.second, seen)
-        crossed = nn.functional.cross_entropy(unlabeled, target["second"])
-        crossed = crossed + nn.functional.cross_entropy(other[count:], target["first"])
-        terms = {"supervised": self.supervised(labeled, step), "crossed": Term(crossed, step.ramp)}
-        return terms | {"second": self.supervised(other[:count], step)}
-
-
-@pytest.fixture(params=[*registry.METHODS, "two_students"])
+@pytest.fixture(params=[*registry.METHODS, two_students.NAME])
 def config(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     """A tiny training with each method; all pixels are sure, so that every loss is at work."""
-    entry = registry.Entry("test_methods:TwoStudents", "Two students", "of the tests")
-    monkeypatch.setitem(registry.METHODS, "two_students", entry)
-    monkeypatch.setattr(
-        registry, "import_module", lambda name, real=registry.import_module: _here(name) or real(name)
-    )  # fmt: skip
+    for place, added in ((sys.modules, two_students.MODULES), (registry.METHODS, two_students.METHODS)):
+        for name, value in added.items():
+            monkeypatch.setitem(place, name, value)
     sure = {"fixmatch": {"threshold": 0.0}, "dptm_rem_cc": {"threshold_floor": 0.0, "class_floor": 4}}
     # Noise is drawn for a whole batch, and the soft Dice is one of the whole batch.
     method = {"name": request.param, "supervised": "ce", **sure.get(request.param, {})}
     return registry.complete(tiny_config(method=method, augment={"noise": 0.0}))
-
-
-def _here(name: str) -> object:
-    import sys
-
-    return sys.modules[__name__] if name.endswith(".test_methods") else None
 
 
 def batches(config: TrainConfig, learner: Learner) -> tuple:

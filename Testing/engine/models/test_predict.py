@@ -16,7 +16,8 @@ from semicardiac.data.slices import as_stack, restore_probabilities, sample_imag
 from semicardiac.images.volumes import Volume
 from semicardiac.models import predict
 from semicardiac.models.components import keep_largest
-from semicardiac.models.predict import Prediction, predict_square, square_centroid
+from semicardiac.models.forward import FLIPS, class_probabilities
+from semicardiac.models.predict import Prediction, square_centroid
 from torch import Tensor, nn
 
 from Testing.engine.networks import (
@@ -233,9 +234,9 @@ class TestFlips:
         expected = torch.zeros(5, 4, 32, 32)
         for axes in ([], [2], [3], [2, 3]):
             expected += network(images.flip(axes))[0].softmax(1).flip(axes) / 4
-        found = predict_square(model(network), stack, stack.middle, CPU, flips=True)
+        found = class_probabilities(network, images, CPU, FLIPS)
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        plain = predict_square(model(network), stack, stack.middle, CPU, flips=False)
+        plain = class_probabilities(network, images, CPU)
         np.testing.assert_allclose(plain, network(images)[0].softmax(1), atol=1e-5)
         assert np.abs(plain - found).max() > 0.1
 

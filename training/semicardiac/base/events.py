@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,6 +68,8 @@ class Device(Event):
     dtype: str
     channels_last: bool
     threads: int
+    """Of each process."""
+    processes: int = 1
     images_per_s: dict[str, float] = {}
 
 
@@ -244,15 +247,17 @@ def parse_line(line: str) -> AnyEvent:
         raise ValueError("nested too deeply") from None
 
 
+def each_event(path: Path) -> Iterator[AnyEvent]:
+    """The whole events of a file, in order, one at a time; a line cut short by a kill is left out."""
+    with open(path, encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError):
+                yield parse_line(line)
+
+
 def read_events(path: Path) -> list[AnyEvent]:
-    """All whole events of a file, in order; a line cut short by a kill is left out."""
-    events = []
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        try:
-            events.append(parse_line(line))
-        except ValueError:
-            continue
-    return events
+    """All of `each_event`."""
+    return list(each_event(path))
 
 
 def json_schema() -> dict[str, Any]:

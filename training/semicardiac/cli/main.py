@@ -14,8 +14,10 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, subcommand
 from .. import __version__
 from ..base.errors import UserError, nearest
 from ..base.explain import explain, fault_of_ours
+from ..base.ranks import current_rank
 from ..base.streams import standard_streams
 from .commands import COMMANDS
+from .results import Run
 
 DESCRIPTION = """Cardiac segmentation from few labeled and many unlabeled volumes.
 
@@ -44,7 +46,12 @@ def _run(arguments: list[str]) -> int:
         print(f"semicardiac {__version__}")
         return 0
     try:
-        return parse_arguments(arguments).run()
+        command = parse_arguments(arguments)
+        if current_rank().count > 1 and not isinstance(command, Run):
+            hint = "Make it first (semicardiac train ... --job-only), then: torchrun ... -m semicardiac run JOB"
+            raise UserError("several processes can only run a job that is there", where="torchrun", hint=hint)
+        status: int = command.run()
+        return status
     except KeyboardInterrupt:
         return 130
     except SystemExit as exit_request:  # --help

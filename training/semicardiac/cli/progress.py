@@ -71,7 +71,8 @@ class Console:
         elif isinstance(event, Device):
             device = [event.device] if event.device != event.name else []
             layout = "channels last" if event.channels_last else "contiguous"
-            how = ", ".join([*device, event.dtype, layout, count(event.threads, "thread")])
+            each = [f"in each of {event.processes} processes"] if event.processes > 1 else []
+            how = ", ".join([*device, event.dtype, layout, count(event.threads, "thread"), *each])
             self.say(f"computing on {event.name} ({how})")
         elif isinstance(event, Validation):
             dice = ", ".join(f"{name} {_number(value)}" for name, value in event.dice.items())

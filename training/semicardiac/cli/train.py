@@ -138,6 +138,8 @@ class Train(Cases):
     """Ours without the robust entropy minimization."""
     no_contrast: Flag = False
     """Ours without the contrastive consistency."""
+    job_only: Flag = False
+    """Only make the job, for semicardiac run: later, on another machine, or with torchrun on many GPUs."""
     jsonl: Flag = False
     """Events as lines of JSON on standard output, for programs."""
 
@@ -172,7 +174,11 @@ class Train(Cases):
         config = complete(self.configure(labels, **options))
         job = {"cases": cases, "labels": labels, "config": config, "device": self.device, "seeds": self.seeds}
         job["start_from"] = self.start_from
-        return self._train(create_job(self.out, parse(TrainJob, job, where="train")))
+        folder = create_job(self.out, parse(TrainJob, job, where="train"))
+        if self.job_only:
+            print(f"The job is in {folder}. Run it:   semicardiac run {shlex.quote(str(folder))}")
+            return 0
+        return self._train(folder)
 
     def _train(self, folder: Path) -> int:
         status = run_shown(folder, jsonl=self.jsonl)

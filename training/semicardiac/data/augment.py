@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..config import AugmentConfig
+from .share import Share
 
 
 class View(NamedTuple):
@@ -46,6 +47,11 @@ class View(NamedTuple):
             cutout=moved(self.cutout),
             noise_seed=self.noise_seed,
         )
+
+    def part(self, cut: slice) -> View:
+        """Some of the views; the noise is drawn for all of them, see `recolor`."""
+        *tensors, seed = self
+        return View._make([*(each[cut] for each in tensors), seed])
 
 
 def draw(config: AugmentConfig, batch: int, generator: torch.Generator) -> View:
@@ -134,13 +140,14 @@ def clean_crops(image: Tensor, offset: Tensor, size: int) -> Tensor:
     return warp(image, grid, crop=size, offset=offset, outside="border")
 
 
-def recolor(image: Tensor, view: View, clip: tuple[float, float]) -> Tensor:
+def recolor(image: Tensor, view: View, clip: tuple[float, float], share: Share | None = None) -> Tensor:
     """Brightness, gamma, gain, blur, noise and cutout.
 
     Args:
         image: (B, 1, H, W) float32 within `clip`.
         view: What was drawn.
         clip: Bounds of the intensities; brightness and gamma work on the range between them as 0 to 1.
+        share: Which of the views that were drawn together these are, where processes share them.
     """
     low, high = clip
     brightness, gain, gamma, noise, blur = (value.view(-1, 1, 1, 1) for value in view.intensity.unbind(1))
@@ -150,7 +157,9 @@ def recolor(image: Tensor, view: View, clip: tuple[float, float]) -> Tensor:
     image = mean + (image - mean) * gain
     image = torch.lerp(image, F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1), blur)
     generator = torch.Generator(image.device).manual_seed(view.noise_seed)
-    image = image + noise * torch.randn(image.shape, device=image.device, generator=generator)
+    drawn = image.shape if share is None else (share.slices, *image.shape[1:])
+    grain = torch.randn(drawn, device=image.device, generator=generator)
+    image = image + noise * (grain if share is None else grain[share.cut])
     size = image.shape[-1]
     axis = (torch.arange(size, device=image.device) * 2 + 1) / size - 1
     x, y, half_width, half_height = (value.view(-1, 1, 1) for value in view.cutout.unbind(1))

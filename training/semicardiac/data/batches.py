@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import augment
+from .share import Share
 from .slice_bank import SliceBank
 
 
@@ -22,6 +23,8 @@ class Batch(NamedTuple):
     """(B, 2): where the canonical crop's middle lies in the square, (row, col) in pixels from its own."""
     views: tuple[augment.View, ...]
     """One, or for unlabeled slices as many as the method asks for."""
+    share: Share | None = None
+    """Which slices of the batch these are, where processes share it."""
 
 
 class Stream:
@@ -44,11 +47,11 @@ class Stream:
         while len(self._order) < count:
             shuffled = self._first + torch.randperm(len(self), generator=generator)
             self._order = torch.cat((self._order, shuffled))
-        taken, self._order = self._order[:count], self._order[count:].clone()
+        taken, self._order = self._order[:count], self._order[count:]  # views: a large pool costs a step nothing
         return taken
 
     def state(self) -> Tensor:
-        return self._order
+        return self._order.clone()  # what is left of it alone would be saved with all that it was a part of
 
     def restore(self, state: Any) -> None:
         self._order = state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +15,8 @@ from ..images.volumes import Volume, pick_frame, read_labels, read_series
 from .cases import Case
 from .splits import Role
 
-ROOM = 1 << 30
-"""Bytes of voxels that are kept at most: those of some hundred patients of ACDC."""
+ROOM = 1 << 28
+"""Bytes of voxels that are kept at most: those of some fifty patients of ACDC. A large pool takes no more than that."""
 
 
 Key = tuple[object, ...]
@@ -34,26 +35,33 @@ class _Read(NamedTuple):
         return sum(frame.array.nbytes for frame in self.frames)
 
 
+class _Own(threading.local):
+    """What belongs to a thread."""
+
+    last: tuple[Key, _Read] | None = None
+    """The file that it has read last, if that is not kept."""
+
+
 class CaseReader:
-    """Reads cases, and keeps what it has read as long as there is room and the files stay as they are.
+    """Reads cases, for several threads if need be, and keeps what it has read while there is room and no file changes.
 
     What is kept stays, since consumers go through all cases in one order: in a pool larger than the room, what was
     read longest ago is what comes next. Unlabeled images, of which there may be thousands, take half of the room at
-    most. Beyond that only the file that was read last is kept: many cases may be frames of it.
+    most. Beyond that each thread keeps the file that it read last: many cases may be frames of it.
 
     Args:
         room: Bytes of voxels to keep at most.
+
+    Attributes:
+        kept: Bytes of voxels that are kept, but for the files that were read last.
     """
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
         self._kept: dict[Key, _Read] = {}
-        self._last: tuple[Key, _Read] | None = None
-
-    @property
-    def kept(self) -> int:
-        """Bytes of voxels that are kept, but for the file that was read last."""
-        return sum(each.size for each in self._kept.values())
+        self.kept = 0
+        self._keeping = threading.Lock()
+        self._own = _Own()
 
     def image(self, case: Case) -> Volume:
         """The image of a case, whose array is not to be changed.
@@ -64,10 +72,10 @@ class CaseReader:
         path = case.image
         key, stamp = (path,), _stamp(path)
         if (known := self._known(key, stamp)) is None:
-            self._last = None  # its memory is free before the next file is read
+            self._own.last = None  # its memory is free before the next file is read
             known = _Read(stamp, read_series(path))
             if not self._keep(key, known, path, case.role):
-                self._last = key, known
+                self._own.last = key, known
         return pick_frame(known.frames, case.frame, path)
 
     def labels(self, case: Case, label_set: LabelSet) -> Volume:
@@ -89,22 +97,27 @@ class CaseReader:
     def clear(self) -> None:
         """Frees the memory."""
         self._kept.clear()
-        self._last = None
+        self.kept = 0
+        self._own.last = None
 
     def _known(self, key: Key, stamp: Stamp) -> _Read | None:
         """What was read before, if the files are still the same."""
-        known = self._last[1] if self._last is not None and self._last[0] == key else self._kept.get(key)
+        last = self._own.last
+        known = last[1] if last is not None and last[0] == key else self._kept.get(key)
         return known if known is not None and known.stamp == stamp else None
 
     def _keep(self, key: Key, new: _Read, path: Path, role: Role) -> bool:
         """Keeps what was read, if there is room for it and a change of its files would be seen."""
         for frame in new.frames:
             frame.array.flags.writeable = False
-        self._kept.pop(key, None)
         room = self._room // 2 if role == "unlabeled" else self._room
-        fits = path.suffix.lower() not in DETACHED and self.kept + new.size <= room
-        if fits:
-            self._kept[key] = new
+        with self._keeping:
+            if (old := self._kept.pop(key, None)) is not None:
+                self.kept -= old.size
+            fits = path.suffix.lower() not in DETACHED and self.kept + new.size <= room
+            if fits:
+                self._kept[key] = new
+                self.kept += new.size
         return fits
 
 

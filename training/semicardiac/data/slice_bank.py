@@ -1,15 +1,21 @@
 """The slice bank: preprocessed slices of all training cases in files that are read in place.
 
-Memory use does not grow with the pool: the files are mapped, not loaded. A bank is built once for a training; its index
-is written last, so that a bank without an index is one that was never finished. One that is damaged is built anew.
+Memory use does not grow with the pool: the files are mapped, not loaded. A bank is built once for a training, on all
+cores, and holds the same bytes whatever their number. Its index is written last, so that a bank without an index is one
+that was never finished: that is continued. One that is damaged is built anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +25,17 @@ from ..base.errors import UserError
 from ..base.files import as_user_error, sha256
 from ..base.sealed import read_sealed, write_sealed
 from ..images.labels import LabelSet
+from .bank_files import IMAGES, LABELS, BankFiles, Cut
 from .case_reader import CaseReader
 from .cases import Case
 from .slices import Center, Stack, as_stack, sample_images, sample_labels
 
 Placing = Callable[[Case, Stack], Center]
 
-IMAGES, LABELS, INDEX = "images.f16", "labels.u8", "index.json"
+INDEX = "index.json"
+
+#: More threads than this would wait for Python, and each holds a volume.
+MOST_THREADS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +99,7 @@ def build_bank(
     squares: Squares,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> SliceBank:
-    """A bank of cases in `folder`; one that was built for the same training is opened, not built again.
+    """A bank of cases in `folder`; one of the same training is opened, or continued where it was cut off.
 
     Args:
         folder: Belongs to the bank alone.
@@ -109,29 +119,49 @@ def build_bank(
     if (stored := _finished(folder, key, [case.name for case in ordered], size)) is not None:
         return _open(folder, stored)
     (folder / INDEX).unlink(missing_ok=True)
-
-    ranges: dict[str, tuple[int, int]] = {}
-    centers: dict[str, Center] = {}
-    start = labeled = 0
     try:
-        with _Hashed(folder / IMAGES) as image_file, _Hashed(folder / LABELS) as label_file:
-            for number, case in enumerate(ordered):
-                images, labels, centers[case.name] = _cut(case, source, squares)
-                image_file.write(images.tobytes())
-                label_file.write(labels.tobytes())
-                ranges[case.name] = (start, start + len(images))
-                start, labeled = start + len(images), labeled + len(labels)
-                progress(number + 1, len(ordered), case.name)
+        with BankFiles(folder, key, [case.name for case in ordered], size) as bank:
+            for number, name in enumerate(bank.ranges, start=1):
+                progress(number, len(ordered), name)
+            with closing(_cut_each(ordered[len(bank.ranges) :], source, squares)) as cuts:
+                for case, cut in cuts:
+                    bank.add(case.name, cut)
+                    progress(len(bank.ranges), len(ordered), case.name)
     except OSError as error:
         raise as_user_error(error, folder) from error
-    stored = {"key": key, "size": size, "slices": start, "labeled": labeled, "ranges": ranges, "centers": centers}
-    stored |= {"sha256": {IMAGES: image_file.sha256, LABELS: label_file.sha256}}
+    stored = {"key": key, "size": size, "slices": bank.slices, "labeled": bank.labeled, "sha256": bank.sha256}
+    stored |= {"ranges": bank.ranges, "centers": bank.centers}
     write_sealed(folder / INDEX, stored)
+    bank.remove_journal()
     return _open(folder, stored)
 
 
-def _cut(case: Case, source: Source, squares: Squares) -> tuple[np.ndarray, np.ndarray, Center]:
-    """The squares of a case (slices, size, size) float16, their labels uint8 (none if unlabeled), and their center."""
+def _cut_each(cases: list[Case], source: Source, squares: Squares) -> Generator[tuple[Case, Cut], None, None]:
+    """Cases and what is cut from them, in their order; threads work ahead, one for each core.
+
+    Frames of one file, which stand together, are cut by one thread: the file is read once.
+    """
+    workers = min(os.cpu_count() or 1, MOST_THREADS)
+    with ThreadPoolExecutor(workers, "cutter") as pool:
+        waiting: deque[Future[list[tuple[Case, Cut]]]] = deque()
+        try:
+            for _, group in groupby(cases, key=lambda case: case.image):
+                waiting.append(pool.submit(_cut_group, list(group), source, squares))
+                if len(waiting) > 2 * workers:  # what is cut has to be written before more of it is held
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+
+def _cut_group(cases: list[Case], source: Source, squares: Squares) -> list[tuple[Case, Cut]]:
+    return [(case, _cut(case, source, squares)) for case in cases]
+
+
+def _cut(case: Case, source: Source, squares: Squares) -> Cut:
+    """The squares of a case."""
     plane, spacing, size, clip, place = squares
     stack = as_stack(source.reader.image(case), plane)
     center = place(case, stack)
@@ -140,31 +170,9 @@ def _cut(case: Case, source: Source, squares: Squares) -> tuple[np.ndarray, np.n
         what = f"the image of {case.name} holds values that are not numbers"
         raise UserError(what, where=case.image, hint="Replace them by a number, such as 0")
     if case.role != "labeled":
-        return images, np.empty((0, size, size), np.uint8), center
+        return Cut(images, np.empty((0, size, size), np.uint8), center)
     label_stack = as_stack(source.reader.labels(case, source.labels), plane)
-    return images, sample_labels(label_stack, center, spacing, size, source.labels.classes), center
-
-
-class _Hashed:
-    """A file that is written, and its checksum."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "wb")  # noqa: SIM115 - closed on exit
-        self._digest = hashlib.sha256()
-
-    def __enter__(self) -> _Hashed:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def write(self, content: bytes) -> None:
-        self._file.write(content)
-        self._digest.update(content)
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
+    return Cut(images, sample_labels(label_stack, center, spacing, size, source.labels.classes), center)
 
 
 def _finished(folder: Path, key: str, names: list[str], size: int) -> dict[str, Any] | None:

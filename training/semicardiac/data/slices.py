@@ -6,7 +6,7 @@ exact as the way there. Positions in the slice plane are (row, column) in mm fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -115,7 +115,7 @@ def sample_images(stack: Stack, center: Center, spacing: float, size: int, clip:
     """
     image, (row, col), lowest = stack.normalized
     center = center[0] - row * stack.spacing[1], center[1] - col * stack.spacing[2]
-    return (_sample(image - lowest, stack, center, spacing, size) + lowest).clip(*clip)
+    return (_sample(image, stack, center, spacing, size, outside=lowest) + lowest).clip(*clip)
 
 
 def sample_labels(stack: Stack, center: Center, spacing: float, size: int, classes: int) -> np.ndarray:
@@ -151,6 +151,16 @@ def restore_maps(maps: np.ndarray, stack: Stack, center: Center, spacing: float)
     return np.matmul(np.matmul(rows, maps), cols.T)
 
 
+def under_square(stack: Stack, center: Center, spacing: float, size: int) -> tuple[tuple[slice, slice], Stack, Center]:
+    """The rows and columns of a stack that lie within a square, the part of the stack there, and the center in it."""
+    spans = []
+    for pixels, apart, middle in zip(stack.array.shape[1:], stack.spacing[1:], center, strict=True):
+        spans.append(_span(np.abs(np.arange(pixels) * apart - middle) < size / 2 * spacing))
+    rows, cols = spans
+    part = replace(stack, array=stack.array[:, rows, cols])
+    return (rows, cols), part, (center[0] - rows.start * stack.spacing[1], center[1] - cols.start * stack.spacing[2])
+
+
 def centroid(mass: np.ndarray, stack: Stack) -> Center | None:
     """The center of mass over all slices, (row, col) in mm; None without mass. `mass`: (slices, rows, cols)."""
     plane = mass.sum(axis=0, dtype=np.float64)
@@ -162,11 +172,21 @@ def centroid(mass: np.ndarray, stack: Stack) -> Center | None:
     return row * stack.spacing[1], col * stack.spacing[2]
 
 
-def _sample(array: np.ndarray, stack: Stack, center: Center, spacing: float, size: int) -> np.ndarray:
+def _sample(
+    array: np.ndarray, stack: Stack, center: Center, spacing: float, size: int, outside: float = 0.0
+) -> np.ndarray:
+    """What an array is above `outside`, on a square; only what lies under it is looked at."""
     half = (size - 1) / 2 * spacing
     rows = _matrix(array.shape[1], size, stack.spacing[1], spacing, center[0] - half)
     cols = _matrix(array.shape[2], size, stack.spacing[2], spacing, center[1] - half)
-    return np.matmul(np.matmul(rows, array), cols.T)
+    top, left = (_span(np.any(matrix, axis=0)) for matrix in (rows, cols))
+    return np.matmul(np.matmul(rows[:, top], array[:, top, left] - np.float32(outside)), cols[:, left].T)
+
+
+def _span(wanted: np.ndarray) -> slice:
+    """From the first to the last of what is wanted, (N,) bool."""
+    places = np.flatnonzero(wanted)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
 def _matrix(

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,15 +31,27 @@ _UNKNOWN_STEP_S = 1.0
 """ITK knows no unknown time step and takes 1; no heart is imaged in steps of exactly one second."""
 
 
+_quieting = threading.Lock()
+_quiet: list[bool] = []
+"""What was set before: an entry for each thread that wants quiet."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what ITK has to say of a file off the terminal; where it matters, it is an error or a doubt of ours."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    """Keeps what ITK has to say of a file off the terminal; where it matters, it is an error or a doubt of ours.
+
+    The setting is the whole program's: the last of several threads puts it back.
+    """
+    with _quieting:
+        _quiet.append(_quiet[0] if _quiet else sitk.ProcessObject.GetGlobalWarningDisplay())
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         yield
     finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        with _quieting:
+            before = _quiet.pop()
+            if not _quiet:
+                sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
 def read_image(path: Path) -> sitk.Image:

@@ -15,10 +15,11 @@ from ..base.errors import Stopped, UserError
 from ..base.events import Done, EventLog, Failed, Listener, Started, StoppedEvent
 from ..base.explain import explain, fault_of_ours
 from ..base.locks import exclusive
+from ..base.ranks import LostRankError, Rank, current_rank
 from ..base.temporaries import is_temporary, remove_abandoned
 from .crash import crash_report
 from .job import CRASH_REPORT, EVENTS, JOB, LOCK, Job, SegmentJob, TrainJob, load_job
-from .stop import STARTER, stop_requests
+from .stop import STARTER, stop_requests, stop_signals
 
 DONE, OUR_FAULT, USER_CAN_FIX, STOPPED = 0, 1, 2, 130
 """Exit statuses."""
@@ -27,16 +28,23 @@ DONE, OUR_FAULT, USER_CAN_FIX, STOPPED = 0, 1, 2, 130
 def run_job(folder: Path, *listeners: Listener) -> int:
     """Runs the job of a folder, or continues it where it was interrupted.
 
+    Of the processes that torchrun has started for a training, the first one holds the job's lock and writes; the others
+    take their part in its steps.
+
     Args:
         folder: A job folder.
         listeners: Called with each event, which also goes to events.jsonl in the folder.
 
     Returns:
-        The exit status: 0 done, 2 the user can fix it, 1 our fault, 130 stopped.
+        The exit status: 0 done, 2 the user can fix it, 1 our fault, 130 stopped; 0 also for stopped where torchrun has
+        started several processes, as it would start them again.
     """
     folder = Path(folder).absolute()
     aside = EventLog(None, *listeners)  # for what cannot or must not be written into the folder
     try:
+        rank = current_rank()
+        if not rank.first:
+            return _status(_take_part(folder, rank, aside))
         if not (folder / JOB).is_file():
             raise UserError("this is not a job folder", where=folder, hint=f"A job folder holds a file {JOB}")
         with exclusive(folder / LOCK):
@@ -49,11 +57,13 @@ def run_job(folder: Path, *listeners: Listener) -> int:
     except (UserError, OSError) as error:  # another engine's job, or no place even for a lock
         end = _failure(error, folder, None)
         aside.emit(end)
-    if isinstance(end, Done):
-        return DONE
-    if isinstance(end, StoppedEvent):
-        return STOPPED
-    return USER_CAN_FIX if end.fault == "user" else OUR_FAULT
+    return _status(end)
+
+
+def _status(end: Done | StoppedEvent | Failed) -> int:
+    if isinstance(end, Failed):
+        return USER_CAN_FIX if end.fault == "user" else OUR_FAULT
+    return STOPPED if isinstance(end, StoppedEvent) and current_rank().count == 1 else DONE
 
 
 def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
@@ -76,6 +86,27 @@ def _run(folder: Path, log: EventLog) -> Done | StoppedEvent | Failed:
         return _failure(error, folder, job)
 
 
+def _take_part(folder: Path, rank: Rank, aside: EventLog) -> Done | StoppedEvent | Failed:
+    """What a process does that is not the first of its job; only what goes wrong in it is told by it."""
+    job = None
+    try:
+        job = load_job(folder)
+        if isinstance(job, TrainJob):
+            from ..training.ranks import joined
+            from .train import run_train
+
+            with joined(rank) as ranks, stop_signals() as stop:
+                run_train(job, folder, EventLog(), stop, ranks)
+        return Done(seconds=0.0, cpu_seconds=0.0)
+    except (Stopped, KeyboardInterrupt):
+        return StoppedEvent()
+    except Exception as error:
+        end = _failure(error, folder, job)
+        if not isinstance(error, LostRankError):  # the first process tells of that
+            aside.emit(end)
+        return end
+
+
 def _remove_abandoned(folder: Path) -> None:
     """What killed runs have left behind in the job folder and the folders in it."""
     for place, folders, _ in os.walk(folder):
@@ -90,9 +121,11 @@ def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> di
 
         leave_a_core()
     if isinstance(job, TrainJob):
+        from ..training.ranks import joined
         from .train import run_train
 
-        return run_train(job, folder, log, stop)
+        with joined(current_rank()) as ranks:
+            return run_train(job, folder, log, stop, ranks)
     if isinstance(job, SegmentJob):
         from .segment import run_segment
 

@@ -6,12 +6,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..base.errors import UserError
 from ..base.processes import gone_check
+from ..base.ranks import current_rank
 from .job import STOP
 
 STARTER = "SEMICARDIAC_PARENT_PID"
@@ -23,14 +25,28 @@ def stop_requests(folder: Path) -> Iterator[StopRequest]:
     """Ctrl+C, a termination signal, a file STOP or the end of the starter ask for a graceful stop."""
     (folder / STOP).unlink(missing_ok=True)  # it stopped an earlier run
     stop = StopRequest(folder)
-    before = {}
+    with _heeding_signals(stop.on_signal):
+        yield stop
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """The same for a process that is not the first of its job, where signals alone ask."""
+    asked: list[int] = []
+    with _heeding_signals(lambda number, _: asked.append(number)):
+        yield lambda: bool(asked)
+
+
+@contextmanager
+def _heeding_signals(handler: Callable[[int, object], object]) -> Iterator[None]:
+    before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-                before[number] = signal.signal(number, stop.on_signal)
+                before[number] = signal.signal(number, handler)
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -57,6 +73,7 @@ class StopRequest:
     def __init__(self, folder: Path) -> None:
         starter = _starter()
         self._starter_gone = gone_check(starter) if starter is not None else lambda: False
+        self._started_by_torchrun = current_rank().count > 1
         self._file = folder / STOP
         self._asked = False
         self._look_again = 0.0
@@ -68,6 +85,6 @@ class StopRequest:
         return self._asked
 
     def on_signal(self, number: int, frame: object) -> None:
-        if self._asked:  # asked twice: at once
+        if self._asked and not self._started_by_torchrun:  # asked twice: at once; torchrun repeats what it is told
             raise KeyboardInterrupt
         self._asked = True

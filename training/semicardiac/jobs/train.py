@@ -21,13 +21,14 @@ from ..models.compute import pick_device
 from ..training import train
 from ..training.identity import IDENTITY, inherit
 from ..training.prepare import FINDINGS
+from ..training.ranks import ALONE, Ranks
 from ..training.state import MODEL, WORK
 from .job import EVENTS, TrainJob
 
 Summary = dict[str, Any]
 
 
-def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> Summary:
+def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], bool], ranks: Ranks = ALONE) -> Summary:
     """Trains, or continues with what an earlier run left; with several seeds, each in a subfolder of its own.
 
     Args:
@@ -35,6 +36,7 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
         folder: The job folder; with several seeds the model in it is that of the first.
         events: Told of everything.
         stop: Whether a stop was asked for.
+        ranks: The processes that train together; each calls this, and the first one writes.
 
     Returns:
         The summary of the training, or means and standard deviations over the seeds.
@@ -46,24 +48,41 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     job = job.model_copy(update={"config": complete(job.config, where="job.json")})
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
-    pick_device(job.device)
     reader = CaseReader()
-    if not any((places[0] / WORK / name).exists() for name in (IDENTITY, FINDINGS)):  # it has not begun
-        if job.start_from is not None:
-            train.load_start(job.start_from, job)  # what is wrong with it is told before any long work
-        require_sound(job, events, stop, reader)
+    ranks.by_first(lambda: _require_beginning(job, places[0], events, stop, reader))
     if job.seeds == 1:
-        return train.train(folder, job, events, stop, reader)
+        return train.train(folder, job, events, stop, reader, ranks)
     summaries = []
     for seed, place in zip(seeds, places, strict=True):
-        place.mkdir(exist_ok=True)
-        config = job.config.model_copy(update={"seed": seed})
-        inherit(places[0] / WORK, place / WORK, config)  # all on the same inputs, though hours lie between
-        log = EventLog(place / EVENTS, partial(_pass_on, events=events, name=place.name, seed=seed))
-        summaries.append(train.train(place, job.model_copy(update={"config": config}), log, stop, reader))
+        own = job.model_copy(update={"config": job.config.model_copy(update={"seed": seed})})
+        ranks.by_first(partial(_begin_seed, places[0], place, own))
+        listener = partial(_pass_on, events=events, name=place.name, seed=seed)
+        log = EventLog(place / EVENTS, listener) if ranks.rank.first else events
+        summaries.append(train.train(place, own, log, stop, reader, ranks))
+    return ranks.by_first(lambda: _conclude(summaries, folder, places[0], events))
+
+
+def _require_beginning(
+    job: TrainJob, place: Path, events: EventLog, stop: Callable[[], bool], reader: CaseReader
+) -> None:
+    """Raises what is wrong with a job before any long work."""
+    pick_device(job.device)
+    if not any((place / WORK / name).exists() for name in (IDENTITY, FINDINGS)):  # it has not begun
+        if job.start_from is not None:
+            train.load_start(job.start_from, job)
+        require_sound(job, events, stop, reader)
+
+
+def _begin_seed(first: Path, place: Path, job: TrainJob) -> None:
+    place.mkdir(exist_ok=True)
+    inherit(first / WORK, place / WORK, job.config)  # all on the same inputs, though hours lie between
+
+
+def _conclude(summaries: list[Summary], folder: Path, first: Path, events: EventLog) -> Summary:
+    """The model of the first seed as that of the job, and the summary over all."""
     # The first, not the best: a model picked by its validation would look better than the mean that stands beside it.
     with replaced_folder(folder / MODEL) as model:
-        shutil.copytree(places[0] / MODEL, model, dirs_exist_ok=True)
+        shutil.copytree(first / MODEL, model, dirs_exist_ok=True)
     events.emit(Result(kind="model", path=MODEL))
     summary = over_seeds(summaries)
     files.write_json(folder / "summary.json", summary)

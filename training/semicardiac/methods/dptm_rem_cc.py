@@ -80,7 +80,7 @@ class DptmRemCc(Method):
         logits, features = step.teacher(unlabeled.clean)
         probability = logits.float().softmax(1)
         if s.dptm:
-            state = threshold_map.update(state, probability, self.alpha, s.class_floor)  # Eqs. 5 to 8
+            state = threshold_map.update(state, probability, self.alpha, s.class_floor, unlabeled.total)  # Eqs. 5-8
         gated = threshold_map.gate(state, probability, s.least_threshold, s.gamma)  # Eqs. 9, 10
         target = {"pseudo": unlabeled.move(gated.label), "gamma": unlabeled.move(gated.gamma)}
         if not s.rem:
@@ -88,7 +88,7 @@ class DptmRemCc(Method):
         if s.contrast and s.contrast_key == "teacher":
             target["key"] = unlabeled.mirror(features)
         log = {"threshold_mean": state.threshold.mean(), "lambda_u": step.ramp * s.lambda_u}
-        return Taught(target, state._asdict(), log | threshold_map.counts(gated, self.facts.classes))
+        return Taught(target, state._asdict(), log, threshold_map.counts(gated, self.facts.classes))
 
     def losses(self, step: Step, target: dict[str, Tensor]) -> dict[str, Term]:
         s = self.settings
@@ -104,6 +104,7 @@ class DptmRemCc(Method):
         if s.contrast:
             key = target["key"] if "key" in target else step.unlabeled.mirror(step.student(step.unlabeled.clean)[1])
             query, key = (losses.pool_features(each, s.contrast_grid) for each in (features, key))
+            query, key = step.unlabeled.gather(torch.stack((query, key), 1)).unbind(1)  # negatives of the whole batch
             terms["contrast"] = Term(losses.nt_xent(query, key, s.contrast_temperature), s.lambda_c)  # Eqs. 13, 14
         return terms
 

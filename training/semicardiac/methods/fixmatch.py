@@ -34,7 +34,7 @@ class FixMatch(Method):
         gated = threshold_map.Gated(label, (confidence > self.settings.threshold).float())
         target = {"pseudo": step.unlabeled.move(gated.label), "sure": step.unlabeled.move(gated.gamma)}
         weight = step.ramp * self.settings.lambda_u
-        return Taught(target, log=threshold_map.counts(gated, self.facts.classes) | {"lambda_u": weight})
+        return Taught(target, log={"lambda_u": weight}, counts=threshold_map.counts(gated, self.facts.classes))
 
     def losses(self, step: Step, target: dict[str, Tensor]) -> dict[str, Term]:
         labeled, unlabeled, _ = step.answers()

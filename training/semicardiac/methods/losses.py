@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Total = Callable[[Tensor], Tensor]
+"""Gives the sum over all processes that share a batch, see `method.Step`."""
 
-def supervised(logits: Tensor, label: Tensor, kind: str = "ce_dice") -> Tensor:
+
+def alone(values: Tensor) -> Tensor:
+    """The total where there is one process."""
+    return values
+
+
+def supervised(logits: Tensor, label: Tensor, kind: str = "ce_dice", total: Total = alone) -> Tensor:
     """L_s: mean cross entropy (`ce`, the paper) or 0.5 (cross entropy + soft Dice loss) (`ce_dice`).
 
     Args:
         logits: (B, C, H, W) float.
         label: (B, H, W) int64 in 0..C-1.
         kind: Which of the two.
+        total: Makes the Dice that of the whole batch.
     """
     cross_entropy = F.cross_entropy(logits.float(), label)
-    return cross_entropy if kind == "ce" else 0.5 * (cross_entropy + soft_dice(logits, label))
+    return cross_entropy if kind == "ce" else 0.5 * (cross_entropy + soft_dice(logits, label, total))
 
 
-def soft_dice(logits: Tensor, label: Tensor) -> Tensor:
+def soft_dice(logits: Tensor, label: Tensor, total: Total = alone) -> Tensor:
     """1 - the mean soft Dice over the foreground classes, each over the whole batch (stable where slices lack one)."""
     probability = logits.float().softmax(dim=1)
     values = torch.arange(logits.shape[1], device=label.device).view(1, -1, 1, 1)  # one_hot would read back
     target = (label.unsqueeze(1) == values).to(probability.dtype)
-    overlap = (probability * target).sum(dim=(0, 2, 3))
-    size = (probability + target).sum(dim=(0, 2, 3))
+    sums = torch.stack(((probability * target).sum(dim=(0, 2, 3)), (probability + target).sum(dim=(0, 2, 3))))
+    overlap, size = total(sums).unbind()
     return 1 - ((2 * overlap + 1e-5) / (size + 1e-5))[1:].mean()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..base.settings import Section
 from ..data import augment
+from ..data.share import Share
 from . import losses
 
 Answer = tuple[Tensor, Tensor]
@@ -29,25 +30,53 @@ class Facts(NamedTuple):
     """Another network like the student, with weights of its own."""
 
 
+class _Slices:
+    """Slices of a batch: all of them, or where several processes share the batch those of this one."""
+
+    share: Share | None
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def whole(self) -> int:
+        """How many there are in all processes."""
+        return len(self) if self.share is None else self.share.slices
+
+    @property
+    def fewest(self) -> int:
+        """How many there are in the process that has the fewest."""
+        return len(self) if self.share is None else self.share.slices // self.share.ranks
+
+    def total(self, values: Tensor) -> Tensor:
+        """A sum over these slices, of any shape, as the sum over all processes; differentiable."""
+        return values if self.share is None else self.share.total(values)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Values of these slices, batch first, as those of the whole batch in its order; differentiable."""
+        return values if self.share is None else self.share.gather(values)
+
+
 @dataclass(frozen=True, eq=False)
-class Labeled:
+class Labeled(_Slices):
     """Labeled slices of a batch, on the device."""
 
     seen: Tensor
     """The student's views, (B, 1, H, W)."""
     label: Tensor
     """(B, H, W) int64, in the frame of the views."""
+    share: Share | None = None
 
     def __len__(self) -> int:
         return len(self.seen)
 
     def part(self, cut: slice) -> Labeled:
         """Some of the slices."""
-        return Labeled(self.seen[cut], self.label[cut])
+        return Labeled(self.seen[cut], self.label[cut], self.share and self.share.part(cut))
 
 
 @dataclass(frozen=True, eq=False)
-class Unlabeled:
+class Unlabeled(_Slices):
     """Unlabeled slices of a batch, on the device; none during the warm-up."""
 
     clean: Tensor
@@ -58,14 +87,15 @@ class Unlabeled:
     """Where each view samples the canonical crop, (B, H, W, 2) in crop units."""
     flip: tuple[Tensor, ...]
     """Whether each view is flipped along columns and along rows, (B, 2) bool."""
+    share: Share | None = None
 
     def __len__(self) -> int:
         return len(self.clean)
 
     def part(self, cut: slice) -> Unlabeled:
         """Some of the slices."""
-        views = (tuple(each[cut] for each in kind) for kind in (self.seen, self.grid, self.flip))
-        return Unlabeled(self.clean[cut], *views)
+        seen, grid, flip = (tuple(each[cut] for each in kind) for kind in (self.seen, self.grid, self.flip))
+        return Unlabeled(self.clean[cut], seen, grid, flip, self.share and self.share.part(cut))
 
     def move(self, values: Tensor, view: int = 0) -> Tensor:
         """A map of the canonical crops as a view sees it; 0 where the view looks beyond the crop.
@@ -89,7 +119,12 @@ class Unlabeled:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """All that a method may use in a step. Nothing in it waits for the device."""
+    """All that a method may use in a step. Nothing in it waits for the device.
+
+    Where several processes train together, each sees its own slices of the batch. Means over slices need no care: see
+    `Term.over`. What is made of the whole batch goes through `total` or `gather` of `labeled` or `unlabeled`, in all
+    processes alike; with one process these change nothing.
+    """
 
     labeled: Labeled
     unlabeled: Unlabeled
@@ -106,7 +141,7 @@ class Step:
     number: int
     """Of the step, from 0."""
     generator: torch.Generator
-    """For random numbers, on the CPU; a resumed training continues its sequence."""
+    """For random numbers, on the CPU, the same in all processes; a resumed training continues its sequence."""
 
     def part(self, cut: slice) -> Step:
         """The same step with some of the slices."""
@@ -123,10 +158,10 @@ class Term(NamedTuple):
     """A term of the loss; the loss is the sum of weight times value."""
 
     value: Tensor
-    """A mean over slices."""
+    """A mean over slices, or a value of the whole batch made by `total` or `gather` of these slices."""
     weight: float = 1.0
     over: Literal["labeled", "unlabeled"] = "unlabeled"
-    """Over which slices: a batch in parts adds each part's mean by its share of them."""
+    """Over which slices: a batch in parts, or in several processes, adds each part's mean by its share of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +173,10 @@ class Taught:
     state: dict[str, Tensor] = field(default_factory=dict)
     """New values of the method's buffers, for `after_step`."""
     log: dict[str, Tensor | float] = field(default_factory=dict)
-    """Numbers of this step whose means are logged, on the device; and `passed` and `own`, see `threshold_map.counts`,
-    from which the pass rates are computed."""
+    """Numbers of this step whose means are logged, on the device."""
+    counts: dict[str, Tensor] = field(default_factory=dict)
+    """`passed` and `own`, see `threshold_map.counts`, from which the pass rates are computed; added up over all
+    processes."""
 
 
 class MethodSettings(Section):
@@ -202,7 +239,8 @@ class Method(nn.Module, ABC):
 
     def supervised(self, logits: Tensor, step: Step) -> Term:
         """The supervised term (Mi et al., Eq. 2), given the logits of the labeled slices."""
-        return Term(losses.supervised(logits, step.labeled.label, self.settings.supervised), over="labeled")
+        label, kind = step.labeled.label, self.settings.supervised
+        return Term(losses.supervised(logits, label, kind, step.labeled.total), over="labeled")
 
 
 def _shapes(state: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import losses
+
 
 class MapState(NamedTuple):
     """What is carried from step to step."""
@@ -44,7 +46,9 @@ def settle_alpha(steps: int) -> float:
 
 
 @torch.no_grad()
-def update(state: MapState, probability: Tensor, alpha: float, class_floor: int = 1) -> MapState:
+def update(
+    state: MapState, probability: Tensor, alpha: float, class_floor: int = 1, total: losses.Total = losses.alone
+) -> MapState:
     """M and k after one more batch of clean teacher outputs.
 
     Args:
@@ -52,6 +56,7 @@ def update(state: MapState, probability: Tensor, alpha: float, class_floor: int 
         probability: Teacher softmax p, (B, C, H, W) float32, in the canonical frame.
         alpha: α of Eq. 6.
         class_floor: A class that is the argmax of fewer pixels than this keeps its k.
+        total: Makes the sums and counts those of the whole batch.
 
     Returns:
         The new state. Pixels that are not finite leave it as it was.
@@ -66,6 +71,9 @@ def update(state: MapState, probability: Tensor, alpha: float, class_floor: int 
     weight = ((label.unsqueeze(1) == values) & finite.unsqueeze(1)).to(confidence.dtype)
     class_count = weight.sum(dim=(0, 2, 3))
     class_sum = (weight * confidence.unsqueeze(1)).sum(dim=(0, 2, 3))
+    sums = (mean_sum, mean_count, class_sum, class_count)
+    flat = total(torch.cat([each.flatten() for each in sums])).split([each.numel() for each in sums])
+    mean_sum, mean_count, class_sum, class_count = (part.view_as(each) for part, each in zip(flat, sums, strict=True))
     mean = torch.where(mean_count > 0, mean_sum / mean_count.clamp(min=1), state.threshold)  # Eq. 5
     threshold = alpha * state.threshold + (1 - alpha) * mean  # Eq. 6
     class_mean = class_sum / (class_count + 1e-6)  # Eq. 7

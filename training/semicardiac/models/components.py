@@ -16,9 +16,22 @@ def keep_largest(labels: np.ndarray) -> np.ndarray:
     Args:
         labels: Training labels [slice,row,col]; voxels that touch at a corner are connected.
     """
+    kept = np.zeros_like(labels)
+    if labels.any():
+        box = _box(labels > 0)
+        kept[box] = _largest_in(labels[box])
+    return kept
+
+
+def _box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box that holds all of a mask."""
+    seen = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    return tuple(slice(int(places[0]), int(places[-1]) + 1) for places in seen)
+
+
+def _largest_in(labels: np.ndarray) -> np.ndarray:
+    """As `keep_largest`, of labels that are not all background."""
     values = np.unique(labels[labels > 0])
-    if not len(values):
-        return labels.copy()
     places = connected_components(labels > 0, connectivity=3)
     together = np.zeros(places.max() + 1)
     for value in values:

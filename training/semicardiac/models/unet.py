@@ -60,7 +60,7 @@ class UNet(nn.Module):
         features = functional.pixel_unshuffle(image, 2)
         for level, block in enumerate(self.down):
             if level:
-                features = functional.max_pool2d(features, 2)
+                features = _half_as_large(features)
             features = block(features)
             skips.append(features)
         bottleneck = skips.pop()
@@ -69,6 +69,15 @@ class UNet(nn.Module):
         # The head in full precision: its logits are thresholded.
         with torch.autocast(features.device.type, enabled=False):
             return functional.pixel_shuffle(self.head(features.float()), 2), bottleneck
+
+
+def _half_as_large(features: Tensor) -> Tensor:
+    """The largest of each 2 x 2 places."""
+    if torch.is_grad_enabled() or features.device.type != "cpu":
+        return functional.max_pool2d(features, 2)
+    # The same numbers in an eighth of the time: PyTorch's own also notes, for the gradient, which place it was.
+    rows = torch.maximum(features[..., ::2, :], features[..., 1::2, :])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 def _double_convolution(inputs: int, outputs: int) -> nn.Sequential:

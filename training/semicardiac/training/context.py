@@ -12,6 +12,7 @@ from ..config import TrainConfig
 from ..data.case_reader import CaseReader
 from ..data.cases import Case
 from ..images.labels import LabelSet
+from .ranks import ALONE, Ranks
 from .schedule import Budget
 
 
@@ -29,6 +30,7 @@ class Context:
         stop: Whether a stop was asked for.
         validation: Cases that only measure it.
         reader: Reads the cases until the banks are built.
+        ranks: The processes that train together.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Context:
     stop: Callable[[], bool]
     validation: list[Case] = field(default_factory=list)
     reader: CaseReader = field(default_factory=CaseReader)
+    ranks: Ranks = ALONE
 
     @property
     def noted(self) -> list[Case]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -15,10 +18,11 @@ from ..data.batches import Batch, Stream
 from ..models.compute import gpu_memory_mb
 from .log import EVERY
 from .previews import preview_slices, write_preview
+from .ranks import ALONE
 from .recenter import recenter
 from .schedule import passed, rate_factor, shortfall
 from .state import PREVIEWS, VALIDATION_TABLE, Training
-from .step import Moment, train_step
+from .step import Learner, Moment, train_step
 from .validation import Score, record, validate
 
 
@@ -34,28 +38,39 @@ class Loop:
         self.training, self.learner, self.stop = training, training.learner, stop
         self.config, self.plan = training.config, training.plan
         self.budget, self.events, self.ramp = training.budget, training.events, training.ramp
+        self.ranks = training.ranks
         self._foreseen = False
+        self._rehearsed: set[tuple[bool, int]] = set()
 
     def run(self) -> None:
         """Steps until the budget is used up. Raises Stopped after a graceful stop."""
-        schedule = self.config.schedule
+        schedule, by_first = self.config.schedule, self.ranks.by_first
         saved = time.monotonic()
-        share = self.budget.share(self.learner.step)
+        (share, _), stop = self._agree(saved)
         while share < 1:
-            if self.stop():
-                self.training.save()
+            if stop:
+                by_first(self.training.save)
                 raise Stopped
             self.one_step(share)
-            before, share = share, self.budget.share(self.learner.step)
+            before = share
+            (share, due), stop = self._agree(saved)
             if self.learner.step % EVERY == 0 or share >= 1:
-                self._log(share)
+                by_first(partial(self._log, share))
             if passed(before, share, schedule.preview_every):
-                self._preview()
+                by_first(self._preview)
             if schedule.validate_every is not None and passed(before, share, schedule.validate_every) and share < 1:
-                self._validate()
-            if time.monotonic() - saved >= schedule.checkpoint_s or share >= 1:
-                self.training.save()
+                by_first(self._validate)
+            if due or share >= 1:
+                by_first(self.training.save)
                 saved = time.monotonic()
+        by_first(self._require_enough)
+
+    def _agree(self, saved: float) -> tuple[list[float], bool]:
+        """The share of the training that is done and whether a checkpoint is due, and whether to stop."""
+        due = time.monotonic() - saved >= self.config.schedule.checkpoint_s
+        return self.ranks.agree(self.budget.share(self.learner.step), due, asked=self.stop())
+
+    def _require_enough(self) -> None:
         if not self.learner.step:
             what = f"the time was used up before the first step: preparing alone took {self.budget.used():.0f} s"
             raise UserError(what, where="schedule.minutes", hint="Give the training more minutes, or fewer cases")
@@ -78,7 +93,11 @@ class Loop:
         labeled = self._batch(self.training.labeled, counts[0])
         unlabeled = self._batch(self.training.unlabeled, counts[1]) if mixed else None
         moment = Moment(self.ramp.at(share) if mixed else 0.0, share)
-        while (log := self._try_step(labeled, unlabeled, moment)) is None:
+        self._rehearse(labeled, unlabeled, moment, counts)
+        while (log := self._try_step(self.learner, labeled, unlabeled, moment)) is None:
+            if not self.ranks.alone:
+                hint = "Run the job again: it continues from its last checkpoint, in smaller parts if it must"
+                raise UserError("the memory no longer suffices", where=self.plan.name, hint=hint)
             self._halve(max(counts))
         self.training.log.window.add(log, sum(counts), mixed=mixed)
 
@@ -87,7 +106,9 @@ class Loop:
         self.ramp.since = (self.learner.step, share)
         self.learner.method.begin(self._steps_in_all(share) - self.learner.step)
         if self.config.locate.recenter and self.learner.step:
-            recenter(self.training.bank, self.training.ready.bank, self.learner.teacher.network, self.config, self.plan)
+            bank, slices, teacher = self.training.bank, self.training.ready.bank, self.learner.teacher.network
+            self.ranks.by_first(lambda: recenter(bank, slices, teacher, self.config, self.plan))
+            self.ranks.copy_first([bank.offsets])
 
     def _steps_in_all(self, share: float) -> int:
         """Planned steps, or where time counts those that the speed so far allows; 1000 as long as there is none."""
@@ -105,17 +126,37 @@ class Loop:
         generator, device = self.learner.generator, torch.device(self.plan.device)
         index, labeled = stream.take(count, generator), stream is self.training.labeled
         drawn = 1 if labeled else self.learner.method.views
-        views = tuple(augment.draw(self.config.augment, count, generator).to(device) for _ in range(drawn))
-        return self.training.bank.batch(index, views, labeled=labeled)
+        views = [augment.draw(self.config.augment, count, generator) for _ in range(drawn)]
+        share = self.ranks.share(count)
+        if share is not None:
+            index, views = index[share.cut], [view.part(share.cut) for view in views]
+        own = tuple(view.to(device) for view in views)
+        return self.training.bank.batch(index, own, labeled=labeled)._replace(share=share)
 
     def _try_step(
-        self, labeled: Batch, unlabeled: Batch | None, moment: Moment
+        self, learner: Learner, labeled: Batch, unlabeled: Batch | None, moment: Moment
     ) -> dict[str, torch.Tensor | float] | None:
         """A step's log, or None if the memory did not suffice; what the step held is freed on return."""
         try:
-            return train_step(self.learner, self.config, self.plan, labeled, unlabeled, moment)
+            return train_step(learner, self.config, self.plan, labeled, unlabeled, moment)
         except torch.OutOfMemoryError:
             return None
+
+    def _rehearse(self, labeled: Batch, unlabeled: Batch | None, moment: Moment, counts: tuple[int, int]) -> None:
+        """Finds where several processes train how many parts each of them has the memory for.
+
+        Within a step that they share none can turn back, as the others wait for its part. So before the first of a kind
+        each tries one for itself, on a copy that is thrown away.
+        """
+        while not self.ranks.alone and (kind := (unlabeled is None, self.learner.chunks)) not in self._rehearsed:
+            mine = copy.deepcopy(replace(self.learner, ranks=ALONE))
+            batches = labeled._replace(share=None), unlabeled and unlabeled._replace(share=None)
+            failed = self._try_step(mine, *batches, moment) is None
+            del mine
+            if self.ranks.agree(asked=failed)[1]:
+                self._halve(max(counts) // self.ranks.rank.count)
+            else:
+                self._rehearsed.add(kind)
 
     def _halve(self, largest: int) -> None:
         """Out of memory: the same batch in twice as many parts."""

@@ -19,7 +19,7 @@ from ..base.settings import parse
 from ..base.text import listed
 from ..config import TrainConfig
 from ..data.cases import Case
-from ..data.slice_bank import SliceBank, Source, Squares, build_bank
+from ..data.slice_bank import INDEX, SliceBank, Source, Squares, build_bank
 from ..data.slices import Center, Stack, as_stack, centroid
 from ..models.compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
 from ..models.find_heart import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center
@@ -67,6 +67,9 @@ class Prepared:
 def prepare(context: Context, device: str, start: nn.Module | None = None) -> Prepared:
     """Does the first stage, or takes up what an earlier run of the job left of it.
 
+    Of several processes the first does all of it, and has the only locator that is trained; then the others open its
+    bank.
+
     Args:
         context: Of the training.
         device: As asked for.
@@ -78,28 +81,14 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
             damaged, or the crop does not suit the network.
     """
     keep_freed_memory()
-    identity = identify(context)
     torch.manual_seed(context.config.seed)
-    kept, weights = context.folder / FINDINGS, context.folder / LOCATOR
     locator = build_locator(context.config) if context.config.locate.method == "network" else None
     if locator is not None and start is not None:
         locator.load_state_dict(start.state_dict())
-    if kept.exists():
-        findings = _known_findings(kept, context, identity)
-        pick_device(findings.plan.device)
-        if locator is not None:
-            load_locator(weights, locator, findings.locator_sha256)
-            findings.plan.place(locator).eval()
-        context.budget.used_before = max(context.budget.used_before, findings.used_s)
-    else:
-        findings = _find(context, locator, device, identity)
-        if locator is not None:
-            write_tensors(weights, locator.state_dict())
-            findings = findings.model_copy(update={"locator_sha256": sha256(weights)})
-        write_sealed(kept, findings.model_dump(mode="json"))
-    plan = findings.plan
+    identity, findings = context.ranks.by_first(lambda: _first_findings(context, locator, device))
+    plan = context.ranks.place(findings.plan)
     torch.set_num_threads(plan.threads)
-    context.events.emit(Device(**plan.model_dump()))
+    context.events.emit(Device(**plan.model_dump(), processes=context.ranks.rank.count))
 
     settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
     source = Source(context.cases, context.labels, context.reader, identity.content)
@@ -107,10 +96,36 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
         settings.plane, settings.spacing_mm, settings.side + 2 * settings.margin, settings.clip,
         place=lambda case, stack: findings.centers[case.name],
     )  # fmt: skip
-    bank = build_bank(context.folder / BANK_FOLDER, source, squares, context.report_cases("preparing slices"))
+    place, report = context.folder / BANK_FOLDER, context.report_cases("preparing slices")
+
+    def open_bank() -> SliceBank:
+        context.ranks.require_seen(place / INDEX)
+        return build_bank(place, source, squares, report)
+
+    bank = context.ranks.in_turn(open_bank)
     context.reader.clear()
     config = context.config.model_copy(update={"preprocess": settings})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)
+
+
+def _first_findings(context: Context, locator: nn.Module | None, device: str) -> tuple[Identity, Findings]:
+    """What the training is and what its first stage found; the locator is trained, or gets the weights that it had."""
+    identity = identify(context)
+    kept, weights = context.folder / FINDINGS, context.folder / LOCATOR
+    if kept.exists():
+        findings = _known_findings(kept, context, identity)
+        pick_device(findings.plan.device)
+        if locator is not None:
+            load_locator(weights, locator, findings.locator_sha256)
+            findings.plan.place(locator).eval()
+        context.budget.used_before = max(context.budget.used_before, findings.used_s)
+        return identity, findings
+    findings = _find(context, locator, device, identity)
+    if locator is not None:
+        write_tensors(weights, locator.state_dict())
+        findings = findings.model_copy(update={"locator_sha256": sha256(weights)})
+    write_sealed(kept, findings.model_dump(mode="json"))
+    return identity, findings
 
 
 def _known_findings(path: Path, context: Context, identity: Identity) -> Findings:

@@ -58,7 +58,7 @@ class Training:
 
     def __init__(self, folder: Path, spec: TrainSpec, ready: Prepared, context: Context) -> None:
         self.folder, self.spec, self.ready = folder, spec, ready
-        self.budget, self.events = context.budget, context.events
+        self.budget, self.events, self.ranks = context.budget, context.events, context.ranks
         self.config, self.plan = ready.config, ready.plan
         self.bank = DeviceBank(ready.bank, self.plan.device)
         labeled = ready.bank.labeled_slices
@@ -70,7 +70,8 @@ class Training:
             self.events.warn("there are no unlabeled cases: this is plain supervised training", where="cases")
         self.learner = self._new_learner()
         self.ramp = Ramp(self.config.schedule.ramp)
-        self.began = self.budget.share(0), self.budget.used()
+        (share, used), _ = self.ranks.agree(self.budget.share(0), self.budget.used())
+        self.began = share, used
         """Share and seconds of the budget that were spent before the first step."""
         self.log = TrainingLog(folder / HISTORY, spec.labels, self.budget, self.events)
 
@@ -87,7 +88,7 @@ class Training:
         )  # fmt: skip
         scaler = torch.amp.GradScaler(torch.device(plan.device).type, enabled=plan.dtype == "float16")
         generator = torch.Generator().manual_seed(config.seed)
-        return Learner(student, Teacher(student, optim.ema), method, optimizer, scaler, generator)
+        return Learner(student, Teacher(student, optim.ema), method, optimizer, scaler, generator, ranks=self.ranks)
 
     def start_from(self, model: Model) -> None:
         """Takes up what an earlier training has learned."""
@@ -146,22 +147,31 @@ class Training:
         save_checkpoint(self.folder / CHECKPOINT, state)
 
     def resume(self) -> None:
-        """Takes up the checkpoint, if there is one."""
+        """Takes up the checkpoint, if there is one; all processes begin with what the first one has."""
         path = self.folder / CHECKPOINT
-        scores = GrowingTable(self.folder / VALIDATION_TABLE)
-        if not path.exists():
-            self.log.history.cut(0)
-            scores.cut(0)
+        state = self.ranks.by_first(self._checkpoint)
+        if state is None:
+            self.ranks.by_first(self._forget_later)
+            for network in (self.learner.student, self.learner.teacher.network, self.learner.method):
+                self.ranks.copy_first([*network.parameters(), *network.buffers()])
             return
-        state = load_checkpoint(path, self.spec.labels.names, self.ready.identity.job)
         try:
             self._restore(state)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             hint = "Keep the settings and cases that the training began with, or use a new folder"
             raise UserError(f"the checkpoint does not fit the configuration ({error})", where=path, hint=hint) from None
-        self.log.history.cut(self.learner.step)
-        scores.cut(self.learner.step)
-        if self.budget.share(self.learner.step) < 1:  # prolonged: by then the teacher will know better where hearts are
+        self.ranks.by_first(self._forget_later)
+
+    def _checkpoint(self) -> State | None:
+        path = self.folder / CHECKPOINT
+        return load_checkpoint(path, self.spec.labels.names, self.ready.identity.job) if path.exists() else None
+
+    def _forget_later(self) -> None:
+        """Removes what earlier runs have left of steps that are yet to come."""
+        step = self.learner.step
+        self.log.history.cut(step)
+        GrowingTable(self.folder / VALIDATION_TABLE).cut(step)
+        if step and self.budget.share(step) < 1:  # prolonged: by then the teacher will know better where hearts are
             (self.folder / WORK / REFINED).unlink(missing_ok=True)
 
     def _restore(self, state: State) -> None:

@@ -13,6 +13,7 @@ from ..data.batches import Batch
 from ..methods.ema import Teacher
 from ..methods.method import Answer, Labeled, Method, Step, Taught, Unlabeled
 from ..models.compute import ComputePlan
+from .ranks import ALONE, Ranks
 
 
 @dataclass(eq=False)
@@ -29,6 +30,8 @@ class Learner:
     step: int = 0
     chunks: int = 1
     """Into how many parts a batch is cut for the student's pass, for lack of memory; the gradients are added."""
+    ranks: Ranks = ALONE
+    """The processes that share the batch."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def train_step(
         learner: Changed in place, at the end: an out-of-memory error on the way leaves it as it was.
         config: The training's.
         plan: Where to compute.
-        labeled: Labeled slices.
+        labeled: Labeled slices, where several processes train those of this one.
         unlabeled: Unlabeled slices, or None during the warm-up.
         moment: Of the training.
 
@@ -70,17 +73,16 @@ def train_step(
             taught = method.teach(step)
 
     learner.optimizer.zero_grad(set_to_none=True)
-    log: dict[str, Tensor | float] = {}
-    for number in range(learner.chunks):
-        cut = slice(number, None, learner.chunks)
-        part = step.part(cut) if learner.chunks > 1 else step
-        if not len(part.labeled) + len(part.unlabeled):
-            continue
+    log: dict[str, Tensor] = {}
+    parts = min(learner.chunks, max(step.labeled.fewest, step.unlabeled.fewest))  # in each of them something to compute
+    for number in range(parts):
+        cut = slice(number, None, parts)
+        part = step.part(cut) if parts > 1 else step
         target = {name: each[cut] for name, each in taught.target.items()}
         terms = method.losses(part, target) if unlabeled is not None else method.warm_up(part)
         loss = torch.zeros((), device=plan.device)
         for name, term in terms.items():
-            there, of = (len(getattr(each, term.over)) for each in (part, step))
+            there, of = len(getattr(part, term.over)), getattr(step, term.over).whole
             if there:  # the mean of no slices is no number
                 value = there / of * term.value
                 loss = loss + term.weight * value
@@ -88,16 +90,17 @@ def train_step(
         log["loss"] = log.get("loss", 0.0) + loss.detach()
         learner.scaler.scale(loss).backward()
 
+    parameters = [each for group in learner.optimizer.param_groups for each in group["params"]]
+    sums = learner.ranks.add_up_step(parameters, log | taught.counts)
     learner.scaler.unscale_(learner.optimizer)
     if config.optim.clip_norm is not None:
-        parameters = [each for group in learner.optimizer.param_groups for each in group["params"]]
         nn.utils.clip_grad_norm_(parameters, config.optim.clip_norm)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     method.after_step(taught.state)
     learner.step += 1
     learner.teacher.update(learner.student, learner.step)
-    return log | taught.log
+    return sums | taught.log
 
 
 @torch.no_grad()
@@ -127,9 +130,10 @@ def see(
         pool = Unlabeled(image[:0], (image[:0],), (grid[:0],), (labeled.views[0].flip[:0],))
     else:
         clean = augment.clean_crops(unlabeled.image, unlabeled.offset, size)
-        pool = Unlabeled(clean, *views_of(unlabeled, size, clip))
+        pool = Unlabeled(clean, *views_of(unlabeled, size, clip), unlabeled.share)
     return Step(
-        Labeled(image, label), pool, student=lambda image: answer(learner.student, image), teacher=teacher, run=answer,
+        Labeled(image, label, labeled.share), pool,
+        student=lambda image: answer(learner.student, image), teacher=teacher, run=answer,
         ramp=moment.ramp, progress=moment.progress, number=learner.step, generator=learner.generator,
     )  # fmt: skip
 
@@ -140,7 +144,9 @@ def views_of(
     """The views of a batch, each (B, 1, size, size); the grids that made them; and which of them are flipped."""
     grids = tuple(augment.grid_of(view, size) for view in batch.views)
     images = tuple(
-        augment.recolor(augment.warp(batch.image, grid, crop=size, offset=batch.offset, outside="border"), view, clip)
+        augment.recolor(
+            augment.warp(batch.image, grid, crop=size, offset=batch.offset, outside="border"), view, clip, batch.share
+        )
         for view, grid in zip(batch.views, grids, strict=True)
     )
     return images, grids, tuple(view.flip for view in batch.views)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .context import Context
 from .locator import COARSE_FOLDER, coarse_bank, refine_share
 from .loop import Loop, record_scores
 from .prepare import BANK_FOLDER, prepare
+from .ranks import ALONE, Ranks
 from .refine_locator import refine_locator
 from .schedule import Budget, shortfall
 from .state import CHECKPOINT, MODEL, WORK, Training, TrainSpec, learns_from_unlabeled
@@ -43,6 +45,7 @@ def train(
     events: EventLog,
     stop: Callable[[], bool],
     reader: CaseReader | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Trains in a job folder, or continues with what an earlier run left there.
 
@@ -52,6 +55,7 @@ def train(
         events: Told of everything.
         stop: Asked at every step; a graceful stop saves a checkpoint.
         reader: That has checked the cases: it may hold some of them still.
+        ranks: The processes that train together; each calls this, and the first one writes.
 
     Returns:
         A summary: steps, seconds, mean validation Dice if there are validation cases.
@@ -61,8 +65,38 @@ def train(
         UserError: If an input or the checkpoint cannot be used.
     """
     config = spec.config
+    mixed = config.optim.batch_mixed if learns_from_unlabeled(config) else ()
+    ranks.require_slices(config.optim.batch_labeled, *mixed)
+    if (summary := ranks.by_first(lambda: _take_stock(folder, spec, events))) is not None:
+        return summary
+    if config.deterministic:
+        make_deterministic()
+    context = _context(folder, spec, events, stop, reader or CaseReader(), ranks)
+    if config.locate.method == "network" and context.unlabeled:
+        context.budget.reserve = refine_share(config, context.patients)
+    if context.unlabeled and config.schedule.steps and (told := shortfall(config.schedule, config.schedule.steps)):
+        events.warn(told[0], where="schedule", hint=told[1])
+    start = None
+    if spec.start_from is not None and ranks.rank.first and not (folder / CHECKPOINT).exists():
+        start = load_start(spec.start_from, spec)
+    ready = prepare(context, spec.device, start.locator if start is not None else None)
+    training = Training(folder, spec, ready, context)
+    if start is not None:
+        training.start_from(start)
+    ranks.by_first(partial(_rehearse_end, training, context))
+    training.resume()
+    Loop(training, stop).run()
+    summary = ranks.by_first(partial(_finish, training, context))
+    del training, ready  # they hold the banks open, and what is open cannot be removed everywhere
+    if ranks.rank.first:
+        _remove_banks(folder / WORK)
+    return summary
+
+
+def _take_stock(folder: Path, spec: TrainSpec, events: EventLog) -> dict[str, Any] | None:
+    """Tidies up what earlier runs have left; gives the summary if these have done everything."""
     _remove_leftovers(folder)
-    if (summary := _finished(folder, config)) is not None:
+    if (summary := _finished(folder, spec.config)) is not None:
         _remove_banks(folder / WORK)  # a kill may have left them
         return summary
     if present(folder / MODEL).is_dir() and not (folder / CHECKPOINT).exists():
@@ -70,35 +104,12 @@ def train(
         hint = "Stop it to keep the model, or to put the checkpoint back"
         events.warn(what, where=folder / CHECKPOINT, hint=hint)
     _require_validation(spec.cases)
-    if config.deterministic:
-        make_deterministic()
-    context = _context(folder, spec, events, stop, reader or CaseReader())
-    if config.locate.method == "network" and context.unlabeled:
-        context.budget.reserve = refine_share(config, context.patients)
-    if context.unlabeled and config.schedule.steps and (told := shortfall(config.schedule, config.schedule.steps)):
-        events.warn(told[0], where="schedule", hint=told[1])
-    start = None
-    if spec.start_from is not None and not (folder / CHECKPOINT).exists():
-        start = load_start(spec.start_from, spec)
-    ready = prepare(context, spec.device, start.locator if start is not None else None)
-    if context.budget.reserve:
-        coarse_bank(context, ready.identity)  # not to miss an image only when it is needed, at the end
-    training = Training(folder, spec, ready, context)
-    if start is not None:
-        training.start_from(start)
-    rehearse_saving(folder / MODEL, training.model())  # what cannot be saved is not trained for an hour
-    training.resume()
-    Loop(training, stop).run()
-    if context.budget.reserve:
-        refine_locator(context, ready, training.bank, training.learner.teacher.network)
-    summary = _finish(training, context)
-    write_sealed(folder / WORK / FINISHED, {"schedule": config.schedule.model_dump(mode="json"), "summary": summary})
-    del training, ready  # they hold the banks open, and what is open cannot be removed everywhere
-    _remove_banks(folder / WORK)
-    return summary
+    return None
 
 
-def _context(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool], reader: CaseReader) -> Context:
+def _context(
+    folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[], bool], reader: CaseReader, ranks: Ranks
+) -> Context:
     """What the stages of a training work with: the cases that its method learns from, and a fresh budget."""
     roles = ("labeled", "unlabeled") if learns_from_unlabeled(spec.config) else ("labeled",)
     cases = [case for case in spec.cases if case.role in roles]
@@ -106,10 +117,27 @@ def _context(folder: Path, spec: TrainSpec, events: EventLog, stop: Callable[[],
         raise UserError("there is no labeled case", where="cases", hint="Label at least one volume")
     validation = [case for case in spec.cases if case.role == "validation" and case.labels is not None]
     budget = Budget(spec.config.schedule)
-    return Context(folder / WORK, cases, spec.labels, spec.config, budget, events, stop, validation, reader)
+    return Context(folder / WORK, cases, spec.labels, spec.config, budget, events, stop, validation, reader, ranks)
+
+
+def _rehearse_end(training: Training, context: Context) -> None:
+    """What cannot be read or saved at the end is not trained for an hour."""
+    if context.budget.reserve:
+        coarse_bank(context, training.ready.identity)
+    rehearse_saving(training.folder / MODEL, training.model())
 
 
 def _finish(training: Training, context: Context) -> dict[str, Any]:
+    """All that follows the last step, and a note that it is done."""
+    if context.budget.reserve:
+        refine_locator(context, training.ready, training.bank, training.learner.teacher.network)
+    summary = _write_model(training, context)
+    schedule = training.config.schedule.model_dump(mode="json")
+    write_sealed(context.folder / FINISHED, {"schedule": schedule, "summary": summary})
+    return summary
+
+
+def _write_model(training: Training, context: Context) -> dict[str, Any]:
     """Writes the model package, and evaluates the teacher on the validation cases in full."""
     model, folder = training.model(), training.folder
     save_model(folder / MODEL, model)
