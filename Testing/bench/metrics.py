@@ -6,8 +6,7 @@ import numpy as np
 from scipy import ndimage
 from semicardiac.bench.timing import Measured, Setting, ratios, take_turns
 from semicardiac.bench.trainee import LABELS
-from semicardiac.bench.volumes import phantom_model
-from semicardiac.data.cases import Case
+from semicardiac.bench.volumes import STUDY, unseen
 from semicardiac.evaluation import metrics
 from semicardiac.images.volumes import read_labels
 from semicardiac.phantom.study import REFERENCE
@@ -18,8 +17,8 @@ Scores = dict[str, tuple[float, float, float, float]]
 
 def measure(setting: Setting) -> dict[str, Measured]:
     """Of a phantom's exact labels and the same ones moved by two pixels."""
-    case = phantom_model(setting)[1][-1]
-    truth = read_labels(_exact_labels(setting, case), LABELS)
+    exact = setting.folder / STUDY / REFERENCE / "test" / f"{unseen(setting).name}.nii.gz"
+    truth = read_labels(exact, LABELS)
     found = np.roll(truth.array, (2, 1), axis=(1, 2))
     spacing = truth.spacing[::-1]
     ours, theirs = our_scores(found, truth.array, spacing), their_scores(found, truth.array, spacing)
@@ -34,10 +33,6 @@ def measure(setting: Setting) -> dict[str, Measured]:
     told = ", ".join(f"{name} {1000 * np.median(each):.0f}" for name, each in times.items())
     note = f"ms for {len(LABELS.names)} structures on {shape} voxels: {told}; both give the same numbers"
     return {"metrics_over_brute_force": Measured(ratios(times["ours"], times["theirs"]), note)}
-
-
-def _exact_labels(setting: Setting, case: Case):
-    return setting.folder / "study" / REFERENCE / "test" / f"{case.name}.nii.gz"
 
 
 def our_scores(found: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...]) -> Scores:

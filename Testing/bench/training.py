@@ -19,7 +19,7 @@ from Testing.bench.full_resolution import FullResolutionUNet
 
 STORED = (216, 256)
 """Rows and columns of a slice of ACDC as it was acquired, in the middle."""
-CPU_MIX = (4, 4)
+CPU_MIX = (2, 2)
 """Labeled and unlabeled slices of a batch on a CPU, where a larger one changes nothing but the time to wait for it."""
 
 
@@ -28,7 +28,7 @@ def over_reference(setting: Setting) -> dict[str, Measured]:
     mix = _mix(setting)
     settings = {"network": {"widths": reference.WIDTHS}, **_size(mix)}
     same = Trainee(setting, settings, network=FullResolutionUNet(LABELS.classes, reference.WIDTHS))
-    ours = Trainee(setting, settings)
+    ours = Trainee(setting, settings, plan=same.plan)
     theirs = TheirTraining(setting, mix)
     times = take_turns(setting, {"same": same.step, "ours": ours.step, "theirs": theirs.step})
     speed = sum(mix) / np.median(times["theirs"])

@@ -88,7 +88,7 @@ class TestTime:
         works = {"a": lambda: work("a", 50, 1), "b": lambda: work("b", 70, 2)}
         times = take_turns(setting, works, turns=2)
         assert times == {"a": [1, 1], "b": [2, 2]}
-        assert "".join(order) == "aabb" + "abba" * 2
+        assert "".join(order) == "ab" + "abba" * 2
 
     def test_what_is_short_is_repeated(self, setting: Setting, monkeypatch: pytest.MonkeyPatch):
         clock = itertools.count(0, 0.03)  # each look at it is a tick later

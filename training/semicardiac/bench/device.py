@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from ..config import NetworkConfig
-from ..jobs.segment import inference_plan
+from ..models.forward import class_probabilities, inference_plan
 from ..models.networks import build_network
 from .memory import CLASSES, SIZE, WIDTHS
 from .timing import Measured, Setting, take_turns
@@ -34,21 +34,16 @@ def training_speed(setting: Setting) -> dict[str, Measured]:
     return {"train_images_s_256": _best({f"a batch of {sum(mix)}": _tried(per_second, mix) for mix in MIXES})}
 
 
-@torch.no_grad()
 def inference_speed(setting: Setting) -> dict[str, Measured]:
     """Slices that lie on the device become labels there: resampling and files are left out."""
-    plan = inference_plan(setting.device)
-    network = plan.place(build_network(NetworkConfig(widths=WIDTHS), CLASSES)).eval()
+    network = build_network(NetworkConfig(widths=WIDTHS), CLASSES).eval()
+    plan = inference_plan(network, SIZE, setting.device)
+    plan.place(network)
 
     def per_second(batch: int) -> list[float]:
         images = plan.place(torch.randn(batch, 1, SIZE, SIZE))
-
-        def work() -> None:
-            with plan.autocast():
-                logits, _ = network(images)
-            logits.float().softmax(1).argmax(1).to(torch.uint8)
-
-        return [batch / each for each in take_turns(setting, {"batch": work})["batch"]]
+        works = {"batch": lambda: class_probabilities(network, images, plan).argmax(1).to(torch.uint8)}
+        return [batch / each for each in take_turns(setting, works)["batch"]]
 
     return {"infer_slices_s_256": _best({f"a batch of {batch}": _tried(per_second, batch) for batch in BATCHES})}
 

@@ -16,7 +16,7 @@ import torch
 from ..config import AugmentConfig
 from ..data import augment
 from ..data.batches import DeviceBank, Stream
-from ..data.slice_bank import IMAGES, SliceBank
+from ..data.slice_bank import SliceBank
 
 SIDE = 192
 """Of the squares of a default training."""
@@ -27,7 +27,7 @@ LOOK_EVERY = 50
 
 def main(slices: int, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        path = Path(place) / IMAGES
+        path = Path(place) / "images"
         with open(path, "wb") as file:
             file.truncate(slices * SIDE**2 * 2)  # of zeros, which take no room on the disk
         images = np.memmap(path, np.float16, "c", shape=(slices, SIDE, SIDE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -50,8 +51,8 @@ def measure(setting: Setting) -> dict[str, Measured]:
 
 
 def shares_of_step(setting: Setting, trainee: Trainee) -> str:
-    """Where the time of a training's step goes, in words."""
-    return _told(trainee.plan, _times_of_parts(setting, trainee))
+    """Where the time of a training's step goes, in words and by one round."""
+    return _told(trainee.plan, _times_of_parts(replace(setting, rounds=1), trainee))
 
 
 def _times_of_parts(setting: Setting, trainee: Trainee) -> dict[str, list[float]]:

@@ -13,6 +13,7 @@ import torch
 LEAST_S = 0.1
 """What takes less is repeated until it takes so long: clocks of processor time may tick in hundredths."""
 
+LONG_S = 0.5
 WARM_UP_GPU = 10
 """Calls before anything is counted on a GPU, where kernels are chosen and graphs captured in the first ones."""
 
@@ -55,11 +56,7 @@ def take_turns(setting: Setting, works: Mapping[str, Work], turns: int = 1) -> d
         works: What takes turns, by name.
         turns: Of each work in a round, whose mean is the round's value; every other turn is in reverse order.
     """
-    repeats = {}
-    for name, work in works.items():
-        for _ in range(WARM_UP_GPU if setting.gpu else 1):
-            work()
-        repeats[name] = max(1, math.ceil(LEAST_S / max(seconds(setting, work), 1e-6)))
+    repeats = {name: _warm_up(setting, work) for name, work in works.items()}
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(setting.rounds):
         taken = dict.fromkeys(works, 0.0)
@@ -69,6 +66,15 @@ def take_turns(setting: Setting, works: Mapping[str, Work], turns: int = 1) -> d
         for name, total in taken.items():
             times[name].append(total / turns)
     return times
+
+
+def _warm_up(setting: Setting, work: Work) -> int:
+    """Runs a work for the first time; gives how often it has to be repeated to take so long that it can be timed."""
+    for _ in range(WARM_UP_GPU if setting.gpu else 0):
+        work()
+    if seconds(setting, work) >= LONG_S:  # the next one would be no shorter by much
+        return 1
+    return max(1, math.ceil(LEAST_S / max(seconds(setting, work), 1e-6)))
 
 
 def seconds(setting: Setting, work: Work, repeats: int = 1) -> float:

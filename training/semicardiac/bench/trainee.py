@@ -60,8 +60,7 @@ class Trainee:
         schedule = {"steps": STEPS, "warmup": 0.0, "warmup_steps": 0, "checkpoint_s": 1e9}
         preprocess = {"crop": CROP, **overrides.get("preprocess", {})}
         config = make_config("default", {**overrides, "schedule": schedule, "preprocess": preprocess})
-        self.plan = plan or choose_plan(network or build_network(config.network, LABELS.classes),
-                                        config.preprocess.side, setting.device)  # fmt: skip
+        self.plan = plan or _plan(setting, network or build_network(config.network, LABELS.classes), config)
         self.training = _training(Path(tempfile.mkdtemp(dir=setting.folder)), config, self.plan)
         if network is not None:
             _exchange(self.training, network)
@@ -87,6 +86,12 @@ class Trainee:
             index, labeled = stream.take(count, generator), stream is training.labeled
             drawn.append(training.bank.batch(index, (view,), labeled=labeled))
         return drawn[0], drawn[1]
+
+
+def _plan(setting: Setting, network: nn.Module, config: TrainConfig) -> ComputePlan:
+    """How a training computes; on a CPU by small crops, as one without bfloat16 would take minutes for larger ones."""
+    side = config.preprocess.side
+    return choose_plan(network, side if setting.gpu else min(side, CROP), setting.device)
 
 
 def _training(folder: Path, config: TrainConfig, plan: ComputePlan) -> Training:

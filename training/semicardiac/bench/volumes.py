@@ -12,21 +12,22 @@ from ..images.labels import get_label_set
 from ..images.volumes import read_volume, write_labels
 from ..jobs.job import TrainJob, create_job
 from ..jobs.run import run_job
-from ..jobs.segment import inference_plan
-from ..models.model import load_model
+from ..jobs.segment import plan_of
+from ..models.compute import ComputePlan
+from ..models.model import Model, load_model
 from ..models.predict import segment
 from ..phantom.study import MILD, write_study
 from .timing import Measured, Setting, take_turns
 
+STUDY = "study"
 STEPS, LOCATOR_STEPS = 150, 60
 """After so many, the hearts of a mild phantom study are found and mostly filled."""
 
 
 def segment_volume(setting: Setting) -> dict[str, Measured]:
     """A phantom patient at end diastole: read, segmented without flips, and written."""
-    job, cases = phantom_model(setting)
-    path, out, plan = cases[-1].image, setting.folder / "segmented.nii.gz", inference_plan(setting.device)
-    model = load_model(job).to(plan.device)
+    model, plan = ready_model(setting)
+    path, out = unseen(setting).image, setting.folder / "segmented.nii.gz"
 
     def work() -> None:
         write_labels(out, segment(model, read_volume(path), plan, flips=False).labels, model.labels)
@@ -36,11 +37,23 @@ def segment_volume(setting: Setting) -> dict[str, Measured]:
     return {"segment_volume_cpu_s": Measured(times, " x ".join(map(str, shape)) + " voxels, without flips")}
 
 
-def phantom_model(setting: Setting) -> tuple[Path, list[Case]]:
-    """The job of a short training of the default on phantoms, and all cases of their study; made once in a bench."""
-    study, job = setting.folder / "study", setting.folder / "model"
+def ready_model(setting: Setting) -> tuple[Model, ComputePlan]:
+    """A model of the default, and how it computes in a job."""
+    model = load_model(_trained(setting), setting.device)
+    return model, plan_of(model, setting.device, setting.folder)
+
+
+def unseen(setting: Setting) -> Case:
+    """A phantom patient that the model has not seen, at end diastole."""
+    _trained(setting)
+    return read_case_list(setting.folder / STUDY / CASE_LIST)[-2]
+
+
+def _trained(setting: Setting) -> Path:
+    """The job of a short training of the default on a phantom study; done once in a bench."""
+    job = setting.folder / "model"
     if not job.exists():
-        cases = write_study(study, labeled=2, unlabeled=0, test=1, difficulty=MILD)
+        cases = write_study(setting.folder / STUDY, labeled=2, unlabeled=0, test=1, difficulty=MILD)
         config = make_config(
             "supervised", {"schedule": {"steps": STEPS, "preview_every": 1.0}, "locate": {"steps_max": LOCATOR_STEPS}}
         )
@@ -48,4 +61,4 @@ def phantom_model(setting: Setting) -> tuple[Path, list[Case]]:
         train = TrainJob(cases=labeled, labels=get_label_set("acdc"), config=config, device=setting.device)
         if run_job(create_job(job, train)):
             raise RuntimeError("the training of the model that is to be measured did not come to its end")
-    return job, read_case_list(study / CASE_LIST)
+    return job
