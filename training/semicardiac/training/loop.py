@@ -57,7 +57,7 @@ class Loop:
             if stop:
                 by_first(self.training.save)
                 raise Stopped
-            self._one_step(share)
+            self.one_step(share)
             before = share
             (share, shown, due), stop = self._agree(saved)
             if shown or share >= 1:
@@ -87,7 +87,8 @@ class Loop:
             hint = "Train for longer, or lower schedule.warmup and schedule.warmup_steps"
             self.events.warn(what, where="schedule", hint=hint)
 
-    def _one_step(self, share: float) -> None:
+    def one_step(self, share: float) -> None:
+        """A step at this share of the training, with the batches that it draws."""
         optim, schedule = self.config.optim, self.config.schedule
         warm = share >= schedule.warmup and self.learner.step >= schedule.warmup_steps
         if self.training.semi and warm and self.ramp.since is None:
