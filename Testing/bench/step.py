@@ -114,7 +114,7 @@ def _learner(config, plan) -> Learner:
     student = plan.place(build_network(config.network, CLASSES)).train()
     optimizer = torch.optim.SGD(student.parameters(), 0.01, momentum=0.9, nesterov=True)
     scaler = torch.amp.GradScaler(torch.device(plan.device).type, enabled=plan.dtype == "float16")
-    method = registry.build(config, Facts(CLASSES, CROP, lambda: build_network(config.network, CLASSES)))
+    method = registry.build(config, Facts(CLASSES, config.shape, lambda: build_network(config.network, CLASSES)))
     method.begin(1000)
     return Learner(student, Teacher(student, 0.99), method.to(plan.device), optimizer, scaler, torch.Generator())
 

@@ -197,7 +197,7 @@ def model_of(network: nn.Module, *, locator: nn.Module | None = None, labels: La
 
 def new_method(config: TrainConfig, classes: int = 4, threshold: float | None = None) -> Method:
     """The method of a configuration; with ours, M may be the same everywhere."""
-    facts = Facts(classes, config.preprocess.crop, lambda: build_network(config.network, classes))
+    facts = Facts(classes, config.shape, lambda: build_network(config.network, classes))
     method = registry.build(config, facts)
     if threshold is not None:
         method.threshold.fill_(threshold)

@@ -16,6 +16,7 @@ from ..base.errors import Stopped, UserError
 from ..base.events import Device, EventLog, Progress, Result, Stage, Writing, read_events
 from ..base.tables import write_csv
 from ..base.temporaries import remove_abandoned, temporary_beside
+from ..config import TrainConfig
 from ..data.checks import image_fault, spacing_fault
 from ..data.intensities import contrast_fault
 from ..data.label_order import mixed_up
@@ -78,7 +79,7 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
     outputs: dict[str, list[Output]] = {}
     for number, (name, path) in enumerate(inputs.items(), start=1):
         report("checking inputs", number, name)
-        outputs[name] = outputs_of(job, name, count_sound_frames(path, model.config.preprocess.plane, events))
+        outputs[name] = outputs_of(job, name, count_sound_frames(path, model.config, events))
         for output in outputs[name]:
             require_own_file(output, name, planned)
             results.require_free(output)
@@ -287,14 +288,14 @@ def hash_of_model(path: Path) -> str:
     return hashlib.sha256(open_package(path).read(CHECKSUMS)).hexdigest()
 
 
-def count_sound_frames(path: Path, plane: str, events: EventLog) -> int:
+def count_sound_frames(path: Path, config: TrainConfig, events: EventLog) -> int:
     """How many frames an input has; what is doubtful about it becomes a warning.
 
     Raises:
-        UserError: As `read_sound_series`, and as `preprocess.stack_fault` says.
+        UserError: As `read_sound_series`, and as `slices.stack_fault` says.
     """
     series = read_sound_series(path)
-    if fault := stack_fault(as_stack(series[0], plane)):
+    if fault := stack_fault(as_stack(series[0], config.preprocess.plane), config.network.dimensions):
         raise UserError(fault[0], where=path, hint=fault[1])
     faults = [spacing_fault(series[0]), next(filter(None, map(contrast_fault, series)), None)]
     for what, hint in (*filter(None, faults), *series[0].doubts):

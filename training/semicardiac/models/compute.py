@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from ..base.errors import UserError
+from ..data.augment import Size, shape_of
 
 Placed = TypeVar("Placed", bound=Tensor | nn.Module)
 
@@ -32,7 +33,9 @@ class ComputePlan(BaseModel):
 
     def place(self, tensor_or_module: Placed) -> Placed:
         """Moves a network or an image batch to the device in the chosen memory layout."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        layout = torch.contiguous_format
+        if self.channels_last:
+            layout = torch.channels_last_3d if _is_volumetric(tensor_or_module) else torch.channels_last
         # PyTorch's types know memory_format of tensors alone, its modules take it, too.
         return tensor_or_module.to(self.device, memory_format=layout)  # type: ignore[call-overload, return-value]
 
@@ -41,6 +44,13 @@ class ComputePlan(BaseModel):
         return torch.autocast(
             torch.device(self.device).type, dtype=getattr(torch, self.dtype), enabled=self.dtype != "float32"
         )
+
+
+def _is_volumetric(tensor_or_module: Tensor | nn.Module) -> bool:
+    """Whether an image batch holds blocks of slices, or a network has weights for such."""
+    if isinstance(tensor_or_module, Tensor):
+        return tensor_or_module.dim() == 5
+    return any(parameter.dim() == 5 for parameter in tensor_or_module.parameters())
 
 
 def pick_device(asked: str) -> str:
@@ -69,12 +79,12 @@ def pick_device(asked: str) -> str:
     return asked
 
 
-def choose_plan(network: nn.Module, size: int, device: str, *, fixed: bool = False) -> ComputePlan:
+def choose_plan(network: nn.Module, size: Size, device: str, *, fixed: bool = False) -> ComputePlan:
     """Times a few training steps of each candidate and takes the fastest.
 
     Args:
         network: One like that which will be trained; it is moved about, and thrown away.
-        size: Side of its input.
+        size: Of its input.
         device: From `pick_device`.
         fixed: Take float32 without timing anything: for deterministic runs, the same on every machine.
     """
@@ -100,10 +110,13 @@ def choose_plan(network: nn.Module, size: int, device: str, *, fixed: bool = Fal
     return best.model_copy(update={"images_per_s": speed})
 
 
-def _images_per_second(plan: ComputePlan, network: nn.Module, size: int) -> float:
-    batch = 4 if torch.device(plan.device).type == "cpu" else 16
+def _images_per_second(plan: ComputePlan, network: nn.Module, size: Size) -> float:
+    shape, on_cpu = shape_of(size), torch.device(plan.device).type == "cpu"
+    batch = 4 if on_cpu else 16
+    if len(shape) == 3:  # a block is as much work as dozens of slices
+        batch = 1
     network = plan.place(network)
-    image = plan.place(torch.zeros(batch, 1, size, size))
+    image = plan.place(torch.zeros(batch, 1, *shape))
     elapsed = []
     for _ in range(3):
         _wait(image)

@@ -25,6 +25,7 @@ from .components import keep_largest
 from .compute import ComputePlan
 from .find_heart import find_heart, roi_center
 from .model import Model
+from .predict_blocks import predict_on_blocks
 
 #: Slices a network call: more do not pay on a CPU.
 CPU_BATCH, GPU_BATCH = 4, 64
@@ -87,15 +88,18 @@ def segment(  # its options are those of a job, each with a default
         maps: Which of these to compute.
 
     Raises:
-        UserError: If the ROI lies outside the volume, or as `preprocess.stack_fault` says.
+        UserError: If the ROI lies outside the volume, or as `slices.stack_fault` says.
     """
     plan = plan or cpu_plan()
     config = model.config
     stack = as_stack(volume, config.preprocess.plane)
-    if fault := stack_fault(stack):
+    if fault := stack_fault(stack, config.network.dimensions):
         raise UserError(fault[0], where="volume", hint=fault[1])
+    if config.volumetric:
+        seen = predict_on_blocks(model, volume, stack, plan, roi, flips=flips, maps=maps)
+        return _prediction(volume, stack, (seen.labels, seen.maps), (seen.middle[1:], seen.doubt), largest_component)
     if roi is None:
-        center, doubt, _ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
+        center, doubt, *_ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
     else:
         center, doubt = roi_center(volume, stack, roi), ""
     probability = predict_square(model, stack, center, plan, flips=False)
@@ -108,7 +112,19 @@ def segment(  # its options are those of a job, each with a default
     if flips:
         probability = predict_square(model, stack, center, plan, flips=True)
 
-    labels, computed = _on_stack(model, stack, center, probability, maps)
+    found = _on_stack(model, stack, center, probability, maps)
+    return _prediction(volume, stack, found, (center, doubt), largest_component)
+
+
+def _prediction(
+    volume: Volume,
+    stack: Stack,
+    found: tuple[np.ndarray, dict[str, np.ndarray]],
+    where: tuple[Center, str],
+    largest_component: bool,
+) -> Prediction:
+    """Labels and maps of a stack on the volume's grid; where the heart is, and why that may be wrong."""
+    (labels, computed), (center, doubt) = found, where
     if largest_component:
         labels = keep_largest(labels)
     if not labels.any():
