@@ -24,9 +24,14 @@ class Block(NamedTuple):
     """The grid of a block."""
 
     shape: Shape
-    """(slices, rows, cols); as many rows as columns."""
+    """(slices, rows, cols)."""
     spacing: tuple[float, float]
     """Distance of slices and of pixels, mm."""
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.shape[1], self.shape[2]
 
     @property
     def extent_mm(self) -> np.ndarray:
@@ -129,7 +134,7 @@ def sample_block(stack: Stack, middle: Place, block: Block, clip: tuple[float, f
     image, (row, col), lowest = stack.normalized
     level, aside = middle[0], (middle[1] - row * stack.spacing[1], middle[2] - col * stack.spacing[2])
     through, used = _through(stack, level, block)
-    planes = sample_planes(image[used] - lowest, stack, aside, block.spacing[1], block.shape[1])
+    planes = sample_planes(image[used] - lowest, stack, aside, block.spacing[1], block.plane)
     return (np.tensordot(through, planes, 1) + lowest).clip(*clip).astype(np.float32)
 
 
@@ -139,7 +144,7 @@ def sample_block_labels(stack: Stack, middle: Place, block: Block, classes: int)
     labels, aside = stack.array[used], (middle[1], middle[2])
     shares = [
         np.tensordot(through, sample_planes((labels == value).astype(np.float32), stack, aside,
-                                            block.spacing[1], block.shape[1]), 1)
+                                            block.spacing[1], block.plane), 1)
         for value in range(1, classes)
     ]  # fmt: skip
     return np.stack([1 - np.sum(shares, axis=0), *shares]).argmax(axis=0).astype(np.uint8)

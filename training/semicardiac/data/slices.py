@@ -123,13 +123,13 @@ def sample_images(stack: Stack, center: Center, spacing: float, size: int, clip:
     """
     image, (row, col), lowest = stack.normalized
     center = center[0] - row * stack.spacing[1], center[1] - col * stack.spacing[2]
-    return (sample_planes(image - lowest, stack, center, spacing, size) + lowest).clip(*clip)
+    return (sample_planes(image - lowest, stack, center, spacing, (size, size)) + lowest).clip(*clip)
 
 
 def sample_labels(stack: Stack, center: Center, spacing: float, size: int, classes: int) -> np.ndarray:
     """Training labels resampled class by class and then decided, (slices, size, size) uint8; outside is background."""
     shares = [
-        sample_planes((stack.array == value).astype(np.float32), stack, center, spacing, size)
+        sample_planes((stack.array == value).astype(np.float32), stack, center, spacing, (size, size))
         for value in range(1, classes)
     ]
     return np.stack([1 - np.sum(shares, axis=0), *shares]).argmax(axis=0).astype(np.uint8)
@@ -154,9 +154,9 @@ def restore_probabilities(probability: np.ndarray, stack: Stack, center: Center,
 
 def restore_maps(maps: np.ndarray, stack: Stack, center: Center, spacing: float) -> np.ndarray:
     """Any maps of the square, (..., size, size) float32, on the stack's own grid, (..., rows, cols); 0 outside."""
-    size = maps.shape[-1]
-    rows = axis_matrix(size, stack.array.shape[1], spacing, stack.spacing[1], -center[0], (size - 1) / 2)
-    cols = axis_matrix(size, stack.array.shape[2], spacing, stack.spacing[2], -center[1], (size - 1) / 2)
+    high, wide = maps.shape[-2:]
+    rows = axis_matrix(high, stack.array.shape[1], spacing, stack.spacing[1], -center[0], (high - 1) / 2)
+    cols = axis_matrix(wide, stack.array.shape[2], spacing, stack.spacing[2], -center[1], (wide - 1) / 2)
     return np.matmul(np.matmul(rows, maps), cols.T)
 
 
@@ -171,11 +171,11 @@ def centroid(mass: np.ndarray, stack: Stack) -> Center | None:
     return row * stack.spacing[1], col * stack.spacing[2]
 
 
-def sample_planes(array: np.ndarray, stack: Stack, center: Center, spacing: float, size: int) -> np.ndarray:
-    """Any values on the stack's grid, (slices, rows, cols), resampled to squares of the spacing; 0 outside."""
-    half = (size - 1) / 2 * spacing
-    rows = axis_matrix(array.shape[1], size, stack.spacing[1], spacing, center[0] - half)
-    cols = axis_matrix(array.shape[2], size, stack.spacing[2], spacing, center[1] - half)
+def sample_planes(array: np.ndarray, stack: Stack, center: Center, spacing: float, size: tuple[int, int]) -> np.ndarray:
+    """Any values on the stack's grid, (slices, rows, cols), resampled to `size` pixels of the spacing; 0 outside."""
+    high, wide = size
+    rows = axis_matrix(array.shape[1], high, stack.spacing[1], spacing, center[0] - (high - 1) / 2 * spacing)
+    cols = axis_matrix(array.shape[2], wide, stack.spacing[2], spacing, center[1] - (wide - 1) / 2 * spacing)
     return np.matmul(np.matmul(rows, array), cols.T)
 
 
