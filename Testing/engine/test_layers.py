@@ -105,7 +105,7 @@ def loads_torch(name: str) -> bool:
 
 
 WITH_TORCH = ("methods.", "models.", "training.")
-SOME_WITH_TORCH = {"data.augment", "data.batches", "jobs.train", "jobs.segment", "cli.demo"}
+SOME_WITH_TORCH = {"data.augment", "data.batches", "data.block_views", "jobs.train", "jobs.segment", "cli.demo"}
 """Modules of other packages that are imported only where something is computed."""
 
 

@@ -12,7 +12,7 @@ from semicardiac.images.volumes import Volume
 from semicardiac.models import predict_blocks
 from semicardiac.models.model import Model
 from semicardiac.models.predict import segment
-from semicardiac.models.predict_blocks import grown, predict_region, tiles, weights_of
+from semicardiac.models.predict_blocks import Region, grown, predict_region, tiles, weights_of
 from torch import nn
 
 from Testing.engine.networks import (
@@ -130,11 +130,11 @@ class TestParts:
         image, _ = volume_with_ball(20.0)
         image.array[:] += np.random.default_rng(1).normal(size=SHAPE) * 10
         stack, model = as_stack(image, "acquired"), model_of(Pointwise())
-        block, region = Block((8, 32, 32), (5.0, 2.0)), Block((17, 48, 40), (5.0, 2.0))
-        middle = (40.0, 45.0, 48.0)
-        parts = predict_region(model, stack, middle, block, CPU, flips=True, region=region)
-        whole = torch.from_numpy(sample_block(stack, middle, region, model.config.preprocess.clip))[None, None]
-        torch.testing.assert_close(torch.from_numpy(parts), Pointwise()(whole)[0].softmax(1)[0], atol=1e-6, rtol=0)
+        region = Region(Block((17, 48, 40), (5.0, 2.0)), (40.0, 45.0, 48.0))
+        parts = predict_region(model, stack, region, CPU, flips=True)
+        whole = sample_block(stack, region.middle, region.grid, model.config.preprocess.clip)
+        expected = Pointwise()(torch.from_numpy(whole)[None, None])[0].softmax(1)[0]
+        torch.testing.assert_close(torch.from_numpy(parts), expected, atol=1e-6, rtol=0)
 
     def test_tiles_cover_everything_and_overlap_by_half(self):
         starts = sorted({tile[1].start for tile in tiles((8, 56, 32), (8, 32, 32))})
@@ -163,19 +163,18 @@ class TestGrowing:
         return as_stack(Volume(np.zeros(shape, np.float32), ijk_to_ras((2.0, 2.0, 5.0))), "acquired")
 
     def test_only_where_the_heart_reaches_a_face(self):
-        heart = np.zeros((8, 32, 32), bool)
-        middle = (100.0, 100.0, 100.0)
-        assert grown(heart, self.block, middle, self.block, self.stack()) == (self.block, middle)
+        heart, home = np.zeros((8, 32, 32), bool), Region(self.block, (100.0, 100.0, 100.0))
+        assert grown(heart, home, self.block, self.stack()) == home
         heart[3, 10, 31] = True  # the last column
-        region, at = grown(heart, self.block, middle, self.block, self.stack())
-        assert region.shape == (8, 32, 48)
-        assert at == (100.0, 100.0, 116.0)  # the first column stays where it is: 16 more of 2 mm behind the last one
+        # The first column stays where it is: 16 more of 2 mm lie behind the last one.
+        assert grown(heart, home, self.block, self.stack()) == Region(
+            Block((8, 32, 48), (5.0, 2.0)), (100.0, 100.0, 116.0)
+        )
         heart[0, 10, 10] = True  # the first slice
-        region, at = grown(heart, self.block, middle, self.block, self.stack())
-        assert region.shape == (12, 32, 48)
-        assert at == (90.0, 100.0, 116.0)
+        assert grown(heart, home, self.block, self.stack()) == Region(
+            Block((12, 32, 48), (5.0, 2.0)), (90.0, 100.0, 116.0)
+        )
 
     def test_not_beyond_the_volume(self):
-        heart = np.ones((8, 32, 32), bool)
-        region, at = grown(heart, self.block, (17.5, 31.0, 31.0), self.block, self.stack((8, 32, 32)))
-        assert (region, at) == (self.block, (17.5, 31.0, 31.0))
+        home = Region(self.block, (17.5, 31.0, 31.0))
+        assert grown(np.ones((8, 32, 32), bool), home, self.block, self.stack((8, 32, 32))) == home

@@ -25,7 +25,7 @@ from .components import keep_largest
 from .compute import ComputePlan
 from .find_heart import find_heart, roi_center
 from .model import Model
-from .predict_blocks import predict_on_blocks
+from .predict_blocks import find_place, predict_on_blocks
 
 #: Slices a network call: more do not pay on a CPU.
 CPU_BATCH, GPU_BATCH = 4, 64
@@ -96,8 +96,9 @@ def segment(  # its options are those of a job, each with a default
     if fault := stack_fault(stack, config.network.dimensions):
         raise UserError(fault[0], where="volume", hint=fault[1])
     if config.volumetric:
-        seen = predict_on_blocks(model, volume, stack, plan, roi, flips=flips, maps=maps)
-        return _prediction(volume, stack, (seen.labels, seen.maps), (seen.middle[1:], seen.doubt), largest_component)
+        place, doubt = find_place(model, volume, stack, plan, roi)
+        seen = predict_on_blocks(model, stack, place, plan, flips=flips, maps=maps)
+        return _prediction(volume, stack, (seen.labels, seen.maps), (seen.middle[1:], doubt), largest_component)
     if roi is None:
         center, doubt, *_ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
     else:

@@ -38,6 +38,13 @@ SIGMA = 1 / 8
 STILL_MM = 3.0
 
 
+class Region(NamedTuple):
+    """A part of a volume that is predicted."""
+
+    grid: Block
+    middle: Place
+
+
 class OnBlocks(NamedTuple):
     """What was found, in the order of the stack."""
 
@@ -47,60 +54,14 @@ class OnBlocks(NamedTuple):
     """Those that were asked for, see `predict.segment`."""
     middle: Place
     """Of the block around the heart."""
-    doubt: str
-    """Empty, or why the heart may have been missed."""
 
 
-def predict_on_blocks(
-    model: Model,
-    volume: Volume,
-    stack: Stack,
-    plan: ComputePlan,
-    roi: Roi | None,
-    *,
-    flips: bool,
-    maps: Collection[str],
-) -> OnBlocks:  # the options are those of `predict.segment`
-    """Segments a stack.
-
-    Args:
-        model: The trained model, on the plan's device.
-        volume: Intensities.
-        stack: The same as a stack.
-        plan: Where to compute.
-        roi: Where the heart is, instead of finding it.
-        flips: Average over the four flips of the slices.
-        maps: Which to compute, see `predict.segment`.
+def find_place(model: Model, volume: Volume, stack: Stack, plan: ComputePlan, roi: Roi | None) -> tuple[Place, str]:
+    """Where the middle of the heart is, and why that may be wrong.
 
     Raises:
         UserError: If the ROI lies outside the volume.
     """
-    block = block_of(model.config.preprocess)
-    middle, doubt = find_place(model, volume, stack, plan, roi)
-    middle = on_slices(middle, block, stack)
-    probability = predict_region(model, stack, middle, block, plan, flips=False)
-    for _ in range(2):
-        found = centroid_of(probability.argmax(axis=0), middle, block)
-        better = None if found is None else on_slices(found, block, stack)
-        if better is None or np.linalg.norm(np.subtract(better, middle)) < STILL_MM:
-            break
-        middle = better
-        probability = predict_region(model, stack, middle, block, plan, flips=False)
-    region, at = block, middle
-    for _ in range(GROWTHS):
-        larger, moved = grown(probability.argmax(axis=0) > 0, region, at, block, stack)
-        if larger == region:
-            break
-        region, at = larger, moved
-        probability = predict_region(model, stack, at, block, plan, flips=False, region=region)
-    if flips:
-        probability = predict_region(model, stack, at, block, plan, flips=True, region=region)
-    labels, computed = _on_stack(model, stack, (probability, region, at), middle, maps)
-    return OnBlocks(labels, computed, middle, doubt)
-
-
-def find_place(model: Model, volume: Volume, stack: Stack, plan: ComputePlan, roi: Roi | None) -> tuple[Place, str]:
-    """Where the middle of the heart is, and why that may be wrong."""
     if roi is not None:
         return roi_place(volume, stack, roi), ""
     found = find_heart(model.locator, stack, model.config, plan, model.heart_area_mm2)
@@ -108,76 +69,94 @@ def find_place(model: Model, volume: Volume, stack: Stack, plan: ComputePlan, ro
     return (level * stack.spacing[0], *found.center), found.doubt
 
 
-def centroid_of(labels: np.ndarray, middle: Place, block: Block) -> Place | None:
-    """The middle of the heart predicted on a block, (slice, row, col) in mm of the stack; None if there is none.
+def predict_on_blocks(
+    model: Model, stack: Stack, place: Place, plan: ComputePlan, *, flips: bool, maps: Collection[str]
+) -> OnBlocks:
+    """Segments a stack.
+
+    The block is predicted, and predicted again around the middle of that prediction; then what lies beyond it.
 
     Args:
-        labels: Training labels on the block.
-        middle: Of the block.
-        block: Its grid.
+        model: The trained model, on the plan's device.
+        stack: Intensities.
+        place: Where the heart is.
+        plan: Where to compute.
+        flips: Average over the four flips of the slices.
+        maps: Which to compute, see `predict.segment`.
     """
-    slice_mm, pixel_mm = block.spacing
+    block = block_of(model.config.preprocess)
+    home = Region(block, on_slices(place, block, stack))
+    probability = predict_region(model, stack, home, plan, flips=False)
+    for _ in range(2):
+        found = centroid_of(probability.argmax(axis=0), home)
+        better = None if found is None else on_slices(found, block, stack)
+        if better is None or np.linalg.norm(np.subtract(better, home.middle)) < STILL_MM:
+            break
+        home = Region(block, better)
+        probability = predict_region(model, stack, home, plan, flips=False)
+    region = home
+    for _ in range(GROWTHS):
+        larger = grown(probability.argmax(axis=0) > 0, region, block, stack)
+        if larger == region:
+            break
+        region = larger
+        probability = predict_region(model, stack, region, plan, flips=False)
+    if flips:
+        probability = predict_region(model, stack, region, plan, flips=True)
+    labels, computed = _on_stack(model, stack, probability, (region, home), maps)
+    return OnBlocks(labels, computed, home.middle)
+
+
+def centroid_of(labels: np.ndarray, region: Region) -> Place | None:
+    """The middle of the heart predicted on a region, (slice, row, col) in mm of the stack; None if there is none.
+
+    Args:
+        labels: Training labels on the region's grid.
+        region: Where that lies.
+    """
+    slice_mm, pixel_mm = region.grid.spacing
     grid = Stack(labels, (slice_mm, pixel_mm, pixel_mm), (0, 1, 2), (False, False, False))
     found = middle_of(keep_largest(labels) > 0, grid)
     if found is None:
         return None
-    level, row, col = (at + of - half for at, of, half in zip(middle, found, block.extent_mm / 2, strict=True))
+    level, row, col = np.asarray(region.middle) + found - region.grid.extent_mm / 2
     return float(level), float(row), float(col)
 
 
-def grown(heart: np.ndarray, region: Block, middle: Place, block: Block, stack: Stack) -> tuple[Block, Place]:
+def grown(heart: np.ndarray, region: Region, block: Block, stack: Stack) -> Region:
     """The region with half a block more on each side where the heart reaches its face and the volume goes on.
 
     Args:
         heart: Where there is foreground in the region.
         region: That was predicted.
-        middle: Of it.
         block: What the network sees at once.
         stack: Of the volume.
     """
-    shape, place = list(region.shape), list(middle)
-    spacing = (region.spacing[0], region.spacing[1], region.spacing[1])
+    grid, middle = region
+    shape, place = list(grid.shape), list(middle)
+    spacing = (grid.spacing[0], grid.spacing[1], grid.spacing[1])
     for axis in range(3):
         more = block.shape[axis] // 2
-        half, last = region.extent_mm[axis] / 2, (stack.array.shape[axis] - 1) * stack.spacing[axis]
+        half, last = grid.extent_mm[axis] / 2, (stack.array.shape[axis] - 1) * stack.spacing[axis]
         ends = ((0, -1, middle[axis] - half > 0), (-1, 1, middle[axis] + half < last))
         for face, side, goes_on in ends:
             if goes_on and heart.take(face, axis).any():
                 shape[axis] += more
                 place[axis] += side * more / 2 * spacing[axis]
     level, row, col = place
-    return Block(tuple(shape), region.spacing), (level, row, col)
+    return Region(Block(tuple(shape), grid.spacing), (level, row, col))
 
 
 @torch.no_grad()
-def predict_region(
-    model: Model,
-    stack: Stack,
-    middle: Place,
-    block: Block,
-    plan: ComputePlan,
-    *,
-    flips: bool,
-    region: Block | None = None,
-) -> np.ndarray:  # one call predicts the whole region
-    """Class probabilities on a region around `middle`, (C, *region.shape) float32.
-
-    Args:
-        model: The trained model.
-        stack: Intensities.
-        middle: Of the region.
-        block: What the network sees at once.
-        plan: Where to compute.
-        flips: Average over the four flips of the slices.
-        region: Not smaller than the block; without it, the block itself.
-    """
-    region = region or block
-    image = torch.from_numpy(sample_block(stack, middle, region, model.config.preprocess.clip))
+def predict_region(model: Model, stack: Stack, region: Region, plan: ComputePlan, *, flips: bool) -> np.ndarray:
+    """Class probabilities on a region that is not smaller than the model's block, (C, *shape) float32."""
+    grid, block = region.grid, block_of(model.config.preprocess).shape
+    image = torch.from_numpy(sample_block(stack, region.middle, grid, model.config.preprocess.clip))
     axes: list[list[int]] = [[], [4], [3], [3, 4]] if flips else [[]]
-    weight = weights_of(block.shape)
-    total = torch.zeros(model.labels.classes, *region.shape)
-    weights = torch.zeros(region.shape)
-    for part in tiles(region.shape, block.shape):
+    weight = weights_of(block)
+    total = torch.zeros(model.labels.classes, *grid.shape)
+    weights = torch.zeros(grid.shape)
+    for part in tiles(grid.shape, block):
         seen = image[part][None, None]
         mean = torch.zeros((), device=plan.device)
         for flip in axes:
@@ -210,10 +189,10 @@ def weights_of(shape: Shape) -> Tensor:
 
 
 def _on_stack(
-    model: Model, stack: Stack, found: tuple[np.ndarray, Block, Place], middle: Place, maps: Collection[str]
+    model: Model, stack: Stack, probability: np.ndarray, regions: tuple[Region, Region], maps: Collection[str]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Labels and maps on the voxels of a stack, from class probabilities on a region and where that lies."""
-    probability, region, at = found
+    """Labels and maps on the voxels of a stack, from class probabilities on a region; `regions`: it, and its block."""
+    region, home = regions
     shape = stack.array.shape
     labels = np.zeros(shape, np.uint8)
     computed = {kind: np.zeros(shape, np.uint8 if kind == "pseudo_labels" else np.float32) for kind in maps}
@@ -221,13 +200,12 @@ def _on_stack(
     step = max(1, PIXELS // (shape[1] * shape[2]))
     for first in range(0, shape[0], step):
         rows = slice(first, first + step)
-        restored = restore_block(probability, stack, at, region, rows)
+        restored = restore_block(probability, stack, region.middle, region.grid, rows)
         restored[:, 0] += 1 - restored.sum(axis=1)  # outside of the region it is background
         labels[rows] = restored.argmax(axis=1)
         limit = np.zeros(labels[rows].shape, np.float32)
         if limits is not None:
-            block = block_of(model.config.preprocess)
-            each = restore_block(limits.cpu().numpy(), stack, middle, block, rows)
+            each = restore_block(limits.cpu().numpy(), stack, home.middle, home.grid, rows)
             limit = np.take_along_axis(each, labels[rows, None].astype(np.intp), axis=1)[:, 0]
         for kind, array in computed.items():
             array[rows] = _told(kind, restored, labels[rows], limit)

@@ -12,7 +12,7 @@ from ..data.blocks import Block, margin_of
 from ..data.slice_bank import SliceBank
 from ..models.compute import ComputePlan
 from ..models.predict import square_centroid
-from ..models.predict_blocks import centroid_of
+from ..models.predict_blocks import Region, centroid_of
 
 
 def recenter(bank: DeviceBank, slices: SliceBank, network: nn.Module, config: TrainConfig, plan: ComputePlan) -> None:
@@ -32,7 +32,7 @@ def recenter(bank: DeviceBank, slices: SliceBank, network: nn.Module, config: Tr
         labels = predict_slices(bank, network, config, plan, first, last)
         middle: tuple[float, ...] | None
         if config.volumetric:
-            middle = centroid_of(labels[0], (0.0, 0.0, 0.0), Block(config.shape, (1.0, 1.0)))
+            middle = centroid_of(labels[0], Region(Block(config.shape, (1.0, 1.0)), (0.0, 0.0, 0.0)))
         else:
             middle = square_centroid(labels, (0.0, 0.0), 1.0)
         if middle is not None:
