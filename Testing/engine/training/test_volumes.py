@@ -7,17 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from semicardiac.base.errors import Stopped, UserError
+from semicardiac.cli.main import main
 from semicardiac.config import TrainConfig
 from semicardiac.data.cases import Case
 from semicardiac.data.checks import check_cases
-from semicardiac.images.volumes import Volume
+from semicardiac.images.volumes import Volume, read_labels
 from semicardiac.methods import registry
 from semicardiac.models.model import load_model
 from semicardiac.models.predict import segment
 from semicardiac.training import loop
 from semicardiac.training.checkpoint import load_checkpoint
-from semicardiac.training.previews import write_preview
+from semicardiac.training.previews import BAR, TILE, preview_slices, write_preview
 from semicardiac.training.step import Moment, see, train_step
 from torch import Tensor
 
@@ -68,6 +70,18 @@ class TestFromLabelsToModel:
         assert found.labels.array.shape == image.array.shape
         assert found.maps["confidence"].array.max() <= 1 + 1e-5
         assert found.maps["threshold"].array.max() > 0
+
+    def test_so_does_a_job_which_refuses_a_single_slice(
+        self, tmp_path: Path, job: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        for name, slices in (("stack", 4), ("thin", 1)):
+            write_case(tmp_path, name, heart(3, shape=(slices, 40, 40))[0], None, "unlabeled")
+        stack, thin = (str(tmp_path / f"{name}.nii.gz") for name in ("stack", "thin"))
+        assert main(["segment", str(job), stack, "--device", "cpu", "--out", str(tmp_path / "good")]) == 0
+        assert read_labels(tmp_path / "good" / "stack.nii.gz", ACDC).array.shape == (4, 40, 40)
+        assert main(["segment", str(job), stack, thin, "--device", "cpu", "--out", str(tmp_path / "bad")]) == 2
+        assert "single slice" in capsys.readouterr().err
+        assert not (tmp_path / "bad" / "stack.nii.gz").exists()
 
     def test_its_history_has_the_terms_of_the_method(self, job: Path):
         last = history(job)[-1]
@@ -179,7 +193,13 @@ def test_a_preview_shows_the_middle_slices(tmp_path: Path):
     learner = new_learner(config)
     clean = torch.zeros(2, 1, 8, 32, 32)
     write_preview(tmp_path / "preview.png", learner, config, CPU, clean, ACDC)
-    assert (tmp_path / "preview.png").stat().st_size > 0
+    picture = Image.open(tmp_path / "preview.png")
+    assert picture.size == (4 * TILE, 2 * TILE + BAR)
+
+
+def test_a_preview_shows_no_volume_twice():
+    assert preview_slices(2, 6).tolist() == [2, 3, 4]
+    assert preview_slices(0, 1).tolist() == [0]
 
 
 @pytest.mark.parametrize("name", [backbone for backbone in BACKBONES if backbone != "unet"])

@@ -61,8 +61,9 @@ def _flat(maps: torch.Tensor) -> torch.Tensor:
 
 
 def preview_slices(first: int, last: int, count: int = 4) -> torch.Tensor:
-    """Slices spread evenly over the unlabeled part of the bank."""
-    return torch.from_numpy(np.linspace(first, last - 1, min(count, last - first) + 2)[1:-1].astype(np.int64))
+    """Slices spread evenly over the unlabeled part of the bank; each once, where there are few."""
+    spread = np.linspace(first, last - 1, min(count, last - first) + 2)[1:-1]
+    return torch.from_numpy(np.unique(spread.astype(np.int64)))
 
 
 def _heat(values: torch.Tensor) -> np.ndarray:
