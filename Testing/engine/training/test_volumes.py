@@ -205,7 +205,8 @@ def test_a_preview_shows_no_volume_twice():
 @pytest.mark.parametrize("name", [backbone for backbone in BACKBONES if backbone != "unet"])
 def test_backbones_of_monai(tmp_path: Path, cases: tuple[Case, ...], name: str):
     network = {"name": name, "widths": (8, 8, 8)}
-    run(tmp_path / "job", cases, config_of(network=network, schedule={"steps": 2}))
+    run(tmp_path / "job", cases, config_of(network=network, schedule={"steps": 2}, preprocess={"crop": None}))
+    assert load_model(tmp_path / "job").config.preprocess.crop == (64 if name == "swinunetr" else 32)
     image = heart(0)[0]
     assert segment(load_model(tmp_path / "job"), image, flips=False).labels.array.shape == image.array.shape
 

@@ -77,13 +77,14 @@ def fitting_sides(reaches_mm: np.ndarray, spacing: tuple[float, float], strides:
     Args:
         reaches_mm: (N, 3) how far each heart reaches from the middle of the block.
         spacing: Of the block.
-        strides: What its sides must be multiples of; rows and columns are also multiples of 16, 32 at least.
+        strides: What its sides must be multiples of; rows and columns are also multiples of 16, and at least 32 and two
+            strides: norms over a bottleneck of one voxel would be blind.
     """
     slice_mm, pixel_mm = spacing
     through, aside = reaches_mm[:, 0].max() * 2.2, reaches_mm[:, 1:].max() * 2.2
     step = math.lcm(16, *strides[1:])
     depth = max(2, math.ceil(through / slice_mm) + 1)
-    side = max(32, math.ceil(aside / pixel_mm) + 1)
+    side = max(32, 2 * strides[1], math.ceil(aside / pixel_mm) + 1)
     return math.ceil(depth / strides[0]) * strides[0], math.ceil(side / step) * step
 
 
