@@ -11,8 +11,10 @@ from PIL import Image
 from semicardiac.base.errors import Stopped, UserError
 from semicardiac.cli.main import main
 from semicardiac.config import TrainConfig
+from semicardiac.data.batches import DeviceBank
 from semicardiac.data.cases import Case
 from semicardiac.data.checks import check_cases
+from semicardiac.data.slice_bank import SliceBank
 from semicardiac.images.volumes import Volume, read_labels
 from semicardiac.methods import registry
 from semicardiac.models.model import load_model
@@ -20,6 +22,7 @@ from semicardiac.models.predict import segment
 from semicardiac.training import loop
 from semicardiac.training.checkpoint import load_checkpoint
 from semicardiac.training.previews import BAR, TILE, preview_slices, write_preview
+from semicardiac.training.recenter import recenter
 from semicardiac.training.step import Moment, see, train_step
 from torch import Tensor
 
@@ -27,6 +30,7 @@ from Testing.engine.networks import (
     ACDC,
     BACKBONES,
     CPU,
+    Thresholder,
     dice,
     heart,
     merged,
@@ -262,3 +266,29 @@ def test_near_isotropic_volumes_are_learned_from_alike_in_all_directions(tmp_pat
     run(tmp_path / "job", tuple(cases), config_of(schedule={"steps": 3}, locate={"method": "center"}))
     config = load_model(tmp_path / "job").config
     assert (config.preprocess.slice_mm, config.network.anisotropy) == (2.0, 1.0)
+
+
+class TestRecenter:
+    """Blocks of the pool move onto what the teacher sees: here a bright box, away from the middle of its block."""
+
+    def moved(self, away: tuple[int, int, int], before: tuple[int, int, int] = (0, 0, 0)) -> list[float]:
+        config = tiny_volumes(preprocess={"depth": 8, "slice_mm": 4.0, "spacing_mm": 2.0, "margin": 8})
+        images = np.zeros((2, 16, 48, 48), np.float16)  # a block of 8 x 32 x 32 and 4 x 8 x 8 around it
+        place = tuple(
+            slice(side // 2 - 2 + at, side // 2 + 2 + at) for side, at in zip((16, 48, 48), away, strict=True)
+        )
+        images[(1, *place)] = 2
+        ranges = {"labeled": (0, 1), "pool": (1, 2)}
+        slices = SliceBank(images, np.zeros((1, 16, 48, 48), np.uint8), ranges, {}, 48)
+        bank = DeviceBank(slices, "cpu")
+        bank.offsets[1] = torch.tensor(before, dtype=torch.float32)
+        recenter(bank, slices, Thresholder(above=1.0), config, CPU)
+        assert bank.offsets[0].tolist() == [0, 0, 0]  # labels say where that heart is
+        return bank.offsets[1].tolist()
+
+    @pytest.mark.parametrize("away", [(0, 0, 0), (2, -4, 5), (-1, 3, 0)])
+    def test_onto_the_heart(self, away: tuple[int, int, int]):
+        assert self.moved(away) == list(away)
+
+    def test_by_no_more_than_the_margin(self):
+        assert self.moved((5, 0, 9), before=(3, 0, 7)) == [4, 0, 8]
