@@ -1,4 +1,4 @@
-"""The scripts of Testing/real: what fails is told, the table counts what was computed, the pool is unseen."""
+"""The scripts of Testing/real: what fails is told, tables count what was computed, the pool is unseen."""
 
 from __future__ import annotations
 
@@ -67,3 +67,38 @@ def test_images_are_counted_by_the_batches_of_each_stage(acdc):
     ]
     optim = {"batch_labeled": 5, "batch_mixed": [2, 4]}
     assert acdc.images_of(history, 63, optim) == 40 * 5 + 20 * 6 + 3 * 6
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return loaded(SCRIPT.with_name("quick.py"))
+
+
+def test_a_look_counts_what_came_before_but_no_validation(quick, tmp_path: Path):
+    (tmp_path / "history.csv").write_text("step,seconds,cpu_seconds\n20,30,34\n40,50,64\n60,70,104\n")
+    rows = ["20,a,LV,0.5", "20,b,LV,0.7", "20,a,RV,0.2", "20,b,RV,", "60,a,LV,0.9", "60,b,LV,0.9", "60,a,RV,0.5"]
+    (tmp_path / "validation.csv").write_text("step,case,structure,dice\n" + "\n".join(rows))
+    events = [{"event": "warning", "warning": "", "time": time} for time in (1000, 1208)]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    first, last = quick.looks_of_job(tmp_path)
+    assert first == pytest.approx((34, 68, 0.4))  # twice as long by the clock as on the processor
+    assert last == pytest.approx((74, 148, 0.7))
+
+
+def test_a_level_is_reached_at_the_first_look_that_has_it(quick):
+    looks = [quick.Look(10, 20, 0.69), quick.Look(20, 40, 0.81), quick.Look(30, 60, 0.79)]
+    assert [quick.reached(looks, level) for level in (0.7, 0.8, 0.85)] == [looks[1], looks[1], None]
+    assert quick.markdown({"ours": looks}).splitlines()[-1] == (
+        "| ours | 20 s (40 s) | 20 s (40 s) | not reached | 0.790 after 30 s |"
+    )
+
+
+def test_the_reference_goes_on_from_its_last_look(quick, tmp_path: Path):
+    learner, looks = quick.reference.MeanTeacher(4), [quick.Look(10.0, 20.0, 0.5)]
+    learner.steps = 7
+    quick._save(tmp_path, learner, looks)
+    again = quick.reference.MeanTeacher(4)
+    assert quick._restore(tmp_path, again) == looks == quick.looks_of_reference(tmp_path)
+    assert again.steps == 7
+    kept, restored = (each.student.state_dict() for each in (learner, again))
+    assert all(kept[name].equal(restored[name]) for name in kept)

@@ -18,7 +18,7 @@ PACKAGE = Path(semicardiac.__file__).parent
 #: A package imports only from those that stand before it.
 PACKAGES = (
     "base", "config", "images", "data", "phantom", "methods",
-    "models", "evaluation", "training", "jobs", "report", "cli",
+    "models", "evaluation", "training", "jobs", "report", "bench", "cli",
 )  # fmt: skip
 
 LIGHT = (
@@ -104,7 +104,7 @@ def loads_torch(name: str) -> bool:
     return False
 
 
-WITH_TORCH = ("methods.", "models.", "training.")
+WITH_TORCH = ("methods.", "models.", "training.", "bench.")
 SOME_WITH_TORCH = {"data.augment", "data.batches", "data.share", "jobs.train", "jobs.segment", "cli.demo"}
 """Modules of other packages that are imported only where something is computed."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
+from .options import optional
 from .results import Evaluate, Info, Report, Run, Segment
 from .train import Check, Train
 
@@ -74,6 +75,32 @@ class Phantom:
         return 0
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Measure what the engine costs on this machine: ratios of one run, with the bars that they should reach."""
+
+    json: Annotated[Path | None, optional("FILE")] = None
+    """Also write the figures into this file."""
+    rounds: int = 5
+    """How often each piece of work takes its turn; the median counts."""
+    only: Annotated[tuple[str, ...], arg(metavar="ID", help_behavior_hint="")] = ()
+    """Rows to measure; without it, all."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:0."""
+
+    EXAMPLES = """
+  semicardiac bench --json bench.json
+  semicardiac bench --only import_s help_s --rounds 3"""
+
+    def run(self) -> int:
+        from ..bench.run import run_bench
+        from .environment import check_environment
+
+        machine = check_environment(self.device)
+        passed = run_bench(machine, device=self.device, rounds=self.rounds, only=self.only, json=self.json)
+        return 0 if passed else 1
+
+
 COMMANDS: dict[str, Any] = {
     "demo": Demo,
     "phantom": Phantom,
@@ -84,4 +111,5 @@ COMMANDS: dict[str, Any] = {
     "report": Report,
     "run": Run,
     "info": Info,
+    "bench": Bench,
 }

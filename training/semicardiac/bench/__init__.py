@@ -1,0 +1,1 @@
+"""What the engine costs, as figures of one run that can be compared between machines and versions."""
