@@ -246,8 +246,8 @@ def segment_shares(
 
 def plan_of(model: Model, device: str, folder: Path) -> ComputePlan:
     """How a job computes, in all of its runs alike; the model's networks are placed as that wants them."""
-    known = None
-    for event in each_event(folder / EVENTS):
+    known, told = None, folder / EVENTS
+    for event in each_event(told) if told.exists() else ():
         if isinstance(event, Device) and event.device == device:
             known = ComputePlan(**event.model_dump(include=set(ComputePlan.model_fields)))
     config = model.config
