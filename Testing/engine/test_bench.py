@@ -184,6 +184,12 @@ class TestMeasurements:
         assert not all(map(torch.equal, before, learner.student.parameters()))
         assert "loss_unsupervised" in trained.training.log.window.sums
 
+    def test_a_batch_that_had_to_be_cut_is_not_timed(self, setting: Setting, small):
+        trained = Trainee(setting, {})
+        trained.training.learner.chunks = 2
+        with pytest.raises(torch.OutOfMemoryError):
+            trained.step()
+
     def test_a_trainee_trains_another_network(self, setting: Setting, small):
         network = nn.Conv2d(1, 4, 1)
         network.forward = lambda image, conv=network.forward: (conv(image), image[:, :, ::4, ::4])

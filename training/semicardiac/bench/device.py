@@ -69,7 +69,7 @@ def waits_and_memory(setting: Setting) -> dict[str, Measured]:
     peak = torch.cuda.max_memory_allocated(setting.device) / 2**20
     reserved = torch.cuda.max_memory_reserved(setting.device) / 2**20
     return {
-        "host_waits_per_step": Measured(waits),
+        "host_waits_per_step": Measured(waits, "; ".join(trainee.warnings)),
         "peak_gpu_mb": Measured([peak], f"{reserved:.0f} MB are kept by PyTorch"),
     }
 

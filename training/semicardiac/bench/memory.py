@@ -56,9 +56,7 @@ def pools(setting: Setting) -> dict[str, Measured]:
     small, large = (1000 * statistics.median(each[1] for each in found[slices]) for slices in (SMALL, LARGE))
     return {
         "pool_memory_ratio": Measured(own, mapped),
-        "pool_time_ratio": Measured(
-            seconds, f"{large:.1f} over {small:.1f} ms; most slices are read for the first time"
-        ),
+        "pool_time_ratio": Measured(seconds, f"{large:.1f} over {small:.1f} ms; nearly all slices for the first time"),
     }
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
-from ..base.errors import UserError
-from ..base.events import EventLog
+from ..base.events import AnyEvent, EventLog, Listener, Warned
 from ..config import TrainConfig, make_config
 from ..data import augment
 from ..data.batches import Batch
@@ -62,14 +62,22 @@ class Trainee:
         config = make_config("default", {**overrides, "schedule": schedule, "preprocess": preprocess})
         self.plan = plan or _plan(setting, network or build_network(config.network, LABELS.classes), config)
         config = config.model_copy(update={"optim": config.optim.enlarged(self.plan.batch_times)})
-        self.training = _training(Path(tempfile.mkdtemp(dir=setting.folder)), config, self.plan)
+        self.warnings: list[str] = []
+        """What the training has warned of."""
+        self.training = _training(Path(tempfile.mkdtemp(dir=setting.folder)), config, self.plan, self._hear)
         if network is not None:
             _exchange(self.training, network)
         self._loop = Loop(self.training, lambda: False)
 
     def step(self) -> None:
-        """One step at half of the training."""
+        """One step at half of the training; raises OutOfMemoryError where the batch had to be cut into parts."""
         self._loop.one_step(0.5)
+        if self.training.learner.chunks > 1:
+            raise torch.OutOfMemoryError("the memory does not hold the batch")
+
+    def _hear(self, event: AnyEvent) -> None:
+        if isinstance(event, Warned):
+            self.warnings.append(event.warning)
 
     def images_of_a_step(self) -> int:
         """Slices that the student sees in a step; this does one."""
@@ -96,7 +104,7 @@ def _plan(setting: Setting, network: nn.Module, config: TrainConfig) -> ComputeP
     return choose_plan(network, side if setting.gpu else min(side, CROP), setting.device, slices=slices)
 
 
-def _training(folder: Path, config: TrainConfig, plan: ComputePlan) -> Training:
+def _training(folder: Path, config: TrainConfig, plan: ComputePlan, listener: Listener) -> Training:
     """A training in a folder, as it is when its first stage is done."""
     side = config.preprocess.side + 2 * config.preprocess.margin
     rng = np.random.default_rng(0)
@@ -105,16 +113,9 @@ def _training(folder: Path, config: TrainConfig, plan: ComputePlan) -> Training:
     cases = [Case(name=role, patient=role, image=folder / role, role=role) for role in ("labeled", "unlabeled")]
     bank = SliceBank(images, labels, {"labeled": (0, LABELED), "unlabeled": (LABELED, len(images))}, {}, side)
     identity = Identity(job="", config=config, labels=LABELS, inputs={})
-    events = EventLog(None, _refuse_halving)
-    context = Context(folder, cases, LABELS, config, Budget(config.schedule), events, lambda: False)
+    context = Context(folder, cases, LABELS, config, Budget(config.schedule), EventLog(None, listener), lambda: False)
     spec = TrainJob(cases=tuple(cases), labels=LABELS, config=config, device=plan.device)
     return Training(folder, spec, Prepared(config, plan, None, (0.0, 0.0), bank, identity), context)
-
-
-def _refuse_halving(event: Any) -> None:
-    """A training that runs out of memory is not the one that was to be measured."""
-    if event.event == "warning" and event.warning.startswith("out of memory"):
-        raise UserError(event.warning, where=event.where, hint=event.hint)
 
 
 def _exchange(training: Training, network: nn.Module) -> None:

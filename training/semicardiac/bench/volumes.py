@@ -12,8 +12,8 @@ from ..images.labels import get_label_set
 from ..images.volumes import read_volume, write_labels
 from ..jobs.job import TrainJob, create_job
 from ..jobs.run import run_job
-from ..jobs.segment import plan_of
 from ..models.compute import ComputePlan
+from ..models.forward import inference_plan
 from ..models.model import Model, load_model
 from ..models.predict import segment
 from ..phantom.study import MILD, write_study
@@ -38,9 +38,13 @@ def segment_volume(setting: Setting) -> dict[str, Measured]:
 
 
 def ready_model(setting: Setting) -> tuple[Model, ComputePlan]:
-    """A model of the default, and how it computes in a job."""
-    model = load_model(_trained(setting), setting.device)
-    return model, plan_of(model, setting.device, setting.folder)
+    """A model of the default, and how it computes: as in a job, where its networks are placed accordingly."""
+    model = load_model(_trained(setting))
+    plan = inference_plan(model.network, model.config.preprocess.side, setting.device)
+    for network in (model.network, model.locator):
+        if network is not None:
+            plan.place(network)
+    return model.to(plan.device), plan
 
 
 def unseen(setting: Setting) -> Case:
