@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from Testing.engine.support import REPOSITORY, engine_environment
+from Testing.engine.support import NO_TORCHRUN, NO_TORCHRUN_REASON, REPOSITORY, engine_environment, rank_environment
 
 
 def test_the_benchmark_of_the_step_runs():
@@ -23,9 +23,10 @@ def test_the_benchmark_of_the_step_runs():
         assert ratio == pytest.approx(milliseconds / plain, rel=0.05)
 
 
+@pytest.mark.skipif(NO_TORCHRUN, reason=NO_TORCHRUN_REASON)
 def test_the_benchmark_of_two_processes_runs():
     command = [sys.executable, str(REPOSITORY / "Testing/bench/ranks.py"), "--rounds", "1", "--steps", "1"]
-    done = subprocess.run(command, env=engine_environment(), capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, env=rank_environment(), capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if "images/s" in line]
     (rate, _, *ratios), same, twice = (row[row.index("images/s") - 1 :] for row in rows)
