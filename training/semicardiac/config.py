@@ -269,7 +269,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 VOLUMETRIC: dict[str, Any] = {
     "preprocess": {"spacing_mm": 2.0, "crop": None, "margin": 16},
     "optim": {"batch_labeled": 2, "batch_mixed": (1, 2), "ema": 0.99},
-    "schedule": {"warmup_steps": 100},
+    "schedule": {"warmup_steps": 200},
 }
 """What else a preset has with `network.dimensions` 3: a block holds what dozens of slices hold, so that batches are
 small and steps are few."""
