@@ -16,7 +16,7 @@ import torch
 from ..config import AugmentConfig
 from ..data import augment
 from ..data.batches import DeviceBank, Stream
-from ..data.slice_bank import SliceBank
+from ..data.slice_bank import SliceBank, mapped
 
 SIDE = 192
 """Of the squares of a default training."""
@@ -30,7 +30,7 @@ def main(slices: int, folder: Path) -> None:
         path = Path(place) / "images"
         with open(path, "wb") as file:
             file.truncate(slices * SIDE**2 * 2)  # of zeros, which take no room on the disk
-        images = np.memmap(path, np.float16, "c", shape=(slices, SIDE, SIDE))
+        images = mapped(path, np.float16, (SIDE, SIDE))
         bank = DeviceBank(SliceBank(images, np.zeros((0, SIDE, SIDE), np.uint8), {}, {}, SIDE), "cpu")
         stream, generator, config = Stream(0, slices), torch.Generator().manual_seed(0), AugmentConfig()
         peak, start = [0.0, 0.0], time.process_time()

@@ -7,6 +7,7 @@ holds for blocks of slices, too: places are (x, y, z) there, and a view of a blo
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -100,10 +101,21 @@ def grid_of(view: View, size: Size) -> Tensor:
     shape = shape_of(size)
     place = plain_grid(1, size, view.matrix.device).reshape(1, -1, len(shape))
     grid = (place @ view.matrix.transpose(1, 2) + view.shift.unsqueeze(1)).view(-1, *shape, len(shape))
-    bend = F.interpolate(view.displacement, shape[-2:], mode="bicubic", align_corners=True).movedim(1, -1)
+    rows, cols = (_spline(view.displacement.shape[-1], side, view.matrix.device) for side in shape[-2:])
+    bend = (rows @ view.displacement @ cols.T).movedim(1, -1)
     if len(shape) == 3:
         bend = F.pad(bend, (0, 1)).unsqueeze(1)
     return grid + bend
+
+
+@functools.cache
+def _spline(points: int, size: int, device: torch.device) -> Tensor:
+    """Cubic interpolation from points to pixels along one axis, the corners in line, (size, points).
+
+    Two products with it are what `F.interpolate` computes, in a tenth of the time.
+    """
+    identity = torch.eye(points).view(1, 1, points, points)
+    return F.interpolate(identity, (size, points), mode="bicubic", align_corners=True)[0, 0].to(device)
 
 
 def plain_grid(batch: int, size: Size, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 import os
 from collections import deque
 from collections.abc import Callable, Generator
@@ -247,6 +248,18 @@ def _finished(folder: Path, key: str, names: list[str], shape: Shape) -> dict[st
     return None
 
 
+def mapped(path: Path, dtype: type[np.generic], shape: Shape) -> np.ndarray:
+    """What a file holds, (N, *shape), read when it is used. It is never written to, but torch wants that it could be.
+
+    Slices are drawn at random: what lies beside them is not read with them.
+    """
+    with open(path, "rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    if hasattr(mmap, "MADV_RANDOM"):
+        content.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(content, dtype).reshape(-1, *shape)
+
+
 def _shape(stored: dict[str, Any]) -> Shape:
     """Of what a bank holds; indexes of earlier versions tell the side of squares alone."""
     return tuple(stored.get("shape", (stored["size"], stored["size"])))
@@ -254,12 +267,8 @@ def _shape(stored: dict[str, Any]) -> Shape:
 
 def _open(folder: Path, stored: dict[str, Any]) -> SliceBank:
     shape = _shape(stored)
-    # Mode "c" (copy on write) because torch wants arrays that it could write to; nothing is ever written.
-    images = np.memmap(folder / IMAGES, np.float16, "c", shape=(stored["slices"], *shape))
-    if stored["labeled"]:
-        labels: np.ndarray = np.memmap(folder / LABELS, np.uint8, "c", shape=(stored["labeled"], *shape))
-    else:
-        labels = np.zeros((0, *shape), np.uint8)
+    images = mapped(folder / IMAGES, np.float16, shape)
+    labels = mapped(folder / LABELS, np.uint8, shape) if stored["labeled"] else np.zeros((0, *shape), np.uint8)
     ranges = {name: tuple(bounds) for name, bounds in stored["ranges"].items()}
     centers = {name: tuple(center) for name, center in stored["centers"].items()}
     return SliceBank(images, labels, ranges, centers, shape[-1])

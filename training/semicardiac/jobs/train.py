@@ -22,7 +22,7 @@ from ..training import train
 from ..training.identity import IDENTITY, inherit
 from ..training.prepare import FINDINGS
 from ..training.ranks import ALONE, Ranks
-from ..training.state import MODEL, WORK, learns_from_unlabeled
+from ..training.state import MODEL, WORK, batches_of
 from .job import EVENTS, TrainJob
 
 Summary = dict[str, Any]
@@ -49,10 +49,10 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
     reader = CaseReader()
-    optim = job.config.optim
-    mixed = optim.batch_mixed if learns_from_unlabeled(job.config) else ()
-    ranks.by_first(lambda: ranks.require_slices(optim.batch_labeled, *mixed))
-    ranks.own_device(ranks.by_first(lambda: pick_device(job.device)))
+    device = ranks.by_first(lambda: pick_device(job.device))
+    ranks.own_device(device)
+    if not device.startswith("cuda") or job.config.optim.batch_times or job.config.deterministic:
+        ranks.by_first(lambda: ranks.require_slices(*batches_of(job.config)))  # else it gets what they need
     ranks.by_first(lambda: _require_beginning(job, places[0], events, stop, reader))
     if job.seeds == 1:
         return train.train(folder, job, events, stop, reader, ranks)

@@ -195,6 +195,12 @@ class Training:
         self.log.closed, self.log.cpu_before = state.closed, state.cpu
 
 
+def batches_of(config: TrainConfig) -> tuple[int, ...]:
+    """How many slices of a kind there are in the batches of a training."""
+    optim = config.optim.enlarged(1)
+    return (optim.batch_labeled, *(optim.batch_mixed if learns_from_unlabeled(config) else ()))
+
+
 def learns_from_unlabeled(config: TrainConfig) -> bool:
     """Whether the method, and the schedule, have unlabeled cases take part."""
     return registry.require_method(config.method.name).unlabeled and config.schedule.warmup < 1

@@ -28,7 +28,7 @@ from .prepare import BANK_FOLDER, prepare
 from .ranks import ALONE, Ranks
 from .refine_locator import refine_locator
 from .schedule import Budget, shortfall
-from .state import CHECKPOINT, MODEL, WORK, Training, TrainSpec, learns_from_unlabeled
+from .state import CHECKPOINT, MODEL, WORK, Training, TrainSpec, batches_of, learns_from_unlabeled
 from .validation import evaluate_model
 
 FINISHED = "finished.json"
@@ -122,6 +122,7 @@ def _rehearse_end(training: Training, context: Context) -> None:
     """Raises now, not after an hour of training, what could not be read or saved at its end."""
     if context.budget.reserve:
         coarse_bank(context, training.ready.identity)
+    training.ranks.require_slices(*batches_of(training.config))
     rehearse_saving(training.folder / MODEL, training.model())
 
 
