@@ -167,7 +167,7 @@ class SemiCardiacSegLogic:
             inputs: A volume node, a list of them, or a vtkMRMLSequenceNode of volumes.
             folder: For the files in between; a temporary one without it, which stays until `discardResults`.
             device: `auto`, `cpu`, `cuda`, ...
-            flips: Average over flipped slices: a little better, four times as slow.
+            flips: Average over flipped slices: a little better, in twice the time.
             confidence: Also a volume with the probability of each voxel's class.
             entropy: Also a volume with the entropy of the class probabilities, 0 to 1.
             thresholdMap: Also a volume with the dynamic threshold of each voxel's class.

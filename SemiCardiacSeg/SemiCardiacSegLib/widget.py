@@ -32,7 +32,7 @@ SECTIONS = ("data", "train", "segment", "measure", "improve", "models")
 
 POLL_MS = 500
 """How often a running job is looked at."""
-CHECK_S = 0.02
+CHECK_S = 0.01
 """How long new cases are checked before other events are handled: the labels of each are read."""
 
 

@@ -145,6 +145,16 @@ class OptimConfig(Section):
     """Labeled slices in a batch while there are no unlabeled ones in it."""
     batch_mixed: tuple[Batch, Batch] = (2, 4)
     """Labeled and unlabeled slices in a batch once the unlabeled ones take part."""
+    batch_times: int | None = Field(None, ge=1, le=1024)
+    """How many times larger the batches are. None: 1 on a CPU; on a GPU, which so few slices would leave idle, as many
+    as give it most of its speed, by measurement, and for each GPU where several train."""
+
+    def enlarged(self, times: int) -> OptimConfig:
+        """The same with the batches as they are computed, so many times larger unless it says itself."""
+        times = self.batch_times or times
+        labeled, unlabeled = self.batch_mixed
+        sizes = {"batch_labeled": times * self.batch_labeled, "batch_mixed": (times * labeled, times * unlabeled)}
+        return self.model_copy(update={**sizes, "batch_times": 1})
 
 
 class ScheduleConfig(Section):
@@ -208,6 +218,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "hold": 0.0,
             "batch_labeled": 16,
             "batch_mixed": (8, 8),
+            "batch_times": 1,
         },
         "schedule": {"warmup": 0.0, "warmup_steps": 0, "ramp": 0.0},
         "augment": {"cutout": 0.5, "crop": 0.5, "noise": 0.1, "shift": 0.0, "blur": 0.0},

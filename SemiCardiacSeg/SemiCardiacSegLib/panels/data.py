@@ -20,7 +20,7 @@ from .structures_dialog import StructuresDialog
 
 CASE, SEGMENTATION, ROLE, SPACING, STATUS = range(5)
 """Columns of the table."""
-_AT_ONCE = 20
+_AT_ONCE = 10
 """So many new rows of the table are filled before other events are handled: each has a list of its own."""
 
 

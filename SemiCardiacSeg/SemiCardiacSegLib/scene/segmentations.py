@@ -165,8 +165,9 @@ def readLabels(node, volumeNode, mapping: Mapping[str, str], labelSet) -> Labels
         if structure not in masks:
             continue
         mask = masks[structure]
-        for other in np.unique(labels[mask & (labels != 0)]):
-            overlaps[labelSet.names[other - 1], structure] = int(np.count_nonzero(mask & (labels == other)))
+        for other, count in enumerate(np.bincount(labels[mask], minlength=1)[1:].tolist(), start=1):
+            if count:
+                overlaps[labelSet.names[other - 1], structure] = count
         labels[mask] = label
     return Labels(labels, overlaps, outside)
 

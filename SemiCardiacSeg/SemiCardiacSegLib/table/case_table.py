@@ -20,7 +20,7 @@ from ..scene.structures import mappingOf
 from .checks import Checks, Findings
 from .entries import addEntry, addFile, addPool, entryOf, filesOf
 from .problems import Problem, noCases, problemsOfAll
-from .rows import PARTS, PHASES, ROLES, Row, rowOf, summaryOf
+from .rows import PARTS, PARTS_OF, PHASES, ROLES, Row, rowOf, summaryOf
 from .scene_cases import (
     findSequences,
     findVolumes,
@@ -431,7 +431,8 @@ class DataSet:
 
     def _rowAsItIs(self, entry: dict) -> Row:
         """The row of an entry, of which there may be thousands: made once for each state of its nodes."""
-        nodes = dict(zip(_NODES, (self._table.node(part, entry["key"]) for part in PARTS), strict=True))
+        nodes = dict.fromkeys(_NODES)
+        nodes |= {f"{part}Node": self._table.node(part, entry["key"]) for part in PARTS_OF[entry["kind"]]}
         state = (dict(entry), [node and (node.GetID(), node.GetMTime()) for node in nodes.values()])
         known = self._knownRows.get(entry["key"])
         if known is None or known[0] != state:

@@ -14,6 +14,8 @@ ROLES = ("labeled", "unlabeled", "validation", "ignore")
 PHASES = ("ED", "ES", "")
 PARTS = ("volume", "segmentation", "sequence")
 """What of a row can be a node."""
+PARTS_OF = {"volume": ("volume", "segmentation"), "sequence": ("sequence",), "file": (), "pool": ()}
+"""Which of them a row has, by its kind."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def createReviewJob(
         model: A finished training's folder, or a model package.
         folder: New or empty folder for the job; a temporary one without it, see `segment.discard`.
         device: `auto`, `cpu`, `cuda`, ...
-        flips: Average over flipped slices: a little better, four times as slow.
+        flips: Average over flipped slices: a little better, in twice the time.
 
     Returns:
         The job folder.

@@ -45,7 +45,7 @@ class Options:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, ..."""
     flips: bool = True
-    """Average over flipped slices: a little better, four times as slow."""
+    """Average over flipped slices: a little better, in twice the time."""
     confidence: bool = False
     entropy: bool = False
     thresholdMap: bool = False

@@ -225,6 +225,13 @@ class TestSegment:
         assert "bad.nii.gz" in capsys.readouterr().err
         assert [path.name for path in out.glob("*.nii.gz")] == ["good.nii.gz"]
 
+    def test_the_job_alone_can_be_made(self, trained: Path, tmp_path: Path, capsys):
+        scan = write_itk(tmp_path / "scan.nrrd", draw_heart(1)[0])
+        out = tmp_path / "out"
+        assert main(["segment", str(trained / "job"), str(scan), "--out", str(out), "--job-only"]) == 0
+        assert f"semicardiac run {out / 'segment-job'}" in capsys.readouterr().out
+        assert [path.name for path in out.rglob("*") if path.is_file() and path.suffix] == ["job.json"]
+
     def test_a_damaged_model_is_refused(self, trained: Path, tmp_path: Path, capsys):
         shutil.copytree(trained / "job" / "model", tmp_path / "model")
         weights = tmp_path / "model" / "model.safetensors"

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import weakref
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from semicardiac.base import files
-from semicardiac.base.events import AnyEvent, Device, Result, Warned, Writing, read_events
+from semicardiac.base.events import AnyEvent, Device, Progress, Result, Warned, Writing, read_events
 from semicardiac.base.tables import read_csv
 from semicardiac.base.temporaries import temporary_beside
 from semicardiac.cli.progress import Console
@@ -27,8 +28,10 @@ from semicardiac.jobs.job import SegmentJob, create_job, load_job
 from semicardiac.jobs.record import Record
 from semicardiac.jobs.run import run_job
 from semicardiac.models import predict
+from semicardiac.models.compute import ComputePlan
 from semicardiac.models.model import save_model
 from semicardiac.models.networks import build_network
+from semicardiac.models.predict import Prediction
 from semicardiac.report.write import write_report
 from torch import Tensor
 
@@ -406,6 +409,70 @@ class TestMemory:
         assert len(alive) == 4
         for kind in kept - {"segmentation"}:
             assert len(read_series(tmp_path / "out" / f"cine_{kind}.nii.gz")) == 4
+
+
+class TestBeside:
+    """Files are read ahead and written behind."""
+
+    @pytest.fixture
+    def folder(self, model: Path, tmp_path: Path) -> Path:
+        for number, frame in enumerate(frames(4)):
+            write_series(tmp_path / "in" / f"p{number}.nrrd", [frame])
+        return create_job(tmp_path / "job", SegmentJob(model=model, inputs=(tmp_path / "in",), out=tmp_path / "out"))
+
+    def test_voxels_are_read_once_and_one_input_ahead(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        read: list[str] = []
+        ahead: list[int] = []
+
+        def watched(path: Path) -> list[Volume]:
+            read.append(path.stem)
+            return read_series(path)
+
+        def predicted(*arguments, **options) -> Prediction:
+            ahead.append(len(read) - len(ahead))
+            return original(*arguments, **options)
+
+        original = predict.segment
+        monkeypatch.setattr(segment, "read_series", watched)
+        monkeypatch.setattr(predict, "segment", predicted)
+        run(folder)
+        assert read == ["p0", "p1", "p2", "p3"]
+        assert max(ahead) <= 2
+
+    def test_what_was_written_beside_a_stop_is_not_lost(self, folder: Path):
+        def stop(event: AnyEvent) -> None:
+            if isinstance(event, Progress) and event.stage == "segmenting" and event.case == "p1":
+                signal.raise_signal(signal.SIGTERM)
+
+        assert run_job(folder, stop) == 130
+        written = {path.name for path in (folder.parent / "out").iterdir()}
+        told = [event.case for event in read_events(folder / "events.jsonl") if isinstance(event, Result)]
+        assert written == {f"{case}.nii.gz" for case in told}
+        assert "p0" in told
+        assert len(run(folder)) == 4 - len(told)
+
+    def test_what_was_being_written_at_ctrl_c_leaves_nothing(self, folder: Path):
+        def interrupt(event: AnyEvent) -> None:
+            if isinstance(event, Progress) and event.stage == "segmenting" and event.case == "p1":
+                raise KeyboardInterrupt
+
+        assert run_job(folder, interrupt) == 130
+        assert not list((folder.parent / "out").iterdir())
+        assert len(run(folder)) == 4
+
+    def test_a_job_that_goes_on_computes_as_it_began(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        plan = ComputePlan(device="cpu", name="cpu", dtype="bfloat16", channels_last=True, threads=1)
+
+        def interrupt(event: AnyEvent) -> None:
+            if isinstance(event, Result):
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(segment, "inference_plan", lambda *_, **__: plan)
+            assert run_job(folder, interrupt) == 130
+        run(folder)
+        began, went_on = [event for event in read_events(folder / "events.jsonl") if isinstance(event, Device)]
+        assert (went_on.dtype, went_on.channels_last) == (began.dtype, began.channels_last) == ("bfloat16", True)
 
 
 class TestMoved:

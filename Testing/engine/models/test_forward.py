@@ -38,7 +38,7 @@ def test_where_the_memory_is_too_small_the_batches_are_halved(flips: tuple):
     large, small = Small(1000), Small(5)
     small.load_state_dict(large.state_dict())
     found = class_probabilities(small, images, CPU, flips)
-    np.testing.assert_allclose(found, class_probabilities(large, images, CPU, flips), atol=1e-6)
+    np.testing.assert_allclose(found, class_probabilities(large, images, CPU, flips), atol=1e-4)
     done = [count for count in small.given if count <= small.room]
     assert sum(done) == 11 * len(flips)  # none twice
     assert max(done) > small.room / 2

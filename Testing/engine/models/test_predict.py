@@ -358,6 +358,33 @@ class TestWhereItLooks:
         assert square_centroid(np.zeros((1, 8, 8), np.uint8), (0.0, 0.0), 1.5) is None
 
 
+class Counted(Thresholder):
+    """Notes how many slices it was given in each call."""
+
+    def __init__(self) -> None:
+        super().__init__(above=1.0)
+        self.slices: list[int] = []
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        self.slices.append(len(image))
+        return super().forward(image)
+
+
+@pytest.mark.parametrize(("flips", "passes"), [(False, 1), (True, 4)])
+def test_no_slice_is_predicted_twice_where_the_center_was_right(flips: bool, passes: int):
+    network = Counted()
+    predict.segment(model(network), bright_ball(OBLIQUE)[0], flips=flips)
+    assert sum(network.slices) == 5 * passes
+
+
+def test_half_of_the_slices_tell_where_to_look():
+    network = Counted()
+    volume, _ = bright_ball(OBLIQUE, aside=(14, -11, 0))
+    predict.segment(model(network), volume, flips=False)
+    assert network.slices[0] == 3
+    assert sum(network.slices) == 3 + 5
+
+
 def test_positions_are_read_from_the_matrix_alone():
     """The same voxels under another matrix: the same labels, elsewhere in the patient."""
     volume, _ = bright_ball(OBLIQUE)

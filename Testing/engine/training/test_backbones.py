@@ -10,7 +10,7 @@ from semicardiac.data.cases import Case
 from semicardiac.models import weights
 from semicardiac.models.model import load_model
 from semicardiac.models.predict import segment
-from semicardiac.training import loop
+from semicardiac.training import recorded
 from torch import Tensor
 
 from Testing.engine.networks import BACKBONES, heart
@@ -20,13 +20,13 @@ from Testing.engine.training.support import config_of, history, run
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that were done, one entry each."""
-    real, done = loop.train_step, []
+    real, done = recorded.train_step, []
 
     def noting(learner, *rest) -> Tensor:
         done.append(learner.step)
         return real(learner, *rest)
 
-    monkeypatch.setattr(loop, "train_step", noting)
+    monkeypatch.setattr(recorded, "train_step", noting)
     return done
 
 

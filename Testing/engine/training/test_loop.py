@@ -13,7 +13,7 @@ from semicardiac.base.errors import Stopped, UserError
 from semicardiac.base.events import Progress, Warned, read_events
 from semicardiac.data.cases import Case
 from semicardiac.images.labels import get_label_set
-from semicardiac.training import loop
+from semicardiac.training import loop, recorded
 from semicardiac.training.checkpoint import load_checkpoint
 from semicardiac.training.schedule import rate_factor
 from torch import Tensor
@@ -26,13 +26,13 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        real = loop.train_step
+        real = recorded.train_step
 
         def step(*args) -> Tensor:
             self.now += 0.05
             return real(*args)
 
-        monkeypatch.setattr(loop, "train_step", step)
+        monkeypatch.setattr(recorded, "train_step", step)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
@@ -108,13 +108,13 @@ class TestSchedule:
     def test_lambda_u_rises_along_its_sigmoid(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
-        real, seen = loop.train_step, []
+        real, seen = recorded.train_step, []
 
         def noting(learner, config, plan, labeled, unlabeled, moment):
             seen.append((learner.step, unlabeled is not None, moment.ramp))
             return real(learner, config, plan, labeled, unlabeled, moment)
 
-        monkeypatch.setattr(loop, "train_step", noting)
+        monkeypatch.setattr(recorded, "train_step", noting)
         run(
             tmp_path / "job",
             cases,

@@ -20,6 +20,7 @@ from semicardiac.training.schedule import Budget
 
 from Testing.engine.networks import (
     ACDC,
+    CPU,
     heart,
     mass_center,
     same_weights,
@@ -93,6 +94,20 @@ class TestPrepare:
         assert (second.plan, second.config) == (first.plan, first.config)
         np.testing.assert_array_equal(second.bank.images, images)
         assert not [event for event in told if isinstance(event, Progress)]
+
+    @pytest.mark.parametrize(
+        ("settings", "labeled", "mixed"),
+        [({}, 12, (6, 12)), ({"batch_times": 1}, 4, (2, 4)), ({"batch_times": 5}, 20, (10, 20))],
+    )
+    def test_a_device_that_takes_larger_batches_gets_them_unless_the_settings_say(
+        self, tmp_path: Path, study: list[Case], monkeypatch: pytest.MonkeyPatch, settings, labeled, mixed
+    ):
+        plan = CPU.model_copy(update={"batch_times": 3})
+        monkeypatch.setattr(preparing, "choose_plan", lambda *args, **options: plan)
+        for _ in ("first run", "resumed"):
+            ready, _told = run_prepare(tmp_path / "work", study, tiny_config(optim=settings))
+            assert (ready.config.optim.batch_labeled, ready.config.optim.batch_mixed) == (labeled, mixed)
+            assert ready.config.optim.batch_times == 1  # what is written into the model says it once
 
     @pytest.mark.parametrize("call", [1, 3, 5, 8, 12])
     def test_a_stop_at_any_moment_leaves_what_a_second_run_can_use(self, tmp_path: Path, study: list[Case], call: int):

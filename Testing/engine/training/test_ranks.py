@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from semicardiac.base.errors import UserError
 from semicardiac.base.ranks import Rank
 from semicardiac.training.ranks import ALONE, Ranks
@@ -64,14 +65,22 @@ class TestAlone:
 
 class TestPlaces:
     def test_without_a_device_for_each_process_none_computes(self):
-        plan = CPU.model_copy(update={"device": "cuda"})
         with pytest.raises(UserError, match="no CUDA device for process 1000") as caught:
-            Ranks(Rank(999, 1000, 999)).place(plan)
+            Ranks(Rank(999, 1000, 999)).own_device("cuda")
         assert "--nproc-per-node" in caught.value.hint
 
     def test_a_gpu_of_apple_is_not_shared(self):
         with pytest.raises(UserError, match="mps"):
-            Ranks(Rank(0, 2, 0)).place(CPU.model_copy(update={"device": "mps"}))
+            Ranks(Rank(0, 2, 0)).own_device("mps")
+
+    def test_each_process_computes_on_its_own_cuda_device(self, monkeypatch: pytest.MonkeyPatch):
+        taken: list[int] = []
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+        monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+        plan = CPU.model_copy(update={"device": "cuda", "threads": 64})
+        placed = Ranks(Rank(number=6, count=8, local=2)).place(plan)
+        assert (placed.device, placed.threads) == ("cuda:2", torch.get_num_threads())
+        assert taken == [2]
 
     def test_each_process_needs_a_slice_of_each_kind(self):
         ranks = Ranks(Rank(0, 3, 0))

@@ -11,7 +11,7 @@ from semicardiac.base.errors import UserError
 from semicardiac.base.events import Warned
 from semicardiac.data.cases import Case
 from semicardiac.images.labels import get_label_set
-from semicardiac.training import loop, state
+from semicardiac.training import loop, recorded, state
 from semicardiac.training.checkpoint import load_checkpoint
 
 from Testing.engine.training.support import config_of, events, run, weights
@@ -21,7 +21,7 @@ class TestTrouble:
     def test_out_of_memory_halves_the_batch_once_and_says_so(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
-        real, failed = loop.train_step, []
+        real, failed = recorded.train_step, []
 
         def scarce(learner, *args):
             if learner.step == 3 and not failed:
@@ -29,7 +29,7 @@ class TestTrouble:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return real(learner, *args)
 
-        monkeypatch.setattr(loop, "train_step", scarce)
+        monkeypatch.setattr(recorded, "train_step", scarce)
         summary = run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
         assert summary["steps"] == 20
         assert failed == [1]
@@ -43,7 +43,7 @@ class TestTrouble:
         def hopeless(*args):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-        monkeypatch.setattr(loop, "train_step", hopeless)
+        monkeypatch.setattr(recorded, "train_step", hopeless)
         with pytest.raises(UserError, match="memory"):
             run(tmp_path / "job", cases)
 
@@ -51,14 +51,14 @@ class TestTrouble:
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch
     ):
         """Batches of 2 labeled and 4 unlabeled slices, on a device that holds two slices at a time."""
-        real = loop.train_step
+        real = recorded.train_step
 
         def scarce(learner, config, plan, labeled, unlabeled, *args):
             if sum(len(batch.image) for batch in (labeled, unlabeled) if batch is not None) / learner.chunks > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return real(learner, config, plan, labeled, unlabeled, *args)
 
-        monkeypatch.setattr(loop, "train_step", scarce)
+        monkeypatch.setattr(recorded, "train_step", scarce)
         run(tmp_path / "job", cases, config_of(schedule={"steps": 20}))
         assert all(torch.isfinite(value).all() for value in weights(tmp_path / "job").values())
         assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", get_label_set("acdc").names).chunks == 4
@@ -68,7 +68,7 @@ class TestTrouble:
     def test_a_loss_that_is_no_number_ends_it(
         self, tmp_path: Path, cases: tuple[Case, ...], monkeypatch: pytest.MonkeyPatch, steps: int
     ):
-        real = loop.train_step
+        real = recorded.train_step
 
         def diverging(learner, *args):
             if learner.step == 22:
@@ -76,7 +76,7 @@ class TestTrouble:
                     next(iter(learner.student.parameters())).fill_(math.nan)
             return real(learner, *args)
 
-        monkeypatch.setattr(loop, "train_step", diverging)
+        monkeypatch.setattr(recorded, "train_step", diverging)
         with pytest.raises(UserError, match="no longer a number") as caught:
             run(tmp_path / "job", cases, config_of(schedule={"steps": steps}))
         assert "learning_rate" in caught.value.hint

@@ -23,7 +23,7 @@ from semicardiac.base.ranks import current_rank
 from semicardiac.config import TrainConfig
 from semicardiac.data.batches import Batch
 from semicardiac.methods import registry
-from semicardiac.training import loop
+from semicardiac.training import loop, recorded
 from semicardiac.training.ranks import Ranks, joined
 from semicardiac.training.step import Learner, Moment, train_step
 from semicardiac.training.train import train
@@ -142,7 +142,7 @@ def memory_that_one_lacks_halves_the_batches_of_all(ranks: Ranks) -> None:
 
     events = EventLog(folder / "events.jsonl") if ranks.rank.first else EventLog()
     spec = Spec(cases, tiny_config(schedule={"steps": 10, "warmup": 0.5}))
-    with patch.object(loop, "train_step", scarce):
+    with patch.object(loop, "train_step", scarce), patch.object(recorded, "train_step", scarce):
         summary = train(folder, spec, events, lambda: False, ranks=ranks)
     assert summary["steps"] == 10
     assert shared_steps == [2] * 10

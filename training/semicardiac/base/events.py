@@ -71,6 +71,8 @@ class Device(Event):
     """Of each process."""
     processes: int = 1
     images_per_s: dict[str, float] = {}
+    batch_times: int = 1
+    """How many times larger than the settings say the batches are."""
 
 
 class Progress(Event):

@@ -28,6 +28,10 @@ _TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 _LOCKED_BYTE = 1 << 30  # far behind the text: Windows forbids reading a locked byte
 
 
+class HeldError(UserError):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Holds a lock file for as long as the block runs; it names the process that holds it.
@@ -36,7 +40,7 @@ def exclusive(path: Path) -> Iterator[None]:
     file system without locks, a second file tells who holds it.
 
     Raises:
-        UserError: If another engine holds the lock, with its process number.
+        HeldError: If another engine holds the lock, with its process number.
     """
     with open(path, "a+", encoding="ascii", errors="replace") as file, ExitStack() as stack:
         try:
@@ -121,9 +125,9 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _runs_already(path: Path, hint: str) -> UserError:
+def _runs_already(path: Path, hint: str) -> HeldError:
     holder = _read(path).strip().removeprefix("process ")
-    return UserError(f"another engine runs this job (process {holder})", where=path.parent, hint=hint)
+    return HeldError(f"another engine runs this job (process {holder})", where=path.parent, hint=hint)
 
 
 def _lock(descriptor: int) -> None:

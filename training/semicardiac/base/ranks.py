@@ -10,7 +10,7 @@ from .errors import UserError
 
 
 class LostRankError(UserError):
-    """Another process of the job has ended, which knows the reason if anyone does."""
+    """Another process of the job is no longer reached, which knows the reason if anyone does."""
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ def training_speed(setting: Setting) -> dict[str, Measured]:
     """Whole steps of our default, but of 256 x 256 pixels and with widths of 16 to 256, in the best of some batches."""
 
     def per_second(mix: tuple[int, int]) -> list[float]:
-        overrides = {"network": {"widths": WIDTHS}, "preprocess": {"crop": SIZE}, "optim": {"batch_mixed": mix}}
-        trainee = Trainee(setting, overrides)
+        optim = {"batch_mixed": mix, "batch_times": 1}
+        trainee = Trainee(setting, {"network": {"widths": WIDTHS}, "preprocess": {"crop": SIZE}, "optim": optim})
         images = trainee.images_of_a_step()
         return [images / each for each in take_turns(setting, {"step": trainee.step})["step"]]
 

@@ -61,6 +61,7 @@ class Trainee:
         preprocess = {"crop": CROP, **overrides.get("preprocess", {})}
         config = make_config("default", {**overrides, "schedule": schedule, "preprocess": preprocess})
         self.plan = plan or _plan(setting, network or build_network(config.network, LABELS.classes), config)
+        config = config.model_copy(update={"optim": config.optim.enlarged(self.plan.batch_times)})
         self.warnings: list[str] = []
         """What the training has warned of."""
         self.training = _training(Path(tempfile.mkdtemp(dir=setting.folder)), config, self.plan, self._hear)
@@ -99,7 +100,8 @@ class Trainee:
 def _plan(setting: Setting, network: nn.Module, config: TrainConfig) -> ComputePlan:
     """How a training computes; on a CPU by small crops, as one without bfloat16 would take minutes for larger ones."""
     side = config.preprocess.side
-    return choose_plan(network, side if setting.gpu else min(side, CROP), setting.device)
+    slices = sum(config.optim.batch_mixed)
+    return choose_plan(network, side if setting.gpu else min(side, CROP), setting.device, slices=slices)
 
 
 def _training(folder: Path, config: TrainConfig, plan: ComputePlan, listener: Listener) -> Training:

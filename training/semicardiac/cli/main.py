@@ -48,7 +48,7 @@ def _run(arguments: list[str]) -> int:
     try:
         command = parse_arguments(arguments)
         if current_rank().count > 1 and not isinstance(command, Run):
-            hint = "Make it first (semicardiac train ... --job-only), then: torchrun ... -m semicardiac run JOB"
+            hint = "Make it first, with --job-only, then: torchrun ... -m semicardiac run JOB"
             raise UserError("several processes can only run a job that is there", where="torchrun", hint=hint)
         status: int = command.run()
         return status

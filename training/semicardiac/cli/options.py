@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,11 @@ Data = Annotated[Positional[tuple[Path, ...]], arg(metavar="DATA", help_behavior
 def optional(metavar: str = "", *, help: str | None = None) -> Any:  # noqa: A002 - as tyro calls it
     """An option whose absence needs no mention in the help, which is the docstring of its field if not given here."""
     return arg(metavar=metavar or None, help=help, help_behavior_hint="")
+
+
+def job_made(folder: Path) -> str:
+    """What is said of a job that is to be run later."""
+    return f"The job is in {folder}. Run it:   semicardiac run {shlex.quote(str(folder))}"
 
 
 def run_shown(folder: Path, *, jsonl: bool) -> int:

@@ -16,7 +16,7 @@ from ..base.defaults import MINUTES
 from ..base.errors import UserError
 from ..base.text import count
 from ..methods.registry import METHODS
-from .options import Data, Flag, optional, run_shown
+from .options import Data, Flag, job_made, optional, run_shown
 
 METHOD_HELP = "How to learn from the unlabeled cases; without it, as the preset does. " + " ".join(
     f"{name}: {entry.about}." for name, entry in METHODS.items()
@@ -176,7 +176,7 @@ class Train(Cases):
         job["start_from"] = self.start_from
         folder = create_job(self.out, parse(TrainJob, job, where="train"))
         if self.job_only:
-            print(f"The job is in {folder}. Run it:   semicardiac run {shlex.quote(str(folder))}")
+            print(job_made(folder))
             return 0
         return self._train(folder)
 

@@ -33,25 +33,26 @@ class View(NamedTuple):
     cutout: Tensor
     """(B, 4): x, y, half width, half height of the blanked rectangle in view units; 0 where there is none."""
     noise_seed: int
+    noise: torch.Generator | None = None
+    """Of the noise, seeded by whoever replays a recorded step; without it, one is made from `noise_seed`."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What of it are tensors."""
+        return self[:6]
 
     def to(self, device: torch.device) -> View:
-        def moved(part: Tensor) -> Tensor:  # without waiting only on CUDA: elsewhere it may be read too early
-            return part.to(device, non_blocking=device.type == "cuda")
-
-        return View(
-            matrix=moved(self.matrix),
-            shift=moved(self.shift),
-            displacement=moved(self.displacement),
-            flip=moved(self.flip),
-            intensity=moved(self.intensity),
-            cutout=moved(self.cutout),
-            noise_seed=self.noise_seed,
-        )
+        """The view on a device; CUDA takes it in one copy that nothing waits for."""
+        if device.type != "cuda":
+            return self._replace(**{name: getattr(self, name).to(device) for name in self._fields[:6]})
+        packed = torch.cat([part.flatten().float() for part in self.tensors])
+        parts = packed.pin_memory().to(device, non_blocking=True).split([part.numel() for part in self.tensors])
+        moved = [new.view(old.shape).to(old.dtype) for new, old in zip(parts, self.tensors, strict=True)]
+        return View._make((*moved, self.noise_seed, self.noise))
 
     def part(self, cut: slice) -> View:
         """Some of the views; the noise is drawn for all of them, see `recolor`."""
-        *tensors, seed = self
-        return View._make([*(each[cut] for each in tensors), seed])
+        return View._make((*(each[cut] for each in self.tensors), self.noise_seed, self.noise))
 
 
 def draw(config: AugmentConfig, batch: int, generator: torch.Generator) -> View:
@@ -156,7 +157,7 @@ def recolor(image: Tensor, view: View, clip: tuple[float, float], share: Share |
     mean = image.mean(dim=(2, 3), keepdim=True)
     image = mean + (image - mean) * gain
     image = torch.lerp(image, F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1), blur)
-    generator = torch.Generator(image.device).manual_seed(view.noise_seed)
+    generator = view.noise or torch.Generator(image.device).manual_seed(view.noise_seed)
     drawn = image.shape if share is None else (share.slices, *image.shape[1:])
     grain = torch.randn(drawn, device=image.device, generator=generator)
     image = image + noise * (grain if share is None else grain[share.cut])

@@ -26,6 +26,12 @@ class Batch(NamedTuple):
     share: Share | None = None
     """Which slices of the batch these are, where processes share it."""
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All its tensors, always in the same order."""
+        own = [self.image, self.offset] if self.label is None else [self.image, self.offset, self.label]
+        return own + [each for view in self.views for each in view.tensors]
+
 
 class Stream:
     """Slices in random order, each as often as any other.
@@ -71,6 +77,7 @@ class DeviceBank:
 
     def batch(self, index: Tensor, views: tuple[augment.View, ...], *, labeled: bool) -> Batch:
         """Slices by their numbers, as float32 on the device."""
+        index = self._moved(index, self.images.device)
         label = self._take(self.labels, index) if labeled else None
         return Batch(self._take(self.images, index), label, self.offsets[self._moved(index, self.device)], views)
 
@@ -84,5 +91,6 @@ class DeviceBank:
 
     @staticmethod
     def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-        # Without waiting only on CUDA: elsewhere the copy may be read before it is there.
-        return tensor.to(device, non_blocking=device.type == "cuda")
+        if device.type == "cuda" and not tensor.is_cuda:  # a copy from pinned memory is the only one not waited for
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)

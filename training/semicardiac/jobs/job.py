@@ -32,6 +32,9 @@ from ..images.volumes import stem
 FORMAT = 2
 """Version of job.json. It rises when an older engine could not run a newer job."""
 
+RANKS = "ranks"
+"""The folder in a job's folder where each process of several, but for the first, tells what it does: see shares.py."""
+
 JOB, EVENTS, LOCK, STOP, CRASH_REPORT = "job.json", "events.jsonl", "lock", "STOP", "crash-report.txt"
 HOLDER = holder_of(Path(LOCK)).name
 OUTPUT = "engine-output.txt"  # what a starter such as Slicer keeps of what the engine prints

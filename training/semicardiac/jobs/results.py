@@ -14,7 +14,7 @@ from ..base.errors import Stopped, UserError
 from ..base.events import AnyEvent, EventLog, Result, Writing, each_event
 from ..base.temporaries import temporary_beside
 from ..images.volumes import is_volume_file, stem
-from .job import EVENTS, VOLUMES, full_path, short_path
+from .job import EVENTS, RANKS, VOLUMES, full_path, short_path
 
 
 class Output(NamedTuple):
@@ -65,6 +65,10 @@ class Results:
         self._models: set[str] = set()
         for event in each_event(folder / EVENTS):
             self.note(event)
+        for log in (folder / RANKS).glob("*.jsonl"):
+            for event in each_event(log):
+                if isinstance(event, Writing):  # whether it was finished, and told, shows in `is_done`
+                    self.note(event)
         self.begun = bool(self._told or self._noted)
         self.written: set[str] = set()
         self._places: dict[Path, Path] = {}
@@ -94,6 +98,14 @@ class Results:
         elif isinstance(event, Writing):
             self._noted[event.planned] = _Noted(full_path(self._folder, event.path), event.sha256)
             self._models.add(event.model)
+
+    def pass_on(self, event: Writing | Result) -> None:
+        """Takes up what another process of the job tells of a result, and tells it, unless it is known."""
+        if isinstance(event, Writing) or full_path(self._folder, event.path) not in self._told:
+            self.note(event)
+            self._events.emit(event)
+            if isinstance(event, Result):
+                self.written.add(event.kind)
 
     def place_of(self, output: Output) -> Path:
         """Where an output is, once it is done."""

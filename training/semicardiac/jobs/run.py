@@ -19,6 +19,7 @@ from ..base.ranks import LostRankError, Rank, current_rank
 from ..base.temporaries import is_temporary, remove_abandoned
 from .crash import crash_report
 from .job import CRASH_REPORT, EVENTS, JOB, LOCK, Job, SegmentJob, TrainJob, load_job
+from .shares import log_of
 from .stop import STARTER, stop_requests, stop_signals
 
 DONE, OUR_FAULT, USER_CAN_FIX, STOPPED = 0, 1, 2, 130
@@ -97,6 +98,11 @@ def _take_part(folder: Path, rank: Rank, aside: EventLog) -> Done | StoppedEvent
 
             with joined(rank) as ranks, stop_signals() as stop:
                 run_train(job, folder, EventLog(), stop, ranks)
+        elif isinstance(job, SegmentJob):
+            from .segment import run_segment
+
+            with stop_signals() as stop:
+                run_segment(job, folder, EventLog(log_of(folder, rank.number)), stop, rank)
         return Done(seconds=0.0, cpu_seconds=0.0)
     except (Stopped, KeyboardInterrupt):
         return StoppedEvent()
@@ -129,7 +135,7 @@ def _work(job: Job, folder: Path, log: EventLog, stop: Callable[[], bool]) -> di
     if isinstance(job, SegmentJob):
         from .segment import run_segment
 
-        return run_segment(job, folder, log, stop)
+        return run_segment(job, folder, log, stop, current_rank())
     from ..evaluation.evaluate import evaluate_folder
 
     return {"table": evaluate_folder(job.predictions, job.reference, job.labels, folder, log, stop).table}

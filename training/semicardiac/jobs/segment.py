@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from ..base import files
 from ..base.errors import Stopped, UserError
 from ..base.events import Device, EventLog, Progress, Stage, each_event
+from ..base.ranks import Rank
 from ..base.tables import write_csv
 from ..base.temporaries import remove_abandoned
 from ..base.text import count, listed
@@ -30,9 +34,12 @@ from ..models.forward import inference_plan
 from ..models.model import Model, load_model
 from ..models.package import CHECKSUMS, open_package
 from ..models.predict import Prediction
-from .job import EVENTS, VOLUMES, SegmentJob, named_inputs
+from .job import EVENTS, STOP, VOLUMES, SegmentJob, named_inputs
 from .read_ahead import read_ahead
 from .results import Output, Results
+from .shares import LOOK_S, Others, begin, share_of, wait_for_begin
+
+_ALONE = Rank()
 
 
 class Input(NamedTuple):
@@ -71,12 +78,14 @@ class Segmenter:
     job: SegmentJob
     model: Model
     plan: ComputePlan
-    total: int
-    """How many inputs the job has."""
+    warns: bool
+    """Whether to say at once of an input that it cannot be used: of one alone, the end tells."""
     results: Results
     events: EventLog
     report: Callable[[Stage, int, str], None]
     """Tells of progress; raises Stopped if a stop was asked for."""
+    beside: Callable[[], None] = lambda: None
+    """Called for each input."""
 
     def outputs_of(self, each: Input) -> list[Output]:
         """The files that hold the results of an input."""
@@ -90,17 +99,19 @@ class Segmenter:
         """
         unusable = []
         for each, reading in read_ahead(filter(self._left_of, inputs), self._read):
+            self.beside()
             try:
                 sound = reading.result()
             except UserError as error:
                 self.report("segmenting", each.number, each.name)
                 unusable.append(Unusable(each.name, error))
-                if self.total > 1:  # of one alone, the end tells
+                if self.warns:
                     self.events.warn(f"{error.what}; it is left out", where=error.where or each.name, hint=error.hint)
             else:
                 self._segment_frames(each, sound)
                 del sound
             del reading  # else this input would be held while the one after the next is read
+        self.results.settle()
         return unusable
 
     def _left_of(self, each: Input) -> list[Output]:
@@ -133,7 +144,9 @@ class Segmenter:
                     del volumes
 
 
-def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[[], bool]) -> dict[str, int]:
+def run_segment(
+    job: SegmentJob, folder: Path, events: EventLog, stop: Callable[[], bool], rank: Rank = _ALONE
+) -> dict[str, int]:
     """Segments every input whose results are not there yet.
 
     The headers of all are read before the first is segmented, their voxels when their turn comes. An input that cannot
@@ -144,13 +157,25 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
         folder: The job folder: its events tell which results an interrupted run has written.
         events: Told of progress, results and doubts.
         stop: Whether a stop was asked for.
+        rank: Of several processes, this one; all but the first segment their share alone.
 
     Raises:
         Stopped: If a stop was asked for; the results so far are kept.
         UserError: If the model or an input cannot be used, the model is not the one that this job began with, or a
             file has the name of a result before the work begins.
     """
-    device = pick_device(job.device)
+    if rank.first:
+        return _run(job, folder, events, stop, rank)
+    wait_for_begin(folder, rank, stop)
+    with share_of(folder, rank.number) as free:  # else the first process was faster
+        if free:
+            _run(job, folder, events, lambda: stop() or (folder / STOP).exists(), rank)
+    return {}
+
+
+def _run(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[[], bool], rank: Rank) -> dict[str, int]:
+    """The work of a process, which nobody else does."""
+    device = device_of(job, rank)
     model = load_model(job.model).to(device)
     paths = named_inputs(job.inputs)
     files.output_folder(job.out, empty=False)
@@ -170,15 +195,51 @@ def run_segment(job: SegmentJob, folder: Path, events: EventLog, stop: Callable[
             inputs.append(Input(number, name, path, count_frames(path)))
             for output in outputs_of(job, name, inputs[-1].frames):
                 require_own_file(output, name, planned)
-                results.require_free(output)
+                if rank.first:
+                    results.require_free(output)
         plan = plan_of(model, device, folder)
-        events.emit(Device(**plan.model_dump()))
-        segmenter = Segmenter(job, model, plan, len(inputs), results, events, report)
-        unusable = segmenter.segment(inputs)
-        results.settle()
-        write_volumes(segmenter, inputs)
-    require_all_usable(unusable, len(inputs))
+        events.emit(Device(**plan.model_dump(), processes=rank.count))
+        segmenter = Segmenter(job, model, plan, rank.first and len(inputs) > 1, results, events, report)
+        unusable = segment_shares(segmenter, inputs, folder, rank, stop)
+        if rank.first:
+            write_volumes(segmenter, inputs)
+    if rank.first:  # which has tried again what others could not use
+        require_all_usable(unusable, len(inputs))
     return {"segmented": len(inputs)}
+
+
+def device_of(job: SegmentJob, rank: Rank) -> str:
+    """The device of a process: of several on one machine, each takes a CUDA device of its own while there are some.
+
+    Raises:
+        UserError: As `pick_device`.
+    """
+    device = pick_device(job.device)
+    if rank.count > 1 and torch.device(device).type == "cuda":
+        return f"cuda:{rank.local % torch.cuda.device_count()}"
+    return device
+
+
+def segment_shares(
+    segmenter: Segmenter, inputs: list[Input], folder: Path, rank: Rank, stop: Callable[[], bool]
+) -> list[Unusable]:
+    """Segments the share of a process; the first one also what others have left, see shares.py."""
+    if rank.count == 1 or not rank.first:
+        return segmenter.segment(inputs[rank.number :: rank.count])
+    others = Others(folder, rank, segmenter.results, segmenter.events)
+    begin(folder, rank)
+    unusable = replace(segmenter, beside=others.pass_on).segment(inputs[:: rank.count])
+    for number in range(1, rank.count):
+        while True:
+            with share_of(folder, number) as free:
+                others.pass_on()
+                if free:
+                    unusable += segmenter.segment(inputs[number :: rank.count])
+                    break
+            if stop():
+                raise Stopped
+            time.sleep(LOOK_S)
+    return unusable
 
 
 def plan_of(model: Model, device: str, folder: Path) -> ComputePlan:
@@ -186,7 +247,7 @@ def plan_of(model: Model, device: str, folder: Path) -> ComputePlan:
     known = None
     for event in each_event(folder / EVENTS):
         if isinstance(event, Device) and event.device == device:
-            known = ComputePlan(**event.model_dump(exclude={"event", "time"}))
+            known = ComputePlan(**event.model_dump(include=set(ComputePlan.model_fields)))
     config = model.config
     plan = known or inference_plan(model.network, config.preprocess.side, device, fixed=config.deterministic)
     plan.place(model.network)

@@ -22,7 +22,7 @@ from ..training import train
 from ..training.identity import IDENTITY, inherit
 from ..training.prepare import FINDINGS
 from ..training.ranks import ALONE, Ranks
-from ..training.state import MODEL, WORK
+from ..training.state import MODEL, WORK, learns_from_unlabeled
 from .job import EVENTS, TrainJob
 
 Summary = dict[str, Any]
@@ -49,6 +49,10 @@ def run_train(job: TrainJob, folder: Path, events: EventLog, stop: Callable[[], 
     seeds = [job.config.seed + number for number in range(job.seeds)]
     places = [folder] if job.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
     reader = CaseReader()
+    optim = job.config.optim
+    mixed = optim.batch_mixed if learns_from_unlabeled(job.config) else ()
+    ranks.by_first(lambda: ranks.require_slices(optim.batch_labeled, *mixed))
+    ranks.own_device(ranks.by_first(lambda: pick_device(job.device)))
     ranks.by_first(lambda: _require_beginning(job, places[0], events, stop, reader))
     if job.seeds == 1:
         return train.train(folder, job, events, stop, reader, ranks)
@@ -66,7 +70,6 @@ def _require_beginning(
     job: TrainJob, place: Path, events: EventLog, stop: Callable[[], bool], reader: CaseReader
 ) -> None:
     """Raises what is wrong with a job before any long work."""
-    pick_device(job.device)
     if not any((place / WORK / name).exists() for name in (IDENTITY, FINDINGS)):  # it has not begun
         if job.start_from is not None:
             train.load_start(job.start_from, job)

@@ -22,11 +22,26 @@ class Teacher:
         self.network = copy.deepcopy(student).requires_grad_(False).eval()
         self._beta = beta
 
+    def weight(self, step: int) -> float:
+        """1 - β_t: how far to go towards the student after its `step`-th update, counted from 1."""
+        return 1 - min(self._beta, (step + 1) / (step + 10))
+
     @torch.no_grad()
-    def update(self, student: nn.Module, step: int) -> None:
-        """Follows the student after its `step`-th update, counted from 1. No host synchronisation."""
-        beta = min(self._beta, (step + 1) / (step + 10))
+    def update(self, student: nn.Module, step: int, weight: Tensor | None = None) -> None:
+        """Follows the student after its `step`-th update. No host synchronisation.
+
+        Args:
+            student: The network to follow.
+            step: Counted from 1.
+            weight: `weight(step)` on the device, where a recorded step finds it.
+        """
         own: list[Tensor] = list(self.network.parameters())
-        torch._foreach_lerp_(own, [parameter.detach() for parameter in student.parameters()], 1 - beta)
-        for kept, followed in zip(self.network.buffers(), student.buffers(), strict=True):
-            kept.copy_(followed)
+        followed = [parameter.detach() for parameter in student.parameters()]
+        if weight is not None:
+            way = torch._foreach_sub(followed, own)
+            torch._foreach_mul_(way, weight)
+            torch._foreach_add_(own, way)
+        else:
+            torch._foreach_lerp_(own, followed, self.weight(step))
+        for kept, new in zip(self.network.buffers(), student.buffers(), strict=True):
+            kept.copy_(new)

@@ -134,10 +134,10 @@ class Step:
     """That of the moving average of the student; without gradients."""
     run: Callable[[nn.Module, Tensor], Answer]
     """That of a network of the method's own, computed as the student's is."""
-    ramp: float
-    """How far the weight of the unlabeled loss has come, 0 to 1."""
-    progress: float
-    """The share of the training that is done, 0 to 1."""
+    ramp: float | Tensor
+    """How far the weight of the unlabeled loss has come, 0 to 1; on the device where the step is recorded."""
+    progress: float | Tensor
+    """The share of the training that is done, 0 to 1; likewise."""
     number: int
     """Of the step, from 0."""
     generator: torch.Generator
@@ -159,7 +159,7 @@ class Term(NamedTuple):
 
     value: Tensor
     """A mean over slices, or a value of the whole batch made by `total` or `gather` of these slices."""
-    weight: float = 1.0
+    weight: float | Tensor = 1.0
     over: Literal["labeled", "unlabeled"] = "unlabeled"
     """Over which slices: a batch in parts, or in several processes, adds each part's mean by its share of them."""
 
@@ -200,6 +200,9 @@ class Method(nn.Module, ABC):
     """Its settings with default, bounds and reason: the section `method` of a job's configuration."""
     views: ClassVar[int] = 1
     """How many views of an unlabeled slice the student sees."""
+    recordable: ClassVar[bool] = True
+    """Whether a GPU may record a step once and repeat it. False for a method that reads `Step.number` or
+    `Step.generator`, decides in Python what differs from step to step, or replaces buffers."""
 
     def __init__(self, settings: MethodSettings, facts: Facts) -> None:
         super().__init__()
@@ -225,7 +228,7 @@ class Method(nn.Module, ABC):
     def after_step(self, state: dict[str, Tensor]) -> None:
         """Takes over new buffers. Only here does a method change: out of memory before leaves it as it was."""
         for name, value in state.items():
-            setattr(self, name, value)
+            getattr(self, name).copy_(value)  # in place: a recorded step writes to the same memory each time
 
     def limits(self) -> Tensor | None:
         """What the confidence of a pseudo-label has to exceed, (C, H, W) by class and place of the canonical crop."""

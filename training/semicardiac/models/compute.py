@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from ..base.errors import UserError
 
 Placed = TypeVar("Placed", bound=Tensor | nn.Module)
+
+#: A batch fills a device that has so much of its best speed with it.
+MOST_OF_SPEED = 0.7
 
 
 class ComputePlan(BaseModel):
@@ -29,6 +33,8 @@ class ComputePlan(BaseModel):
     threads: int
     images_per_s: dict[str, float] = {}
     """What the candidates reached."""
+    batch_times: int = 1
+    """How many times larger than the settings say the batches of a training are, where they leave that open."""
 
     def place(self, tensor_or_module: Placed) -> Placed:
         """Moves a network or an image batch to the device in the chosen memory layout."""
@@ -69,13 +75,17 @@ def pick_device(asked: str) -> str:
     return asked
 
 
-def choose_plan(network: nn.Module, size: int, device: str, *, fixed: bool = False) -> ComputePlan:
-    """Times a few training steps of each candidate and takes the fastest.
+def choose_plan(
+    network: nn.Module, size: int, device: str, *, slices: int = 6, processes: int = 1, fixed: bool = False
+) -> ComputePlan:
+    """Times a few training steps of each candidate and takes the fastest; on a GPU, then finds the batch that fills it.
 
     Args:
         network: One like that which will be trained; it is moved about, and thrown away.
         size: Side of its input.
         device: From `pick_device`.
+        slices: In a batch, as the settings say.
+        processes: That will share a batch, each on a GPU of its own.
         fixed: Take float32 without timing anything: for deterministic runs, the same on every machine.
     """
     kind = torch.device(device).type
@@ -95,28 +105,93 @@ def choose_plan(network: nn.Module, size: int, device: str, *, fixed: bool = Fal
     speed = {}
     for plan in plans:
         layout = "channels_last" if plan.channels_last else "contiguous"
-        speed[f"{plan.dtype} {layout}"] = round(_images_per_second(plan, network, size), 1)
+        batch = 4 if kind == "cpu" else 16
+        speed[f"{plan.dtype} {layout}"] = round(_images_per_second(plan, network, size, batch), 1)
     best = plans[max(range(len(plans)), key=list(speed.values()).__getitem__)]
-    return best.model_copy(update={"images_per_s": speed})
+    times = 1
+    if kind == "cuda":
+        reached = _speeds_of_batches(best, network, size, slices)
+        times = fitting_batch(reached)
+        speed |= {f"{slices * each} slices": round(value, 1) for each, value in reached.items()}
+        times *= processes
+    return best.model_copy(update={"images_per_s": speed, "batch_times": times})
 
 
-def _images_per_second(plan: ComputePlan, network: nn.Module, size: int) -> float:
-    batch = 4 if torch.device(plan.device).type == "cpu" else 16
+def fitting_batch(images_per_s: dict[int, float]) -> int:
+    """The smallest batch with which a device has most of its speed: a larger one would cost steps and gain little.
+
+    Args:
+        images_per_s: Images a second by how many times larger the batch is.
+    """
+    enough = MOST_OF_SPEED * max(images_per_s.values())
+    return min(times for times, speed in images_per_s.items() if speed >= enough)
+
+
+def _speeds_of_batches(plan: ComputePlan, network: nn.Module, size: int, slices: int) -> dict[int, float]:
+    """Images a second of batches twice as large each time, as long as that pays and there is memory."""
+    reached: dict[int, float] = {}
+    for times in (1, 2, 4, 8, 16, 32, 64):
+        try:
+            reached[times] = _images_per_second(plan, network, size, slices * times)
+        except torch.OutOfMemoryError:
+            break
+        if times > 1 and reached[times] < 1.1 * reached[times // 2]:
+            break
+    return reached
+
+
+def record(work: Callable[[], None], generators: Sequence[torch.Generator] = ()) -> torch.cuda.CUDAGraph:
+    """Records what CUDA computes in `work`, without computing it; the graph's `replay` does, as often as it is called.
+
+    Args:
+        work: Has run some times before. What it reads and writes has to stay where it is.
+        generators: All that it draws from but PyTorch's own; seeded anew before a replay, they draw accordingly.
+
+    Raises:
+        RuntimeError: If something in it cannot be recorded, such as waiting for the device.
+    """
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        work()
+    return graph
+
+
+def _images_per_second(plan: ComputePlan, network: nn.Module, size: int, batch: int) -> float:
     network = plan.place(network)
     image = plan.place(torch.zeros(batch, 1, size, size))
+
+    def work() -> None:
+        with plan.autocast():
+            logits, _features = network(image)
+        logits.square().mean().backward()
+        network.zero_grad(set_to_none=True)
+
+    with tuned_kernels(plan):
+        run = _recorded(work) if image.is_cuda else work
     elapsed = []
     for _ in range(3):
         _wait(image)
         start = time.perf_counter()
-        with plan.autocast():
-            logits, _features = network(image)
-        logits.square().mean().backward()
+        run()
         _wait(image)
         elapsed.append(time.perf_counter() - start)
-        network.zero_grad(set_to_none=True)
         if elapsed[-1] > 3:  # bfloat16 without units for it: no need to try again
             break
     return batch / min(elapsed)
+
+
+def _recorded(work: Callable[[], None]) -> Callable[[], None]:
+    """Work as a recording, in which launching does not count, or as it is where it cannot be recorded."""
+    for _ in range(3):
+        work()
+    try:
+        return record(work).replay
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        return work
 
 
 def _wait(tensor: Tensor) -> None:
@@ -147,9 +222,22 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+@contextlib.contextmanager
+def tuned_kernels(plan: ComputePlan) -> Iterator[None]:
+    """cuDNN tries its kernels for each new shape and keeps the fastest: for many calls with inputs of one shape."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = (
+        torch.device(plan.device).type == "cuda" and not torch.are_deterministic_algorithms_enabled()
+    )
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def gpu_memory_mb(device: str) -> float | None:
-    """Memory in use by this process on a CUDA device, in MB."""
-    return torch.cuda.memory_allocated(device) / 2**20 if torch.device(device).type == "cuda" else None
+    """The most memory that this process has had at once on a CUDA device, in MB."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if torch.device(device).type == "cuda" else None
 
 
 def make_deterministic() -> None:

@@ -25,8 +25,8 @@ def inference_plan(network: nn.Module, size: int, device: str, *, fixed: bool = 
     """How a network predicts fastest on a device.
 
     A GPU computes in half precision. On a CPU a slice is timed: bfloat16 is the fastest on those that have units for
-    it, and many times slower on others. Labels from it agree with those from full precision: on ACDC the Dice of one
-    with the other is 0.999 and more.
+    it, and many times slower on others. Labels from it agree with those from full precision: on eight volumes of ACDC
+    the mean Dice of one with the other is 0.9994.
 
     Args:
         network: The one that will predict; it is moved about.
@@ -35,13 +35,13 @@ def inference_plan(network: nn.Module, size: int, device: str, *, fixed: bool = 
         fixed: Take float32 without timing anything: for deterministic models, the same on every machine.
     """
     kind, threads = torch.device(device).type, torch.get_num_threads()
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else device
+    plain = ComputePlan(device=device, name=name, dtype="float32", channels_last=False, threads=threads)
+    if fixed or kind not in ("cpu", "cuda"):
+        return plain
     if kind == "cuda":
         dtype = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-        name = torch.cuda.get_device_name(device)
-        return ComputePlan(device=device, name=name, dtype=dtype, channels_last=True, threads=threads)
-    plain = ComputePlan(device=device, name=device, dtype="float32", channels_last=False, threads=threads)
-    if kind != "cpu" or fixed:
-        return plain
+        return plain.model_copy(update={"dtype": dtype, "channels_last": True})
     best, image = plain, torch.zeros(1, 1, size, size)
     speed = {_name(plain): _slices_per_second(network, image, plain)}
     for dtype, channels_last in (("float32", True), ("bfloat16", False), ("bfloat16", True)):

@@ -86,7 +86,7 @@ class TrainingLog:
 
     @property
     def cpu(self) -> float:
-        """Processor time of the training in seconds, over all its runs."""
+        """Processor time of the training in seconds, over all its runs; where several processes train, of the first."""
         return self.cpu_before + time.process_time()
 
     def is_finite(self) -> bool:

@@ -20,10 +20,14 @@ from .log import EVERY
 from .previews import preview_slices, write_preview
 from .ranks import ALONE
 from .recenter import recenter
+from .recorded import RecordedStep
 from .schedule import passed, rate_factor, shortfall
 from .state import PREVIEWS, VALIDATION_TABLE, Training
-from .step import Learner, Moment, train_step
+from .step import Moment, train_step
 from .validation import Score, record, validate
+
+Log = dict[str, torch.Tensor | float]
+TrainStep = Callable[[Batch, Batch | None, Moment], Log]
 
 
 class Loop:
@@ -39,6 +43,8 @@ class Loop:
         self.config, self.plan = training.config, training.plan
         self.budget, self.events, self.ramp = training.budget, training.events, training.ramp
         self.ranks = training.ranks
+        self._step = RecordedStep(self.learner, self.config, self.plan, self.events)
+        self._logged = time.monotonic()
         self._foreseen = False
         self._rehearsed: set[tuple[bool, int]] = set()
 
@@ -46,15 +52,15 @@ class Loop:
         """Steps until the budget is used up. Raises Stopped after a graceful stop."""
         schedule, by_first = self.config.schedule, self.ranks.by_first
         saved = time.monotonic()
-        (share, _), stop = self._agree(saved)
+        (share, *_), stop = self._agree(saved)
         while share < 1:
             if stop:
                 by_first(self.training.save)
                 raise Stopped
             self.one_step(share)
             before = share
-            (share, due), stop = self._agree(saved)
-            if self.learner.step % EVERY == 0 or share >= 1:
+            (share, shown, due), stop = self._agree(saved)
+            if shown or share >= 1:
                 by_first(partial(self._log, share))
             if passed(before, share, schedule.preview_every):
                 by_first(self._preview)
@@ -66,11 +72,12 @@ class Loop:
         by_first(self._require_enough)
 
     def _agree(self, saved: float) -> tuple[list[float], bool]:
-        """The share of the training that is done and whether a checkpoint is due, and whether to stop."""
+        """The share of the training that is done, whether a log entry and a checkpoint are due, and whether to stop."""
         due = time.monotonic() - saved >= self.config.schedule.checkpoint_s
-        return self.ranks.agree(self.budget.share(self.learner.step), due, asked=self.stop())
+        return self.ranks.agree(self.budget.share(self.learner.step), self._is_shown(), due, asked=self.stop())
 
     def _require_enough(self) -> None:
+        """Raises UserError if there was no time for a step; warns if unlabeled slices never came into play."""
         if not self.learner.step:
             what = f"the time was used up before the first step: preparing alone took {self.budget.used():.0f} s"
             raise UserError(what, where="schedule.minutes", hint="Give the training more minutes, or fewer cases")
@@ -94,7 +101,7 @@ class Loop:
         unlabeled = self._batch(self.training.unlabeled, counts[1]) if mixed else None
         moment = Moment(self.ramp.at(share) if mixed else 0.0, share)
         self._rehearse(labeled, unlabeled, moment, counts)
-        while (log := self._try_step(self.learner, labeled, unlabeled, moment)) is None:
+        while (log := self._try_step(self._step, labeled, unlabeled, moment)) is None:
             if not self.ranks.alone:
                 hint = "Run the job again: it continues from its last checkpoint, in smaller parts if it must"
                 raise UserError("the memory no longer suffices", where=self.plan.name, hint=hint)
@@ -133,12 +140,10 @@ class Loop:
         own = tuple(view.to(device) for view in views)
         return self.training.bank.batch(index, own, labeled=labeled)._replace(share=share)
 
-    def _try_step(
-        self, learner: Learner, labeled: Batch, unlabeled: Batch | None, moment: Moment
-    ) -> dict[str, torch.Tensor | float] | None:
+    def _try_step(self, step: TrainStep, labeled: Batch, unlabeled: Batch | None, moment: Moment) -> Log | None:
         """A step's log, or None if the memory did not suffice; what the step held is freed on return."""
         try:
-            return train_step(learner, self.config, self.plan, labeled, unlabeled, moment)
+            return step(labeled, unlabeled, moment)
         except torch.OutOfMemoryError:
             return None
 
@@ -149,7 +154,7 @@ class Loop:
         each tries one for itself, on a copy that is thrown away.
         """
         while not self.ranks.alone and (kind := (unlabeled is None, self.learner.chunks)) not in self._rehearsed:
-            mine = copy.deepcopy(replace(self.learner, ranks=ALONE))
+            mine = partial(train_step, copy.deepcopy(replace(self.learner, ranks=ALONE)), self.config, self.plan)
             batches = labeled._replace(share=None), unlabeled and unlabeled._replace(share=None)
             failed = self._try_step(mine, *batches, moment) is None
             del mine
@@ -172,7 +177,14 @@ class Loop:
 
     # ----- what is shown of it
 
+    def _is_shown(self) -> bool:
+        """Whether to write a log entry: on a GPU, which steps far faster, not more than two a second."""
+        if self.learner.step % EVERY:
+            return False
+        return torch.device(self.plan.device).type != "cuda" or time.monotonic() - self._logged >= 0.5
+
     def _log(self, share: float) -> None:
+        self._logged = time.monotonic()
         self.training.require_finite()
         total = self._steps_in_all(share)
         self.training.log.write(

@@ -56,7 +56,7 @@ class Prepared:
     """All that the training loop starts from."""
 
     config: TrainConfig
-    """With the side of the crop as it was found to be needed."""
+    """With the side of the crop as it was found to be needed, and the batches as they are computed."""
     plan: ComputePlan
     locator: nn.Module | None
     heart_area_mm2: tuple[float, float]
@@ -88,6 +88,8 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
     identity, findings = context.ranks.by_first(lambda: _first_findings(context, locator, device))
     plan = context.ranks.place(findings.plan)
     torch.set_num_threads(plan.threads)
+    if locator is not None:
+        plan.place(locator)
     context.events.emit(Device(**plan.model_dump(), processes=context.ranks.rank.count))
 
     settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
@@ -104,7 +106,8 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
 
     bank = context.ranks.in_turn(open_bank)
     context.reader.clear()
-    config = context.config.model_copy(update={"preprocess": settings})
+    optim = context.config.optim.enlarged(plan.batch_times)
+    config = context.config.model_copy(update={"preprocess": settings, "optim": optim})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)
 
 
@@ -154,7 +157,10 @@ def _find(context: Context, locator: nn.Module | None, device: str, identity: Id
     bounds = area_bounds([area for area in areas if area > 0] or [1.0])
     step = math.lcm(16, network.stride)
     crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
-    plan = choose_plan(network, crop, pick_device(device), fixed=config.deterministic)
+    plan = choose_plan(
+        network, crop, pick_device(device), slices=sum(config.optim.batch_mixed), processes=context.ranks.rank.count,
+        fixed=config.deterministic,
+    )  # fmt: skip
 
     coarse = coarse_bank(context, identity)
     middles = coarse.centers

@@ -13,6 +13,7 @@ are several processes: it is not part of every PyTorch.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,9 +34,10 @@ Result = TypeVar("Result")
 _ONLY = Rank()
 _WAIT_STEP, _WAIT_FIRST = timedelta(minutes=30), timedelta(days=30)
 """For the part of another process in a step, and for what the first process does alone."""
+_POLL_S = 0.05
 _SEEN_S = 60
 """After which a file that another machine has written is not there."""
-_GO_ON = "Run the job again: it continues from its last checkpoint, as torchrun does by itself with --max-restarts"
+_GO_ON = "Run the job again, to continue from its last checkpoint; torchrun --max-restarts 3 does so by itself"
 
 
 class Ranks:
@@ -54,24 +56,29 @@ class Ranks:
         """Whether there is no other process."""
         return self.rank.count == 1
 
-    def place(self, plan: ComputePlan) -> ComputePlan:
-        """The plan of the first process, on the device and the threads that this one has.
+    def own_device(self, device: str) -> str:
+        """The device of this process, where the first one has `device`; CUDA devices are counted on each machine.
 
         Raises:
-            UserError: If there is no device for it.
+            UserError: If there is none for it.
         """
-        kind = torch.device(plan.device).type
+        kind = torch.device(device).type
+        if self.alone or kind == "cpu":
+            return device
+        if kind != "cuda":
+            raise UserError(f"several processes cannot share the device {kind}", where="device", hint="Start one")
+        if self.rank.local >= (there := torch.cuda.device_count()):
+            hint = f"Start {there} on this machine (torchrun --nproc-per-node {there}), or compute on the CPU"
+            raise UserError(f"there is no CUDA device for process {self.rank.local + 1}", where="device", hint=hint)
+        torch.cuda.set_device(self.rank.local)
+        return f"cuda:{self.rank.local}"
+
+    def place(self, plan: ComputePlan) -> ComputePlan:
+        """The plan of the first process, on the device and the threads that this one was started with."""
         if self.alone:
             return plan
-        if kind == "cuda":
-            if self.rank.local >= (there := torch.cuda.device_count()):
-                hint = f"Start {there} on this machine (torchrun --nproc-per-node {there}), or compute on the CPU"
-                raise UserError(f"there is no CUDA device for process {self.rank.local + 1}", where="device", hint=hint)
-            torch.cuda.set_device(self.rank.local)
-            return plan.model_copy(update={"device": f"cuda:{self.rank.local}"})
-        if kind != "cpu":
-            raise UserError(f"several processes cannot share the device {kind}", where="device", hint="Start one")
-        return plan.model_copy(update={"threads": torch.get_num_threads()})  # torchrun divides the cores
+        own = {"device": self.own_device(plan.device), "threads": torch.get_num_threads()}
+        return plan.model_copy(update=own)
 
     def require_slices(self, *sizes: int) -> None:
         """Raises UserError if batches of these sizes have no slice for each process: each has to know every loss."""
@@ -179,7 +186,9 @@ class Ranks:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             where = f"process {self.rank.number + 1} of {self.rank.count}"
-            raise LostRankError("another process of this training has ended", where=where, hint=_GO_ON) from error
+            raise LostRankError(
+                "the other processes of this training are no longer reached", where=where, hint=_GO_ON
+            ) from error
 
 
 ALONE = Ranks()
@@ -202,7 +211,10 @@ def joined(rank: Rank) -> Iterator[Ranks]:
         raise UserError(what, where="torchrun", hint="Start one process, or install another build of PyTorch")
     devices = torch.cuda.is_available() and distributed.is_nccl_available()
     try:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if devices else "gloo", timeout=_WAIT_STEP)
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if devices else "gloo", store=_fresh_store(rank), rank=rank.number,
+            world_size=rank.count, timeout=_WAIT_STEP,
+        )  # fmt: skip
         messages = distributed.new_group(backend="gloo", timeout=_WAIT_FIRST)
     except (RuntimeError, ValueError) as error:
         what = f"the {rank.count} processes of this training do not reach one another ({error})"
@@ -210,3 +222,29 @@ def joined(rank: Rank) -> Iterator[Ranks]:
         raise UserError(what, where=f"process {rank.number + 1}", hint=hint) from error
     yield Ranks(rank, messages)
     distributed.destroy_process_group()  # not after an error: what others wait for would hold it up
+
+
+def _fresh_store(rank: Rank) -> Any:
+    """What the processes find one another by, with nothing in it of those before.
+
+    torchrun keeps its store when it starts processes again, where the addresses of the lost ones would be taken for
+    those of the present ones. So these first agree on a word that is new: the first process answers each other that
+    repeats its word, and none that follows an older word gets an answer.
+    """
+    from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(rendezvous("env://", rank.number, rank.count, timeout=_WAIT_STEP))
+    word = own = secrets.token_hex(8)
+    if rank.first:
+        store.set("word", word)
+        for other in range(1, rank.count):
+            while not (call := store.get(f"call {other}").decode()).startswith(word):
+                time.sleep(_POLL_S)
+            store.set(f"answer to {call}", "")
+    else:
+        while not store.check([f"answer to {word} {own}"]):
+            word = store.get("word").decode()
+            store.set(f"call {rank.number}", f"{word} {own}")
+            time.sleep(_POLL_S)
+    return distributed.PrefixStore(word, store)  # type: ignore[attr-defined]  # its stub lists other stores alone

@@ -84,7 +84,7 @@ class Training:
         optimizer = torch.optim.SGD(
             [*student.parameters(), *method.parameters()], optim.learning_rate, momentum=optim.momentum,
             nesterov=optim.nesterov, weight_decay=optim.weight_decay,
-            fused=plan.dtype == "float16",  # or its scaler would wait
+            fused=torch.device(plan.device).type == "cuda",  # takes its rate, and what a scaler found, on the device
         )  # fmt: skip
         scaler = torch.amp.GradScaler(torch.device(plan.device).type, enabled=plan.dtype == "float16")
         generator = torch.Generator().manual_seed(config.seed)

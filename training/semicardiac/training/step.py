@@ -38,10 +38,12 @@ class Learner:
 class Moment:
     """Where in the training a step is."""
 
-    ramp: float = 0.0
+    ramp: float | Tensor = 0.0
     """How far the weight of the unlabeled loss has come, 0 to 1."""
-    progress: float = 0.0
+    progress: float | Tensor = 0.0
     """The share of the training that is done, 0 to 1."""
+    weight: Tensor | None = None
+    """How far the teacher goes towards the student, where that is on the device, see `Teacher.update`."""
 
 
 def train_step(
@@ -66,6 +68,20 @@ def train_step(
         Numbers for the log, on the device: `loss`, each of its terms without its weight as `loss_NAME`, and what the
         method logs.
     """
+    log = change(learner, config, plan, labeled, unlabeled, moment)
+    learner.step += 1
+    return log
+
+
+def change(
+    learner: Learner,
+    config: TrainConfig,
+    plan: ComputePlan,
+    labeled: Batch,
+    unlabeled: Batch | None,
+    moment: Moment,
+) -> dict[str, Tensor | float]:
+    """All of `train_step` that happens on the device."""
     method, step = learner.method, see(learner, config, plan, labeled, unlabeled, moment)
     taught = Taught({})
     if unlabeled is not None:
@@ -98,8 +114,7 @@ def train_step(
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     method.after_step(taught.state)
-    learner.step += 1
-    learner.teacher.update(learner.student, learner.step)
+    learner.teacher.update(learner.student, learner.step + 1, moment.weight)
     return sums | taught.log
 
 

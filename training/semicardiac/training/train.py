@@ -65,8 +65,6 @@ def train(
         UserError: If an input or the checkpoint cannot be used.
     """
     config = spec.config
-    mixed = config.optim.batch_mixed if learns_from_unlabeled(config) else ()
-    ranks.require_slices(config.optim.batch_labeled, *mixed)
     if (summary := ranks.by_first(lambda: _take_stock(folder, spec, events))) is not None:
         return summary
     if config.deterministic:
@@ -121,7 +119,7 @@ def _context(
 
 
 def _rehearse_end(training: Training, context: Context) -> None:
-    """What cannot be read or saved at the end is not trained for an hour."""
+    """Raises now, not after an hour of training, what could not be read or saved at its end."""
     if context.budget.reserve:
         coarse_bank(context, training.ready.identity)
     rehearse_saving(training.folder / MODEL, training.model())
