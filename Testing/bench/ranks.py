@@ -122,7 +122,7 @@ def learner_of(config: TrainConfig, ranks: Ranks) -> Learner:
     student = build_network(config.network, CLASSES).train()
     optimizer = torch.optim.SGD(student.parameters(), 0.01, momentum=0.9, nesterov=True)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    method = registry.build(config, Facts(CLASSES, CROP, lambda: build_network(config.network, CLASSES)))
+    method = registry.build(config, Facts(CLASSES, (CROP, CROP), lambda: build_network(config.network, CLASSES)))
     method.begin(1000)
     generator = torch.Generator().manual_seed(0)
     return Learner(student, Teacher(student, 0.99), method, optimizer, scaler, generator, ranks=ranks)

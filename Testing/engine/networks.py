@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 from semicardiac.config import AugmentConfig, TrainConfig, make_config
-from semicardiac.data import augment
 from semicardiac.data.batches import Batch
+from semicardiac.data.block_views import draw_view
+from semicardiac.data.blocks import block_of
 from semicardiac.data.cases import Case
 from semicardiac.images.labels import LabelSet
 from semicardiac.images.volumes import Volume, write_labels, write_volume
@@ -68,6 +69,12 @@ def tiny_config(preset: str = "default", **changes: dict | float | bool) -> Trai
     if preset == "supervised" or "name" in changes.get("method", {}):  # those of ours are not for another method
         del base["method"]
     return make_config(preset, merged(base, changes))
+
+
+def tiny_volumes(**changes: dict | float | bool) -> TrainConfig:
+    """The settings of a training on volumes at toy size."""
+    base = {"network": {"dimensions": 3}, "optim": {"batch_labeled": 2, "batch_mixed": (1, 2)}}
+    return tiny_config(**merged(base, changes))
 
 
 # ----- geometry
@@ -197,7 +204,7 @@ def model_of(network: nn.Module, *, locator: nn.Module | None = None, labels: La
 
 def new_method(config: TrainConfig, classes: int = 4, threshold: float | None = None) -> Method:
     """The method of a configuration; with ours, M may be the same everywhere."""
-    facts = Facts(classes, config.preprocess.crop, lambda: build_network(config.network, classes))
+    facts = Facts(classes, config.shape, lambda: build_network(config.network, classes))
     method = registry.build(config, facts)
     if threshold is not None:
         method.threshold.fill_(threshold)
@@ -221,14 +228,15 @@ def new_learner(config: TrainConfig, classes: int = 4, seed: int = 0) -> Learner
 
 
 def new_batch(config: TrainConfig, count: int, seed: int, *, labeled: bool, classes: int = 4, views: int = 1) -> Batch:
-    """Random squares with smooth content, and views of them."""
+    """Random squares, or blocks, with smooth content, and views of them."""
     generator = torch.Generator().manual_seed(seed)
     side = config.preprocess.crop + 2 * config.preprocess.margin
-    coarse = torch.randn(count, 1, side // 8, side // 8, generator=generator)
-    image = nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+    shape = block_of(config.preprocess, margin=True).shape if config.volumetric else (side, side)
+    coarse = torch.randn(count, 1, *(max(2, side // 8) for side in shape), generator=generator)
+    image = nn.functional.interpolate(coarse, shape, mode="trilinear" if config.volumetric else "bilinear")
     label = ((image + 2).clamp(0, classes - 1)).floor() if labeled else None
-    offset = torch.randint(-3, 4, (count, 2), generator=generator).float()
-    views = tuple(augment.draw(config.augment, count, generator) for _ in range(views))
+    offset = torch.randint(-3, 4, (count, len(shape)), generator=generator).float()
+    views = tuple(draw_view(config, count, generator) for _ in range(views))
     return Batch(image, label, offset, views)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,15 @@ def engine_environment(**more: str) -> dict[str, str]:
     """The environment of a process that runs the engine of this repository on one thread."""
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "training"), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", **more}
+
+
+NO_TORCHRUN = sys.platform == "win32"
+NO_TORCHRUN_REASON = "PyTorch's builds for Windows lack what processes meet by"
+
+
+def rank_environment(**more: str) -> dict[str, str]:
+    """That of one of several processes on this machine, which find one another whatever the machine is called."""
+    return engine_environment(GLOO_SOCKET_IFNAME="lo0" if sys.platform == "darwin" else "lo", **more)
 
 
 def quick_settings() -> list[str]:

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from Testing.bench import metrics, reference, training
 from Testing.bench.full_resolution import FullResolutionUNet
-from Testing.engine.support import REPOSITORY, engine_environment
+from Testing.engine.support import NO_TORCHRUN, NO_TORCHRUN_REASON, REPOSITORY, rank_environment
 
 ASKED = {
     "modules_over_mean_teacher", "modules_parts_share", "train_over_reference", "default_over_reference",
@@ -284,9 +284,10 @@ class TestReference:
         np.testing.assert_array_equal(reference.predict(Bright(), image), image > 0)
 
 
+@pytest.mark.skipif(NO_TORCHRUN, reason=NO_TORCHRUN_REASON)
 def test_the_benchmark_of_two_processes_runs():
     command = [sys.executable, str(REPOSITORY / "Testing/bench/ranks.py"), "--rounds", "1", "--steps", "1"]
-    done = subprocess.run(command, env=engine_environment(), capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, env=rank_environment(), capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if "images/s" in line]
     (rate, _, *ratios), same, twice = (row[row.index("images/s") - 1 :] for row in rows)

@@ -38,6 +38,41 @@ class TestPresets:
             make_config("superwised")
 
 
+class TestVolumes:
+    def test_batches_and_spacing_are_those_of_blocks(self):
+        config = make_config("default", {"network": {"dimensions": 3}})
+        assert config.volumetric
+        assert config.optim.batch_labeled < make_config().optim.batch_labeled
+        assert config.optim.batch_mixed[1] >= 2  # the contrast needs another volume beside each
+        assert config.preprocess.spacing_mm > make_config().preprocess.spacing_mm
+
+    def test_what_is_asked_for_wins(self):
+        asked = {"network": {"dimensions": 3}, "optim": {"batch_labeled": 5}, "preprocess": {"spacing_mm": 1.0}}
+        config = make_config("supervised", asked)
+        assert (config.optim.batch_labeled, config.preprocess.spacing_mm) == (5, 1.0)
+        assert config.method.name == "supervised"
+
+    def test_the_shape_is_that_of_what_the_network_sees(self):
+        assert make_config("default", {"preprocess": {"crop": 96}}).shape == (96, 96)
+        sides = {"network": {"dimensions": 3}, "preprocess": {"crop": 96, "depth": 40}}
+        assert make_config("default", sides).shape == (40, 96, 96)
+
+    def test_the_published_recipe_is_one_for_slices(self):
+        with pytest.raises(UserError, match="published recipe") as caught:
+            make_config("paper", {"network": {"dimensions": 3}})
+        assert caught.value.where == "network.dimensions"
+
+    def test_a_block_that_fits_into_no_memory(self):
+        with pytest.raises(UserError, match="512 x 512 x 512 voxels"):
+            make_config("default", {"preprocess": {"crop": 512, "depth": 512}})
+
+    @pytest.mark.parametrize("value", [1, 4, "3d"])
+    def test_other_dimensions(self, value: object):
+        with pytest.raises(UserError) as caught:
+            make_config("default", {"network": {"dimensions": value}})
+        assert caught.value.where.endswith("network.dimensions")
+
+
 class TestOverrides:
     def test_an_override_wins_over_the_preset_and_leaves_the_rest(self):
         config = make_config("paper", {"optim": {"learning_rate": 0.3}})

@@ -105,7 +105,9 @@ def loads_torch(name: str) -> bool:
 
 
 WITH_TORCH = ("methods.", "models.", "training.", "bench.")
-SOME_WITH_TORCH = {"data.augment", "data.batches", "data.share", "jobs.train", "jobs.segment", "cli.demo"}
+SOME_WITH_TORCH = {
+    "data.augment", "data.batches", "data.block_views", "data.share", "jobs.train", "jobs.segment", "cli.demo",
+}  # fmt: skip
 """Modules of other packages that are imported only where something is computed."""
 
 

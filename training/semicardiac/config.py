@@ -20,15 +20,20 @@ from .base.errors import UserError, nearest
 from .base.settings import Bounds, Factor, Section, Widths, merged, parse
 
 Preset = Literal["default", "paper", "supervised"]
+Shape = tuple[int, ...]
+"""(rows, cols), or (slices, rows, cols)."""
 
-#: Slices in a batch.
+MOST_VOXELS = 2**23
+"""Of a block: with more a training would not fit into memory."""
+
+#: Slices in a batch; in three dimensions, blocks.
 Batch = Annotated[int, Field(gt=0, le=4096)]
 #: Steps of a training: a year of them, a hundred a second, is still within.
 STEPS_MAX = 10**10
 
 
 class PreprocessConfig(Section):
-    """From a volume to square slices with the heart in the middle."""
+    """From a volume to square slices with the heart in the middle, or to blocks of them (`network.dimensions` 3)."""
 
     plane: Literal["acquired", "axial", "coronal", "sagittal"] = "acquired"
     """Which slices the network sees: as acquired (across the coarsest axis), or an anatomical plane."""
@@ -41,6 +46,19 @@ class PreprocessConfig(Section):
     """Pixels kept around the crop, so that rotated, shrunken and shifted views show anatomy, not padding."""
     clip: Bounds = (-3.0, 4.0)
     """Bounds of the intensities after the z-score over the volume."""
+    depth: int | None = Field(None, ge=2, le=512)
+    """Slices of a block around the heart. None: as many as the labeled hearts need."""
+    slice_mm: float | None = Field(None, gt=0.2, le=20)
+    """Distance of the slices of a block. None: that of the labeled volumes, or `spacing_mm` where theirs is not much
+    larger."""
+
+    @model_validator(mode="after")
+    def _fits_memory(self) -> PreprocessConfig:
+        if self.crop and self.depth and self.depth * self.crop**2 > MOST_VOXELS:
+            raise ValueError(
+                f"a block of {self.depth} x {self.crop} x {self.crop} voxels has more than {MOST_VOXELS:,}"
+            )
+        return self
 
     @property
     def side(self) -> int:
@@ -108,9 +126,14 @@ class NetworkConfig(Section):
     """The backbone."""
 
     name: str = "unet"
-    """`unet`, our own; or a 2D network of MONAI: dynunet, segresnet, swinunetr."""
+    """`unet`, our own; or a network of MONAI: dynunet, segresnet, swinunetr."""
     widths: Widths = (16, 32, 64, 128)
     """Channels of each level. Our own U-Net begins at half resolution, MONAI's networks at full."""
+    dimensions: Literal[2, 3] = 2
+    """2: slices one by one. 3: blocks of slices, for whole hearts and thick stacks."""
+    anisotropy: float | None = Field(None, gt=0, le=100)
+    """In three dimensions, the distance of slices over that of pixels: where it is large, kernels and strides are flat.
+    None: that of the blocks."""
 
 
 class MethodConfig(Section):
@@ -204,6 +227,20 @@ class TrainConfig(Section):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
+    @property
+    def volumetric(self) -> bool:
+        """Whether it learns from blocks of slices."""
+        return self.network.dimensions == 3
+
+    @property
+    def shape(self) -> Shape:
+        """What the network sees, once it is chosen: (rows, cols) of a slice, or (slices, rows, cols) of a block."""
+        side, depth = self.preprocess.side, self.preprocess.depth
+        if not self.volumetric:
+            return side, side
+        assert depth is not None
+        return depth, side, side
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -228,6 +265,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The same recipe on the labeled cases alone.
     "supervised": {"method": {"name": "supervised"}},
 }
+
+VOLUMETRIC: dict[str, Any] = {
+    "preprocess": {"spacing_mm": 2.0, "crop": None, "margin": 16},
+    "optim": {"batch_labeled": 2, "batch_mixed": (1, 2), "ema": 0.99},
+    "schedule": {"warmup_steps": 200},
+}
+"""What else a preset has with `network.dimensions` 3: a block holds what dozens of slices hold, so that batches are
+small and steps are few."""
 
 
 def upgrade(config: Any) -> Any:
@@ -262,6 +307,12 @@ def make_config(preset: str = "default", overrides: dict[str, Any] | None = None
         hint = "For example: method.lambda_u=0.5"
         raise UserError("the settings of a method are in the section 'method'", where="loss", hint=hint)
     settings, asked = {"preset": preset, **PRESETS[preset]}, overrides or {}
+    network = asked.get("network")
+    if isinstance(network, dict) and network.get("dimensions") == 3:
+        if preset == "paper":
+            hint = "Use the preset 'default', or leave network.dimensions at 2"
+            raise UserError("the published recipe is one for slices", where="network.dimensions", hint=hint)
+        settings = merged(settings, VOLUMETRIC)
     method = asked.get("method")
     if isinstance(method, dict) and "name" in method:  # what a preset sets of its own method is not for another one
         before = settings.get("method", {})

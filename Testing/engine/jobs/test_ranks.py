@@ -20,9 +20,10 @@ from semicardiac.jobs.run import DONE, USER_CAN_FIX, run_job
 from torch.testing import assert_close
 
 from Testing.engine.networks import tiny_config, write_cases
-from Testing.engine.support import ACDC, engine_environment
+from Testing.engine.support import ACDC, NO_TORCHRUN, NO_TORCHRUN_REASON, rank_environment
 
 STEPS = 150
+pytestmark = pytest.mark.skipif(NO_TORCHRUN, reason=NO_TORCHRUN_REASON)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def torchrun(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Two processes that run a job; it is killed if it has not ended."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
     process = subprocess.Popen(
-        [sys.executable, *command, "-m", "semicardiac", "run", str(folder)], env=engine_environment(),
+        [sys.executable, *command, "-m", "semicardiac", "run", str(folder)], env=rank_environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
     )  # fmt: skip
     try:

@@ -65,7 +65,7 @@ class TestByHand:
         torch.testing.assert_close(state.threshold, torch.tensor([[0.53, 0.52]]))
 
     def test_the_ratio_is_the_confidence_over_that_of_the_surest_class(self):
-        state = update(initial_state(2, 2)._replace(threshold=torch.full((1, 2), 0.5)), BY_HAND, alpha=0.9)
+        state = update(initial_state(2, (2, 2))._replace(threshold=torch.full((1, 2), 0.5)), BY_HAND, alpha=0.9)
         # s_0 = (0.9 + 0.7) / 2, s_1 = (0.6 + 0.8) / 2
         torch.testing.assert_close(state.ratio, torch.tensor([1.0, 0.7 / 0.8]))
 
@@ -82,7 +82,7 @@ class TestByHand:
     def test_confidence_equal_to_the_threshold_does_not_pass(self):
         p = torch.tensor([[[[0.75]], [[0.25]]]])
         assert gate(MapState(torch.tensor([[0.75]]), torch.ones(2)), p, 0.0).gamma.item() == 0
-        assert gate(initial_state(2, 1), p, 0.75).gamma.item() == 0
+        assert gate(initial_state(2, (1, 1)), p, 0.75).gamma.item() == 0
 
     def test_no_threshold_is_less_than_the_floor(self):
         state = MapState(torch.full((1, 2), 0.75), torch.tensor([1.0, 0.8]))  # 0.75 for class 0, 0.6 for class 1
@@ -92,12 +92,12 @@ class TestByHand:
         assert gate(state, BY_HAND, 0.85, "binary").gamma.tolist() == [[[1, 0]], [[0, 0]]]
 
     def test_over_the_first_map_the_floor_is_the_one_threshold_for_all(self):
-        first = initial_state(2, 1)
+        first = initial_state(2, (1, 1))
         torch.testing.assert_close(gate(first, BY_HAND, 0.75).gamma, torch.tensor([[[0.9, 0.0]], [[0.0, 0.8]]]))
         assert gate(first, BY_HAND, 0.65, "binary").gamma.tolist() == [[[1, 0]], [[1, 1]]]
 
     def test_the_first_map_lets_every_pixel_pass(self):
-        state = initial_state(4, 8)
+        state = initial_state(4, (8, 8))
         assert state.threshold.eq(0.25).all()
         assert state.ratio.tolist() == [1, 1, 1, 1]
         assert (gate(state, random_probability(0, 3, 4, 8, 8), 0.0).gamma > 0).all()
@@ -111,7 +111,7 @@ class TestAgainstALoop:
     def test_three_batches_one_after_the_other(
         self, classes: int, alpha: float, class_floor: int, floor: float, kind: str
     ):
-        state = initial_state(classes, 5)
+        state = initial_state(classes, (5, 5))
         threshold, ratio = np.full((5, 5), 1 / classes), np.ones(classes)
         for seed in range(3):  # the map is carried over: every batch starts from what the one before left
             p = random_probability(seed, 3, classes, 5, 5)
@@ -128,12 +128,12 @@ class TestAgainstALoop:
         p = random_probability(0, 2, 3, 4, 4)
         changed = p.clone()
         changed[1, :, 2, 3] = torch.tensor([0.98, 0.01, 0.01])
-        before, after = (update(initial_state(3, 4), each, 0.9).threshold for each in (p, changed))
+        before, after = (update(initial_state(3, (4, 4)), each, 0.9).threshold for each in (p, changed))
         moved = (before != after).nonzero().tolist()
         assert moved == [[2, 3]]
 
     def test_the_state_given_is_left_as_it_was(self):
-        state = initial_state(3, 4)
+        state = initial_state(3, (4, 4))
         update(state, random_probability(0, 2, 3, 4, 4), 0.5)
         assert state.threshold.eq(1 / 3).all()
         assert state.ratio.eq(1).all()
@@ -155,7 +155,7 @@ class TestAgainstFreeMatch:
     """Without a place, DPTM is FreeMatch's rule: one pixel an image, every image a sample."""
 
     def test_the_map_is_its_global_threshold(self):
-        ours, theirs = initial_state(5, 1), FreeMatch(5, 0.9)
+        ours, theirs = initial_state(5, (1, 1)), FreeMatch(5, 0.9)
         for seed in range(20):
             p = random_probability(seed, 12, 5, 1, 1)
             ours = update(ours, p, alpha=0.9)
@@ -163,7 +163,7 @@ class TestAgainstFreeMatch:
             assert ours.threshold.item() == pytest.approx(theirs.tau, rel=1e-5)
 
     def test_a_map_over_the_plane_is_the_same_everywhere_if_the_images_are(self):
-        ours, theirs = initial_state(5, 4), FreeMatch(5, 0.9)
+        ours, theirs = initial_state(5, (4, 4)), FreeMatch(5, 0.9)
         for seed in range(5):
             p = random_probability(seed, 12, 5, 1, 1).expand(12, 5, 4, 4)
             ours = update(ours, p, alpha=0.9)
@@ -178,7 +178,7 @@ class TestAgainstFreeMatch:
         q = np.zeros((120, 3))
         for c in range(3):
             q[c * 40 : (c + 1) * 40, c] = confidence[c]
-        ours, theirs = initial_state(3, 1), FreeMatch(3, 0.9)
+        ours, theirs = initial_state(3, (1, 1)), FreeMatch(3, 0.9)
         p = torch.from_numpy(q).float().view(120, 3, 1, 1)
         for _ in range(200):
             ours = update(ours, p, alpha=0.9)
@@ -198,7 +198,7 @@ class TestWhatNeverEnters:
         p = random_probability(0, 3, 4, 5, 5)
         p[0, 2, 1, 1] = bad
         p[1, :, 3, :] = bad
-        state = update(initial_state(4, 5), p, 0.7)
+        state = update(initial_state(4, (5, 5)), p, 0.7)
         threshold, ratio = naive_update(np.full((5, 5), 0.25), np.ones(4), p.double().numpy(), 0.7, 1)
         np.testing.assert_allclose(state.threshold, threshold, rtol=1e-6)
         np.testing.assert_allclose(state.ratio, ratio, rtol=1e-5)
@@ -219,7 +219,7 @@ class TestWhatNeverEnters:
     def test_the_gate_is_closed_where_the_teacher_is_not_finite(self):
         p = random_probability(0, 1, 3, 4, 4)
         p[0, :, 0, 0] = math.nan
-        assert gate(initial_state(3, 4), p, 0.0).gamma[0, 0, 0] == 0
+        assert gate(initial_state(3, (4, 4)), p, 0.0).gamma[0, 0, 0] == 0
 
 
 class TestRareClasses:
@@ -241,11 +241,11 @@ class TestRareClasses:
     def test_the_surest_class_is_sought_among_those_with_enough_pixels(self):
         p = torch.tensor([0.8, 0.1, 0.1]).repeat(16, 1)
         p[0] = torch.tensor([0.0, 0.0, 1.0])  # one very sure pixel must not lower the others' ratio
-        after = update(initial_state(3, 4), p.T.reshape(1, 3, 4, 4), 0.9, class_floor=2)
+        after = update(initial_state(3, (4, 4)), p.T.reshape(1, 3, 4, 4), 0.9, class_floor=2)
         torch.testing.assert_close(after.ratio, torch.ones(3))
 
     def test_no_ratio_ever_becomes_zero(self):
-        state = initial_state(6, 4)
+        state = initial_state(6, (4, 4))
         for seed in range(20):
             state = update(state, random_probability(seed, 1, 6, 4, 4, sharpness=5), 0.5)
             assert (state.ratio > 0).all()
@@ -254,7 +254,7 @@ class TestRareClasses:
 
 class TestPrecision:
     def test_the_state_stays_float32_whatever_comes_in(self):
-        state = update(initial_state(3, 8), random_probability(0, 2, 3, 8, 8).bfloat16(), 0.99)
+        state = update(initial_state(3, (8, 8)), random_probability(0, 2, 3, 8, 8).bfloat16(), 0.99)
         gated = gate(state, random_probability(0, 2, 3, 8, 8).bfloat16(), 0.5)
         assert {state.threshold.dtype, state.ratio.dtype, gated.gamma.dtype} == {torch.float32}
 
@@ -271,12 +271,12 @@ class TestPrecision:
         p = torch.tensor([0.75, 0.25]).repeat(4 * 128 * 128, 1)
         p[:30_001] = torch.tensor([0.375, 0.625])
         p = p.view(4, 128, 128, 2).movedim(-1, 1).bfloat16()
-        state = update(initial_state(2, 128), p, 0.9)
+        state = update(initial_state(2, (128, 128)), p, 0.9)
         torch.testing.assert_close(state.ratio, torch.tensor([1.0, 0.625 / 0.75]), rtol=1e-6, atol=0)
 
     def test_nothing_of_it_is_differentiated(self):
         p = random_probability(0, 2, 3, 4, 4).requires_grad_()
-        state = update(initial_state(3, 4), p, 0.9)
+        state = update(initial_state(3, (4, 4)), p, 0.9)
         assert not state.threshold.requires_grad
         assert not gate(state, p, 0.0).gamma.requires_grad
 
@@ -285,7 +285,7 @@ class TestAlpha:
     @pytest.mark.parametrize("steps", [50, 200, 1000, 5000])
     def test_the_map_comes_within_five_percent_in_a_tenth_of_the_steps(self, steps: int):
         alpha, p = settle_alpha(steps), torch.tensor([0.95, 0.05]).view(1, 2, 1, 1)
-        state = initial_state(2, 1)
+        state = initial_state(2, (1, 1))
         for _ in range(steps // 10):
             state = update(state, p, alpha)
         assert (0.95 - state.threshold.item()) / (0.95 - 0.5) == pytest.approx(0.05, rel=1e-3)

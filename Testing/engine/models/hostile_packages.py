@@ -130,6 +130,12 @@ KINDS |= {
     "locator of other widths": Kind(
         _edited(_with("config.locate.widths", [4, 16])), r"config\.locate\.widths: the weights do not fit", listed=False
     ),
+    "volumes without a depth": Kind(
+        _edited(_with("config.network.dimensions", 3)), r"config\.preprocess\.depth", listed=False
+    ),
+    "a block that fills the memory": Kind(
+        _edited(lambda settings: settings["config"]["preprocess"].update(crop=512, depth=512)), "512 x 512 x 512 voxels"
+    ),
     "another crop": Kind(_edited(_with("config.preprocess.crop", 48)), "threshold has the shape", listed=False),
     "no locator told": Kind(_edited(_with("locator", False)), "has no place in it", listed=False),
     "a structure fewer": Kind(_edited(lambda settings: settings["labels"]["structures"].pop()), "fit", listed=False),

@@ -14,7 +14,7 @@ from semicardiac.base.ranks import Rank
 from semicardiac.training.ranks import ALONE, Ranks
 
 from Testing.engine.networks import CPU
-from Testing.engine.support import engine_environment
+from Testing.engine.support import NO_TORCHRUN, NO_TORCHRUN_REASON, engine_environment, rank_environment
 from Testing.engine.training.two_ranks import CHECKS
 
 
@@ -27,7 +27,7 @@ def failed() -> list[dict[str, str]]:
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "Testing.engine.training.two_ranks"], stdout=subprocess.PIPE, encoding="utf-8",
-            env=engine_environment(RANK=str(rank), LOCAL_RANK=str(rank), **place),
+            env=rank_environment(RANK=str(rank), LOCAL_RANK=str(rank), **place),
         )
         for rank in range(2)
     ]  # fmt: skip
@@ -39,6 +39,7 @@ def failed() -> list[dict[str, str]]:
             process.communicate()
 
 
+@pytest.mark.skipif(NO_TORCHRUN, reason=NO_TORCHRUN_REASON)
 @pytest.mark.parametrize("check", CHECKS)
 def test_two_processes(failed: list[dict[str, str]], check: str):
     for rank in range(2):

@@ -225,7 +225,7 @@ class TestTeaching:
         ])  # fmt: skip
         with torch.no_grad():
             probability = learner.teacher.network(crops)[0].softmax(1)
-        expected = threshold_map.update(threshold_map.initial_state(4, 32), probability, 0.5, 4)
+        expected = threshold_map.update(threshold_map.initial_state(4, (32, 32)), probability, 0.5, 4)
         torch.testing.assert_close(found.state["threshold"], expected.threshold, atol=1e-4, rtol=1e-3)
         # The gate asks the map with this batch already in it (Eq. 6 stands before Eq. 10).
         gated = threshold_map.gate(expected, probability, 0.0)
@@ -249,7 +249,7 @@ class TestTeaching:
     def test_the_map_is_carried_from_step_to_step(self):
         config = tiny_config()
         learner, labeled = begun(config, 0.8), new_batch(config, 2, 1, labeled=True)
-        state = threshold_map.initial_state(4, 32)
+        state = threshold_map.initial_state(4, (32, 32))
         for seed in range(3):
             unlabeled = new_batch(config, 3, 10 + seed, labeled=False)
             clean = augment.clean_crops(unlabeled.image, unlabeled.offset, 32)

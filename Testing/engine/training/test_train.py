@@ -20,6 +20,7 @@ from semicardiac.models.model import load_model
 from semicardiac.models.predict import segment
 from semicardiac.training.checkpoint import load_checkpoint
 from semicardiac.training.recenter import recenter
+from torch import Tensor
 
 from Testing.engine.networks import CPU, Thresholder, same_weights, tiny_config
 from Testing.engine.training.support import STEPS, config_of, events, history, run, weights
@@ -155,6 +156,27 @@ class TestRecentering:
         assert on_device.offsets.tolist() == [[0, 0]] * 2 + [[-1, 6]] * 2 + [[-margin, -margin]] * 2
         recenter(on_device, bank, Thresholder(above=1.0), tiny_config(), CPU)
         assert on_device.offsets[2:4].tolist() == [[-1, 6]] * 2  # where it is right it stays
+
+    @pytest.mark.parametrize(("most", "looked_at"), [(100, 12), (12, 12), (8, 6), (4, 4), (1, 2)])
+    def test_of_a_large_pool_only_some_slices_tell_where(
+        self, monkeypatch: pytest.MonkeyPatch, most: int, looked_at: int
+    ):
+        class Counting(Thresholder):
+            slices = 0
+
+            def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+                self.slices += len(image)
+                return super().forward(image)
+
+        size, network = 48, Counting(above=1.0)
+        images = np.full((12, size, size), -1, np.float16)
+        images[:, 20:26, 27:33] = 3
+        bank = SliceBank(images, np.zeros((0, size, size), np.uint8), {"a": (0, 6), "b": (6, 12)}, {}, size)
+        on_device = DeviceBank(bank, "cpu")
+        monkeypatch.setattr("semicardiac.training.recenter.MOST_SLICES", most)
+        recenter(on_device, bank, network, tiny_config(), CPU)
+        assert network.slices == looked_at
+        assert on_device.offsets.tolist() == [[-1, 6]] * 12
 
     def test_a_volume_without_a_prediction_stays(self):
         bank = SliceBank(np.zeros((2, 48, 48), np.float16), np.zeros((0, 48, 48), np.uint8), {"a": (0, 2)}, {}, 48)

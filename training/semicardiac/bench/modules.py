@@ -83,7 +83,7 @@ def _parts(trainee: Trainee) -> dict[str, Work]:
 
     def views() -> None:
         for batch in (labeled, unlabeled):
-            views_of(batch, config.preprocess.side, config.preprocess.clip)
+            views_of(batch, config.shape, config.preprocess.clip)
 
     def map_and_gate() -> None:
         threshold_map.gate(threshold_map.update(method.state, probability, 0.9), probability, 0.95)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -55,23 +55,39 @@ class Phantom:
     """Patients that no training sees, in the folder test."""
     cine: int = 0
     """Frames of a time series of one more heart, cine.nii.gz; 0 for none."""
+    whole: Annotated[Literal["ct", "mr"] | None, arg(metavar="ct|mr")] = None
+    """Draw whole hearts with seven structures instead, in thin axial slices: for a training on volumes."""
     seed: int = 0
     """Another number makes other hearts."""
 
     EXAMPLES = """
   semicardiac phantom --out study
-  semicardiac phantom --out study --labeled 2 --unlabeled 24 --cine 30"""
+  semicardiac phantom --out study --labeled 2 --unlabeled 24 --cine 30
+  semicardiac phantom --out hearts --whole ct --labeled 2 --validation 2"""
 
     def run(self) -> int:
         from ..phantom.study import REFERENCE, require_sound, write_cine, write_study
 
         parts = {name: getattr(self, name) for name in ("labeled", "unlabeled", "validation", "test")}
         require_sound(**parts, seed=self.seed, cine=self.cine)
+        if self.whole is not None:
+            return self._draw_whole(self.whole, parts)
         write_study(self.out, **parts, seed=self.seed)
         if self.cine:
             labels = self.out / REFERENCE / "cine.nii.gz"
             write_cine(self.out / "cine.nii.gz", frames=self.cine, labels=labels, seed=self.seed * 10_000)
         print(f"The study is in {self.out}. Train on it:   semicardiac train {self.out} --out JOB")
+        return 0
+
+    def _draw_whole(self, modality: Literal["ct", "mr"], parts: dict[str, int]) -> int:
+        from ..base.errors import UserError
+        from ..phantom.whole_heart import write_whole_hearts
+
+        if self.cine:
+            raise UserError("whole hearts do not beat", where="--cine", hint="Leave out --cine or --whole")
+        write_whole_hearts(self.out, **parts, modality=modality, seed=self.seed)
+        train = f"semicardiac train {self.out} --labels mmwhs --out JOB --set network.dimensions=3"
+        print(f"The study is in {self.out}. Train on it:   {train}")
         return 0
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .slices import Center
+from ..config import Shape
 
 IMAGES, LABELS, JOURNAL = "images.f16", "labels.u8", "built.jsonl"
 
@@ -19,10 +20,11 @@ class Cut(NamedTuple):
     """What a bank takes from a case."""
 
     images: np.ndarray
-    """(slices, size, size) float16."""
+    """(slices, *shape) float16."""
     labels: np.ndarray
-    """(slices, size, size) uint8; of an unlabeled case (0, size, size)."""
-    center: Center
+    """(slices, *shape) uint8; of an unlabeled case (0, *shape)."""
+    center: tuple[float, ...]
+    """See `SliceBank.centers`."""
 
 
 class BankFiles:
@@ -35,7 +37,7 @@ class BankFiles:
         folder: Of the bank.
         key: Tells the bank from those of other inputs and settings.
         names: Of the cases, in their order.
-        size: Side of the squares.
+        shape: Of a square, or of a block.
 
     Attributes:
         ranges: First slice and the one behind the last, by the names of the cases that are there.
@@ -43,10 +45,10 @@ class BankFiles:
         slices, labeled: How many there are.
     """
 
-    def __init__(self, folder: Path, key: str, names: list[str], size: int) -> None:
-        self._folder, self._key, self._names, self._size = folder, key, names, size
+    def __init__(self, folder: Path, key: str, names: list[str], shape: Shape) -> None:
+        self._folder, self._key, self._names, self._pixels = folder, key, names, math.prod(shape)
         self.ranges: dict[str, tuple[int, int]] = {}
-        self.centers: dict[str, Center] = {}
+        self.centers: dict[str, tuple[float, ...]] = {}
         self.slices = self.labeled = 0
 
     def __enter__(self) -> BankFiles:
@@ -91,13 +93,13 @@ class BankFiles:
     def _take_up(self, name: str, entry: dict[str, Any]) -> bool:
         """Whether the next case in the files is this one and what was noted of it."""
         try:
-            slices, labeled, (row, col) = int(entry["slices"]), int(entry["labeled"]), entry["center"]
-            center = float(row), float(col)
+            slices, labeled = int(entry["slices"]), int(entry["labeled"])
+            center = tuple(map(float, entry["center"]))
             known = entry["name"] == name
         except (KeyError, TypeError, ValueError):
             return False
-        images = self._images.peek(2 * slices * self._size**2)
-        labels = self._labels.peek(labeled * self._size**2)
+        images = self._images.peek(2 * slices * self._pixels)
+        labels = self._labels.peek(labeled * self._pixels)
         if not known or hashlib.sha256(images + labels).hexdigest() != entry.get("sha256"):
             return False
         self._images.keep(images)
@@ -106,7 +108,7 @@ class BankFiles:
         self._note(entry)
         return True
 
-    def _count(self, name: str, slices: int, labeled: int, center: Center) -> None:
+    def _count(self, name: str, slices: int, labeled: int, center: tuple[float, ...]) -> None:
         self.ranges[name] = self.slices, self.slices + slices
         self.centers[name] = center
         self.slices, self.labeled = self.slices + slices, self.labeled + labeled

@@ -13,14 +13,18 @@ from .slice_bank import SliceBank
 
 
 class Batch(NamedTuple):
-    """Squares from the bank and the views in which the student sees them, on the device."""
+    """Squares from the bank and the views in which the student sees them, on the device.
+
+    Of a training on volumes these are blocks, with (T, S, S) in place of (S, S).
+    """
 
     image: Tensor
     """(B, 1, S, S) float32."""
     label: Tensor | None
     """(B, 1, S, S) float32 training labels; None for unlabeled slices."""
     offset: Tensor
-    """(B, 2): where the canonical crop's middle lies in the square, (row, col) in pixels from its own."""
+    """(B, 2): where the canonical crop's middle lies in the square, (row, col) in pixels from its own; (B, 3) of
+    blocks."""
     views: tuple[augment.View, ...]
     """One, or for unlabeled slices as many as the method asks for."""
     share: Share | None = None
@@ -73,7 +77,7 @@ class DeviceBank:
             free, _ = torch.cuda.mem_get_info(self.device)
             if bank.images.nbytes + bank.labels.nbytes < free / 3:
                 self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
-        self.offsets = torch.zeros(len(bank.images), 2, device=self.device)
+        self.offsets = torch.zeros(len(bank.images), bank.images.ndim - 1, device=self.device)
 
     def batch(self, index: Tensor, views: tuple[augment.View, ...], *, labeled: bool) -> Batch:
         """Slices by their numbers, as float32 on the device."""
@@ -81,8 +85,8 @@ class DeviceBank:
         label = self._take(self.labels, index) if labeled else None
         return Batch(self._take(self.images, index), label, self.offsets[self._moved(index, self.device)], views)
 
-    def clean_crops(self, index: Tensor, crop: int) -> Tensor:
-        """The canonical crops of slices by their numbers, (len(index), 1, crop, crop) float32 on the device."""
+    def clean_crops(self, index: Tensor, crop: augment.Size) -> Tensor:
+        """The canonical crops of slices by their numbers, (len(index), 1, *crop) float32 on the device."""
         return augment.clean_crops(self._take(self.images, index), self.offsets[index.to(self.device)], crop)
 
     def _take(self, squares: Tensor, index: Tensor) -> Tensor:

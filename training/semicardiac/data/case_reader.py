@@ -15,8 +15,8 @@ from ..images.volumes import Volume, pick_frame, read_labels, read_series
 from .cases import Case
 from .splits import Role
 
-ROOM = 1 << 28
-"""Bytes of voxels that are kept at most: those of some fifty patients of ACDC. A large pool takes no more than that."""
+ROOM = 1 << 26
+"""Bytes of voxels that are kept at most: those of some twenty labeled volumes of ACDC. A larger pool takes no more."""
 
 
 Key = tuple[object, ...]

@@ -101,8 +101,9 @@ class _Volumes:
 
     def _check_image(self, case: Case, image: Volume) -> list[Finding]:
         stack = as_stack(image, self._config.preprocess.plane)
-        self._slices[case.role] += len(stack.array)
-        findings = [_found(level, what, case, case.image, hint) for level, what, hint in _image_faults(image, stack)]
+        self._slices[case.role] += 1 if self._config.volumetric else len(stack.array)
+        faults = _image_faults(image, stack, self._config.network.dimensions)
+        findings = [_found(level, what, case, case.image, hint) for level, what, hint in faults]
         if case.role == "unlabeled" and (values := _values_of_label_map(image.array)):
             what = f"this is probably a label map and no image: it holds {values} different whole numbers"
             hint = "Move it out of the folder, or give it the role 'ignore' in a cases.csv"
@@ -140,9 +141,11 @@ class _Volumes:
         optim = self._config.optim
         needed = {"labeled": (max(optim.batch_labeled, optim.batch_mixed[0]), "optim.batch_labeled")}
         needed["unlabeled"] = (optim.batch_mixed[1], "optim.batch_mixed")
+        if self._config.volumetric:  # one labeled volume is enough: a batch then holds several views of it
+            del needed["labeled"]
         for role, (batch, key) in needed.items():
             if 0 < self._slices[role] < batch:
-                slices = count(self._slices[role], "slice")
+                slices = count(self._slices[role], "volume" if self._config.volumetric else "slice")
                 what = f"the {role} cases have {slices}, fewer than the {batch} in a batch"
                 findings.append(Finding("error", what, EVERYWHERE, f"Add {role} cases, or lower the setting {key}"))
         return findings
@@ -215,9 +218,9 @@ def image_fault(image: Volume) -> tuple[str, str] | None:
     return None
 
 
-def _image_faults(image: Volume, stack: Stack) -> list[tuple[Level, str, str]]:
+def _image_faults(image: Volume, stack: Stack, dimensions: int) -> list[tuple[Level, str, str]]:
     """Level, what and hint of each fault of an image that could be read; `stack` is what becomes of it."""
-    if fault := image_fault(image) or stack_fault(stack):
+    if fault := image_fault(image) or stack_fault(stack, dimensions):
         return [("error", *fault)]
     faults: list[tuple[Level, str, str]] = []
     if len(stack.array) == 1:

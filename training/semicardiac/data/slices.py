@@ -87,9 +87,17 @@ def as_stack(volume: Volume, plane: str) -> Stack:
     return Stack(array, (slice_mm, row_mm, col_mm), axes, flipped)
 
 
-def stack_fault(stack: Stack) -> tuple[str, str] | None:
-    """What and hint if a stack has slices that cannot be segmented, or more than memory holds."""
+def stack_fault(stack: Stack, dimensions: int = 2) -> tuple[str, str] | None:
+    """What and hint if a stack has slices that cannot be segmented, or more than memory holds.
+
+    Args:
+        stack: To look at.
+        dimensions: Of the network: 3 needs more than one slice.
+    """
     slices, rows, cols = stack.array.shape
+    if dimensions == 3 and slices == 1:
+        what = "this is a single slice, and a network of three dimensions looks through several"
+        return what, "Leave it out, or train with network.dimensions=2"
     if min(rows, cols) < 2:
         return f"the slices have {rows} x {cols} voxels", "Export the volume as a stack of two-dimensional slices"
     if slices <= MOST_SLICES and rows * cols <= MOST_PIXELS:
@@ -115,13 +123,14 @@ def sample_images(stack: Stack, center: Center, spacing: float, size: int, clip:
     """
     image, (row, col), lowest = stack.normalized
     center = center[0] - row * stack.spacing[1], center[1] - col * stack.spacing[2]
-    return (_sample(image, stack, center, spacing, size, outside=lowest) + lowest).clip(*clip)
+    return (sample_planes(image, stack, center, spacing, (size, size), outside=lowest) + lowest).clip(*clip)
 
 
 def sample_labels(stack: Stack, center: Center, spacing: float, size: int, classes: int) -> np.ndarray:
     """Training labels resampled class by class and then decided, (slices, size, size) uint8; outside is background."""
     shares = [
-        _sample((stack.array == value).astype(np.float32), stack, center, spacing, size) for value in range(1, classes)
+        sample_planes((stack.array == value).astype(np.float32), stack, center, spacing, (size, size))
+        for value in range(1, classes)
     ]
     return np.stack([1 - np.sum(shares, axis=0), *shares]).argmax(axis=0).astype(np.uint8)
 
@@ -145,9 +154,9 @@ def restore_probabilities(probability: np.ndarray, stack: Stack, center: Center,
 
 def restore_maps(maps: np.ndarray, stack: Stack, center: Center, spacing: float) -> np.ndarray:
     """Any maps of the square, (..., size, size) float32, on the stack's own grid, (..., rows, cols); 0 outside."""
-    size = maps.shape[-1]
-    rows = _matrix(size, stack.array.shape[1], spacing, stack.spacing[1], -center[0], (size - 1) / 2)
-    cols = _matrix(size, stack.array.shape[2], spacing, stack.spacing[2], -center[1], (size - 1) / 2)
+    high, wide = maps.shape[-2:]
+    rows = axis_matrix(high, stack.array.shape[1], spacing, stack.spacing[1], -center[0], (high - 1) / 2)
+    cols = axis_matrix(wide, stack.array.shape[2], spacing, stack.spacing[2], -center[1], (wide - 1) / 2)
     return _mix(cols, _mix(rows, maps, -2), -1)
 
 
@@ -172,20 +181,29 @@ def centroid(mass: np.ndarray, stack: Stack) -> Center | None:
     return row * stack.spacing[1], col * stack.spacing[2]
 
 
-def _sample(
-    array: np.ndarray, stack: Stack, center: Center, spacing: float, size: int, outside: float = 0.0
+def sample_planes(  # where, how fine and how large, and what counts as nothing
+    array: np.ndarray, stack: Stack, center: Center, spacing: float, size: tuple[int, int], outside: float = 0.0
 ) -> np.ndarray:
-    """What an array is above `outside`, on a square; only what lies under it is looked at."""
-    half = (size - 1) / 2 * spacing
-    rows = _matrix(array.shape[1], size, stack.spacing[1], spacing, center[0] - half)
-    cols = _matrix(array.shape[2], size, stack.spacing[2], spacing, center[1] - half)
+    """What values on the stack's grid, (slices, rows, cols), are above `outside`, resampled; 0 beyond the stack.
+
+    Args:
+        array: The values; only those under the result are looked at.
+        stack: Gives their grid.
+        center: Where the middle of the result lies, (row, col) in mm.
+        spacing: Of its pixels, mm.
+        size: Its rows and columns.
+        outside: What is taken from the values.
+    """
+    high, wide = size
+    rows = axis_matrix(array.shape[1], high, stack.spacing[1], spacing, center[0] - (high - 1) / 2 * spacing)
+    cols = axis_matrix(array.shape[2], wide, stack.spacing[2], spacing, center[1] - (wide - 1) / 2 * spacing)
     top, left = (_span(np.any(matrix, axis=0)) for matrix in (rows, cols))
     above = array[:, top, left] - np.float32(outside)
     return _mix(cols[:, left], _mix(rows[:, top], above, -2), -1)
 
 
 def _mix(matrix: np.ndarray, array: np.ndarray, axis: int) -> np.ndarray:
-    """The product of a matrix of `_matrix` with an array along its axis -2 or -1, float32.
+    """The product of a matrix of `axis_matrix` with an array along its axis -2 or -1, float32.
 
     Each output mixes a few neighboring inputs. Threads of a matrix product would wait for one another, on a busy
     computer a hundred times as long as they compute; this takes one thread, and gives the same numbers everywhere.
@@ -208,7 +226,7 @@ def _span(wanted: np.ndarray) -> slice:
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
-def _matrix(
+def axis_matrix(
     inputs: int, outputs: int, input_spacing: float, output_spacing: float, start: float, input_middle: float = 0.0
 ) -> np.ndarray:
     """Linear interpolation along one axis as a matrix (outputs, inputs), with a wider tent where it shrinks.

@@ -19,6 +19,7 @@ from ..base.ranks import Rank
 from ..base.tables import write_csv
 from ..base.temporaries import remove_abandoned
 from ..base.text import count, listed
+from ..config import TrainConfig
 from ..data.checks import image_fault, spacing_fault
 from ..data.intensities import contrast_fault
 from ..data.label_order import mixed_up
@@ -32,6 +33,7 @@ from ..models import predict
 from ..models.compute import ComputePlan, pick_device
 from ..models.forward import inference_plan
 from ..models.model import Model, load_model
+from ..models.networks import timed_shape
 from ..models.package import CHECKSUMS, open_package
 from ..models.predict import Prediction
 from .job import EVENTS, STOP, VOLUMES, SegmentJob, named_inputs
@@ -119,7 +121,7 @@ class Segmenter:
         return [output for output in self.outputs_of(each) if not self.results.is_done(output, each.name)]
 
     def _read(self, each: Input) -> Sound:
-        return read_sound(each, self.model.config.preprocess.plane)
+        return read_sound(each, self.model.config)
 
     def _segment_frames(self, each: Input, sound: Sound) -> None:
         for what, hint in sound.doubts:
@@ -244,12 +246,13 @@ def segment_shares(
 
 def plan_of(model: Model, device: str, folder: Path) -> ComputePlan:
     """How a job computes, in all of its runs alike; the model's networks are placed as that wants them."""
-    known = None
-    for event in each_event(folder / EVENTS):
+    known, told = None, folder / EVENTS
+    for event in each_event(told) if told.exists() else ():
         if isinstance(event, Device) and event.device == device:
             known = ComputePlan(**event.model_dump(include=set(ComputePlan.model_fields)))
     config = model.config
-    plan = known or inference_plan(model.network, config.preprocess.side, device, fixed=config.deterministic)
+    shape = timed_shape(model.network, config.shape, device)
+    plan = known or inference_plan(model.network, shape, device, fixed=config.deterministic)
     plan.place(model.network)
     if model.locator is not None:
         plan.place(model.locator)
@@ -340,7 +343,7 @@ def hash_of_model(path: Path) -> str:
     return hashlib.sha256(open_package(path).read(CHECKSUMS)).hexdigest()
 
 
-def read_sound(each: Input, plane: str) -> Sound:
+def read_sound(each: Input, config: TrainConfig) -> Sound:
     """The frames of an input, whose voxels can be segmented.
 
     Raises:
@@ -351,7 +354,7 @@ def read_sound(each: Input, plane: str) -> Sound:
         if fault := image_fault(frame):
             what, hint = fault
             raise UserError(what, where=each.path, hint=f"{hint}, or leave this volume out")
-    if fault := stack_fault(as_stack(frames[0], plane)):
+    if fault := stack_fault(as_stack(frames[0], config.preprocess.plane), config.network.dimensions):
         raise UserError(fault[0], where=each.path, hint=fault[1])
     if len(frames) != each.frames:
         what = f"it holds {count(len(frames), 'frame')}, and {each.frames} when this run began"

@@ -64,7 +64,7 @@ class DptmRemCc(Method):
     def __init__(self, settings: MethodSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.alpha = 0.0
-        for name, value in threshold_map.initial_state(facts.classes, facts.crop)._asdict().items():
+        for name, value in threshold_map.initial_state(facts.classes, facts.shape)._asdict().items():
             self.register_buffer(name, value)
 
     @property
@@ -109,7 +109,7 @@ class DptmRemCc(Method):
         return terms
 
     def limits(self) -> Tensor:
-        classes = torch.arange(self.facts.classes, device=self.ratio.device).view(-1, 1, 1)
+        classes = torch.arange(self.facts.classes, device=self.ratio.device).view(-1, *[1] * self.threshold.dim())
         return threshold_map.limits(self.state, classes, self.settings.least_threshold)
 
     def start_from(self, other: Method) -> None:

@@ -45,5 +45,4 @@ class FixMatch(Method):
         }
 
     def limits(self) -> Tensor:
-        size = self.facts.crop
-        return torch.full((self.facts.classes, size, size), self.settings.threshold)
+        return torch.full((self.facts.classes, *self.facts.shape), self.settings.threshold)

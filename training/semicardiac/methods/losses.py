@@ -1,4 +1,7 @@
-"""The losses (Mi et al., Eqs. 1 to 4 and 11 to 14). All compute in float32."""
+"""The losses (Mi et al., Eqs. 1 to 4 and 11 to 14). All compute in float32.
+
+Shapes are those of slices; blocks of slices have (D, H, W) in place of (H, W).
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,10 @@ def supervised(logits: Tensor, label: Tensor, kind: str = "ce_dice", total: Tota
 def soft_dice(logits: Tensor, label: Tensor, total: Total = alone) -> Tensor:
     """1 - the mean soft Dice over the foreground classes, each over the whole batch (stable where slices lack one)."""
     probability = logits.float().softmax(dim=1)
-    values = torch.arange(logits.shape[1], device=label.device).view(1, -1, 1, 1)  # one_hot would read back
-    target = (label.unsqueeze(1) == values).to(probability.dtype)
-    sums = torch.stack(((probability * target).sum(dim=(0, 2, 3)), (probability + target).sum(dim=(0, 2, 3))))
+    values = torch.arange(logits.shape[1], device=label.device)  # one_hot would read back
+    target = (label.unsqueeze(1) == values.view(-1, *[1] * (label.dim() - 1))).to(probability.dtype)
+    places = (0, *range(2, logits.dim()))
+    sums = torch.stack(((probability * target).sum(dim=places), (probability + target).sum(dim=places)))
     overlap, size = total(sums).unbind()
     return 1 - ((2 * overlap + 1e-5) / (size + 1e-5))[1:].mean()
 
@@ -91,6 +95,8 @@ def nt_xent(query: Tensor, key: Tensor, temperature: float) -> Tensor:
 def pool_features(features: Tensor, grid: int) -> Tensor:
     """Bottleneck features (B, F, h, w) pooled to grid x grid cells, each image's cells in one row (B, F * grid²).
 
-    One cell would be blind: behind an instance norm the global mean of every channel is the same for all images.
+    Those of blocks (B, F, d, h, w) are pooled to grid³ cells. One cell would be blind: behind an instance norm the
+    global mean of every channel is the same for all images.
     """
-    return F.adaptive_avg_pool2d(features.float(), grid).flatten(1)
+    pool = F.adaptive_avg_pool2d if features.dim() == 4 else F.adaptive_avg_pool3d
+    return pool(features.float(), grid).flatten(1)

@@ -1,4 +1,7 @@
-"""The interface of a semi-supervised method: what it sees of a step, and what it answers."""
+"""The interface of a semi-supervised method: what it sees of a step, and what it answers.
+
+Shapes are those of slices. A training on volumes has blocks of slices instead, and (D, H, W) in place of (H, W).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base.settings import Section
+from ..config import Shape
 from ..data import augment
 from ..data.share import Share
 from . import losses
@@ -24,8 +28,8 @@ class Facts(NamedTuple):
 
     classes: int
     """With background."""
-    crop: int
-    """Side of the canonical crop in pixels."""
+    shape: Shape
+    """Of the canonical crop, (H, W) in pixels."""
     build: Callable[[], nn.Module]
     """Another network like the student, with weights of its own."""
 
@@ -104,13 +108,14 @@ class Unlabeled(_Slices):
             values: (B, H, W) or (B, K, H, W). Whole numbers are those of the nearest pixel, others are interpolated.
             view: Which of the views.
         """
-        stacked = values if values.dim() == 4 else values.unsqueeze(1)
-        size, grid = self.clean.shape[-1], self.grid[view]
+        one = values.dim() < self.clean.dim()
+        stacked = values.unsqueeze(1) if one else values
+        shape, grid = tuple(self.clean.shape[2:]), self.grid[view]
         if values.is_floating_point():
-            moved = augment.warp(stacked, grid, crop=size)
+            moved = augment.warp(stacked, grid, crop=shape)
         else:
-            moved = augment.warp(stacked.float(), grid, crop=size, mode="nearest").to(values.dtype)
-        return moved if values.dim() == 4 else moved.squeeze(1)
+            moved = augment.warp(stacked.float(), grid, crop=shape, mode="nearest").to(values.dtype)
+        return moved.squeeze(1) if one else moved
 
     def mirror(self, features: Tensor, view: int = 0) -> Tensor:
         """Features of the canonical crops (B, F, h, w), flipped as a view is."""

@@ -1,7 +1,8 @@
 """The dynamic pseudo-label threshold map, DPTM (Mi et al., Eqs. 5 to 10).
 
 The map M lives in one canonical frame, the clean crop with the heart in its middle. It is carried over from batch to
-batch and from epoch to epoch. All of it is float32: in bfloat16 an average with α near 1 would not move.
+batch and from epoch to epoch. All of it is float32: in bfloat16 an average with α near 1 would not move. Shapes are
+those of slices; blocks of slices have (D, H, W) in place of (H, W).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..config import Shape
 from . import losses
 
 
@@ -32,9 +34,9 @@ class Gated(NamedTuple):
     """γ, (B, H, W): the confidence where it passes the threshold of its class and place, else 0 (Eq. 10)."""
 
 
-def initial_state(classes: int, size: int, device: torch.device | str = "cpu") -> MapState:
+def initial_state(classes: int, shape: Shape, device: torch.device | str = "cpu") -> MapState:
     """M = 1/C everywhere, which no confidence can be below, and k = 1."""
-    return MapState(torch.full((size, size), 1 / classes, device=device), torch.ones(classes, device=device))
+    return MapState(torch.full(shape, 1 / classes, device=device), torch.ones(classes, device=device))
 
 
 def settle_alpha(steps: int) -> float:
@@ -67,10 +69,12 @@ def update(
     confidence = torch.where(finite, confidence, 0.0)
     mean_sum = confidence.sum(dim=0)
     mean_count = finite.sum(dim=0).to(confidence.dtype)
-    values = torch.arange(classes, device=label.device).view(1, -1, 1, 1)  # one_hot would read the labels back
-    weight = ((label.unsqueeze(1) == values) & finite.unsqueeze(1)).to(confidence.dtype)
-    class_count = weight.sum(dim=(0, 2, 3))
-    class_sum = (weight * confidence.unsqueeze(1)).sum(dim=(0, 2, 3))
+    values = torch.arange(classes, device=label.device)  # one_hot would read the labels back
+    own = label.unsqueeze(1) == values.view(-1, *[1] * (label.dim() - 1))
+    weight = (own & finite.unsqueeze(1)).to(confidence.dtype)
+    places = (0, *range(2, weight.dim()))
+    class_count = weight.sum(dim=places)
+    class_sum = (weight * confidence.unsqueeze(1)).sum(dim=places)
     sums = (mean_sum, mean_count, class_sum, class_count)
     flat = total(torch.cat([each.flatten() for each in sums])).split([each.numel() for each in sums])
     mean_sum, mean_count, class_sum, class_count = (part.view_as(each) for part, each in zip(flat, sums, strict=True))

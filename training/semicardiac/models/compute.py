@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from ..base.errors import UserError
+from ..data.augment import Size, shape_of
 
 Placed = TypeVar("Placed", bound=Tensor | nn.Module)
 
@@ -38,7 +39,9 @@ class ComputePlan(BaseModel):
 
     def place(self, tensor_or_module: Placed) -> Placed:
         """Moves a network or an image batch to the device in the chosen memory layout."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        layout = torch.contiguous_format
+        if self.channels_last:
+            layout = torch.channels_last_3d if _is_volumetric(tensor_or_module) else torch.channels_last
         # PyTorch's types know memory_format of tensors alone, its modules take it, too.
         return tensor_or_module.to(self.device, memory_format=layout)  # type: ignore[call-overload, return-value]
 
@@ -47,6 +50,13 @@ class ComputePlan(BaseModel):
         return torch.autocast(
             torch.device(self.device).type, dtype=getattr(torch, self.dtype), enabled=self.dtype != "float32"
         )
+
+
+def _is_volumetric(tensor_or_module: Tensor | nn.Module) -> bool:
+    """Whether an image batch holds blocks of slices, or a network has weights for such."""
+    if isinstance(tensor_or_module, Tensor):
+        return tensor_or_module.dim() == 5
+    return any(parameter.dim() == 5 for parameter in tensor_or_module.parameters())
 
 
 def pick_device(asked: str) -> str:
@@ -76,13 +86,13 @@ def pick_device(asked: str) -> str:
 
 
 def choose_plan(
-    network: nn.Module, size: int, device: str, *, slices: int = 6, processes: int = 1, fixed: bool = False
+    network: nn.Module, size: Size, device: str, *, slices: int = 6, processes: int = 1, fixed: bool = False
 ) -> ComputePlan:
     """Times a few training steps of each candidate and takes the fastest; on a GPU, then finds the batch that fills it.
 
     Args:
         network: One like that which will be trained; it is moved about, and thrown away.
-        size: Side of its input.
+        size: Of its input.
         device: From `pick_device`.
         slices: In a batch, as the settings say.
         processes: That will share a batch, each on a GPU of its own.
@@ -105,7 +115,7 @@ def choose_plan(
     speed = {}
     for plan in plans:
         layout = "channels_last" if plan.channels_last else "contiguous"
-        batch = 4 if kind == "cpu" else 16
+        batch = 1 if len(shape_of(size)) == 3 else 4 if kind == "cpu" else 16  # a block is dozens of slices
         speed[f"{plan.dtype} {layout}"] = round(_images_per_second(plan, network, size, batch), 1)
     best = plans[max(range(len(plans)), key=list(speed.values()).__getitem__)]
     times = 1
@@ -127,7 +137,7 @@ def fitting_batch(images_per_s: dict[int, float]) -> int:
     return min(times for times, speed in images_per_s.items() if speed >= enough)
 
 
-def _speeds_of_batches(plan: ComputePlan, network: nn.Module, size: int, slices: int) -> dict[int, float]:
+def _speeds_of_batches(plan: ComputePlan, network: nn.Module, size: Size, slices: int) -> dict[int, float]:
     """Images a second of batches twice as large each time, as long as that pays and there is memory."""
     reached: dict[int, float] = {}
     for times in (1, 2, 4, 8, 16, 32, 64):
@@ -158,9 +168,9 @@ def record(work: Callable[[], None], generators: Sequence[torch.Generator] = ())
     return graph
 
 
-def _images_per_second(plan: ComputePlan, network: nn.Module, size: int, batch: int) -> float:
+def _images_per_second(plan: ComputePlan, network: nn.Module, size: Size, batch: int) -> float:
     network = plan.place(network)
-    image = plan.place(torch.zeros(batch, 1, size, size))
+    image = plan.place(torch.zeros(batch, 1, *shape_of(size)))
 
     def work() -> None:
         with plan.autocast():

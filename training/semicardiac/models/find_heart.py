@@ -16,6 +16,7 @@ from torch import nn
 from ..base.errors import UserError
 from ..base.settings import Roi
 from ..config import TrainConfig
+from ..data.blocks import Place
 from ..data.cases import Case
 from ..data.slices import Center, Stack, sample_images
 from ..images.volumes import Volume
@@ -37,6 +38,8 @@ class Found(NamedTuple):
     """Empty, or why `center` is not what the locator said: the middle of the image, or another volume's heart."""
     mass: float = 0.0
     """Heart probability summed over the stack, in pixels a slice: how much there is to go by."""
+    level: float | None = None
+    """The slice in the heart's middle, counted from 0; None where nothing tells: then take the middle of the stack."""
 
 
 def heart_area(labels: Stack) -> float:
@@ -101,12 +104,22 @@ def find_in_coarse(
         return Found(middle, f"what looks like the heart covers {area / 100:.0f} cm²")
     where = heart.sum(axis=0) * near
     mass = float(where.sum())
+    through = ((heart > 0.5) & near).sum(axis=(1, 2))
     center = (middle[0] + float(where.sum(axis=1) @ axis) / mass, middle[1] + float(where.sum(axis=0) @ axis) / mass)
-    return Found(center, "", mass / len(images))
+    return Found(center, "", mass / len(images), float(through @ np.arange(len(images)) / through.sum()))
 
 
 def roi_center(volume: Volume, stack: Stack, roi: Roi) -> Center:
     """The middle of an ROI in the plane of the stack, (row, col) in mm."""
+    return roi_place(volume, stack, roi)[1:]
+
+
+def roi_place(volume: Volume, stack: Stack, roi: Roi) -> Place:
+    """The middle of an ROI, (slice, row, col) in mm of the stack.
+
+    Raises:
+        UserError: If it lies outside the volume.
+    """
     middle = np.array([(roi[0] + roi[1]) / 2, (roi[2] + roi[3]) / 2, (roi[4] + roi[5]) / 2, 1.0])
     index = (np.linalg.inv(volume.ijk_to_ras) @ middle)[:3][::-1]
     if not all(-0.5 <= place <= count - 0.5 for place, count in zip(index, volume.array.shape, strict=True)):
@@ -117,7 +130,8 @@ def roi_center(volume: Volume, stack: Stack, roi: Roi) -> Center:
         volume.array.shape[axis] - 1 - index[axis] if flip else index[axis]
         for axis, flip in zip(stack.axes, stack.flipped, strict=True)
     ]
-    return float(along[1] * stack.spacing[1]), float(along[2] * stack.spacing[2])
+    level, row, col = (float(place * step) for place, step in zip(along, stack.spacing, strict=True))
+    return level, row, col
 
 
 def reconcile(
@@ -146,5 +160,5 @@ def reconcile(
             apart = math.dist(found[case.name].center, surest.center)
             if apart > limit_mm:
                 doubt = f"{apart:.0f} mm from the heart in another volume of the patient, whose place was taken"
-                moved[case.name] = Found(surest.center, doubt, surest.mass)
+                moved[case.name] = surest._replace(doubt=doubt)
     return moved

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..data.augment import Size, shape_of
 from .compute import ComputePlan
 
 #: The axes of (N, 1, H, W) along which the views of a slice are flipped; the first view is the slice as it is.
@@ -21,7 +22,7 @@ CPU_BATCH, GPU_BATCH = 16, 1024
 _WORTH = 1.1
 
 
-def inference_plan(network: nn.Module, size: int, device: str, *, fixed: bool = False) -> ComputePlan:
+def inference_plan(network: nn.Module, size: Size, device: str, *, fixed: bool = False) -> ComputePlan:
     """How a network predicts fastest on a device.
 
     A GPU computes in half precision. On a CPU a slice is timed: bfloat16 is the fastest on those that have units for
@@ -30,7 +31,7 @@ def inference_plan(network: nn.Module, size: int, device: str, *, fixed: bool = 
 
     Args:
         network: The one that will predict; it is moved about.
-        size: Side of its input.
+        size: Of its input.
         device: From `pick_device`.
         fixed: Take float32 without timing anything: for deterministic models, the same on every machine.
     """
@@ -42,7 +43,7 @@ def inference_plan(network: nn.Module, size: int, device: str, *, fixed: bool = 
     if kind == "cuda":
         dtype = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
         return plain.model_copy(update={"dtype": dtype, "channels_last": True})
-    best, image = plain, torch.zeros(1, 1, size, size)
+    best, image = plain, torch.zeros(1, 1, *shape_of(size))
     speed = {_name(plain): _slices_per_second(network, image, plain)}
     for dtype, channels_last in (("float32", True), ("bfloat16", False), ("bfloat16", True)):
         plan = plain.model_copy(update={"dtype": dtype, "channels_last": channels_last})

@@ -93,7 +93,7 @@ def load_model(path: Path, device: str = "cpu") -> Model:
     config, labels = settings.config, settings.labels
     network = load_part(build_network(config.network, labels.classes), tensors, "network.")
     locator = load_part(build_locator(config), tensors, "locator.") if settings.locator else None
-    facts = Facts(labels.classes, config.preprocess.side, lambda: build_network(config.network, labels.classes))
+    facts = Facts(labels.classes, config.shape, lambda: build_network(config.network, labels.classes))
     method = load_part(registry.build(config, facts), tensors, "method.")
     return Model(network, locator, method, config, labels, settings.heart_area_mm2, settings.about).to(device)
 

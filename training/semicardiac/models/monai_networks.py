@@ -6,11 +6,13 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
+from .levels import Triple, plan_levels, whole_stride
+
 
 class MonaiBackbone(nn.Module):
-    """A MONAI network with the two outputs of `UNet`; the bottleneck is caught on its way."""
+    """A MONAI network with the two outputs of `UNet` or `UNet3d`; the bottleneck is caught on its way."""
 
-    def __init__(self, network: nn.Module, bottleneck: nn.Module, stride: int) -> None:
+    def __init__(self, network: nn.Module, bottleneck: nn.Module, stride: int | Triple) -> None:
         super().__init__()
         self.network = network
         self.stride = stride
@@ -27,8 +29,15 @@ class MonaiBackbone(nn.Module):
         self._features = output[-1] if isinstance(output, list | tuple) else output
 
 
-def build_monai(name: str, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
+def build_monai(name: str, widths: tuple[int, ...], classes: int, anisotropy: float | None = None) -> MonaiBackbone:
     """A network of MONAI, one of `BUILDERS`.
+
+    Args:
+        name: Of the builder.
+        widths: Channels of each level.
+        classes: Channels of the logits, background included.
+        anisotropy: None for slices; for blocks, the distance of slices over that of pixels. Kernels and strides of
+            `dynunet` follow it; those of the others are the same in all directions.
 
     Raises:
         ImportError: If MONAI, or what it needs, is not installed.
@@ -37,25 +46,30 @@ def build_monai(name: str, widths: tuple[int, ...], classes: int) -> MonaiBackbo
 
     if name == "swinunetr":
         import einops  # noqa: F401 - MONAI would miss it at the first image
-    return BUILDERS[name](nets, widths, classes)
+    return BUILDERS[name](nets, widths, classes, anisotropy)
 
 
-def _dynunet(nets: ModuleType, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
-    levels = len(widths)
-    strides = [1] + [2] * (levels - 1)
-    network = nets.DynUNet(2, 1, classes, [3] * levels, strides, strides[1:], filters=list(widths))
-    return MonaiBackbone(network, network.bottleneck, 2 ** (levels - 1))
+def _dynunet(nets: ModuleType, widths: tuple[int, ...], classes: int, anisotropy: float | None) -> MonaiBackbone:
+    count, flat = len(widths), anisotropy is None
+    levels = plan_levels(anisotropy or 1.0, count, full_first=True)
+    kernels = [3 if flat else level.kernel for level in levels]
+    strides = [level.stride[2] if flat else level.stride for level in levels]
+    network = nets.DynUNet(2 if flat else 3, 1, classes, kernels, strides, strides[1:], filters=list(widths))
+    return MonaiBackbone(network, network.bottleneck, 2 ** (count - 1) if flat else whole_stride(levels))
 
 
-def _segresnet(nets: ModuleType, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
-    network = nets.SegResNet(2, widths[0], 1, classes, norm=("GROUP", {"num_groups": min(8, widths[0])}))
-    return MonaiBackbone(network, network.down_layers[-1], 8)
+def _segresnet(nets: ModuleType, widths: tuple[int, ...], classes: int, anisotropy: float | None) -> MonaiBackbone:
+    flat = anisotropy is None
+    norm = ("GROUP", {"num_groups": min(8, widths[0])})
+    network = nets.SegResNet(2 if flat else 3, widths[0], 1, classes, norm=norm)
+    return MonaiBackbone(network, network.down_layers[-1], 8 if flat else (8, 8, 8))
 
 
-def _swinunetr(nets: ModuleType, widths: tuple[int, ...], classes: int) -> MonaiBackbone:
+def _swinunetr(nets: ModuleType, widths: tuple[int, ...], classes: int, anisotropy: float | None) -> MonaiBackbone:
+    flat = anisotropy is None
     feature_size = max(12, widths[0] // 12 * 12)
-    network = nets.SwinUNETR(1, classes, feature_size=feature_size, spatial_dims=2, norm_name="instance")
-    return MonaiBackbone(network, network.encoder10, 32)
+    network = nets.SwinUNETR(1, classes, feature_size=feature_size, spatial_dims=2 if flat else 3, norm_name="instance")
+    return MonaiBackbone(network, network.encoder10, 32 if flat else (32, 32, 32))
 
 
 BUILDERS = {"dynunet": _dynunet, "segresnet": _segresnet, "swinunetr": _swinunetr}

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..base.errors import UserError, nearest
-from ..config import NetworkConfig
+from ..config import NetworkConfig, PreprocessConfig, Shape
 from .monai_networks import BUILDERS, MonaiBackbone, build_monai
 from .package import LARGEST, WEIGHTS
 from .unet import UNet
+from .unet3d import UNet3d
+
+Backbone = UNet | UNet3d | MonaiBackbone
 
 
-def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
+def strides_of(network: Backbone) -> Shape:
+    """What (rows, cols) of slices, or (slices, rows, cols) of blocks, must be multiples of."""
+    return (network.stride, network.stride) if isinstance(network.stride, int) else network.stride
+
+
+def timed_shape(network: nn.Module, shape: Shape, device: str) -> Shape:
+    """What of an input is timed to choose how to compute: on a CPU a part of a block tells as much, and sooner."""
+    if len(shape) == 2 or torch.device(device).type != "cpu":
+        return shape
+    return tuple(min(side, 2 * step) for side, step in zip(shape, strides_of(cast(Backbone, network)), strict=True))
+
+
+def misfit(network: Backbone, preprocess: PreprocessConfig) -> tuple[str, str] | None:
+    """Where and what, if a crop or a depth that is given does not suit a network."""
+    strides = strides_of(network)
+    given = {"preprocess.crop": (preprocess.crop, math.lcm(*strides[-2:]))}
+    if len(strides) == 3:
+        given["preprocess.depth"] = preprocess.depth, strides[0]
+    for where, (side, step) in given.items():
+        if side is not None and side % step:
+            return where, f"got {side}, which is no multiple of the {step} of this network"
+    return None
+
+
+def build_network(config: NetworkConfig, classes: int) -> Backbone:
     """The network that a configuration names.
 
     Raises:
@@ -32,7 +60,7 @@ def build_network(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
     return _build(config, classes)
 
 
-def shapes_of(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
+def shapes_of(config: NetworkConfig, classes: int) -> Backbone:
     """The network of a configuration without the memory for its weights, to look at the shapes of its tensors.
 
     Raises:
@@ -61,14 +89,15 @@ class _Unallocated(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _build(config: NetworkConfig, classes: int) -> UNet | MonaiBackbone:
+def _build(config: NetworkConfig, classes: int) -> Backbone:
     names = ["unet", *BUILDERS]
     if config.name not in names:
         raise UserError(f"there is no network '{config.name}'", where="network.name", hint=nearest(config.name, names))
+    anisotropy = None if config.dimensions == 2 else config.anisotropy or 1.0
     try:
-        if config.name == "unet":
-            return UNet(classes, config.widths)
-        return build_monai(config.name, config.widths, classes)
+        if config.name != "unet":
+            return build_monai(config.name, config.widths, classes, anisotropy)
+        return UNet(classes, config.widths) if anisotropy is None else UNet3d(classes, config.widths, anisotropy)
     except ImportError as error:
         what = f"this network needs {error.name}, which is not installed"
         raise UserError(what, where="network.name", hint="Install it with: pip install monai einops") from None

@@ -30,6 +30,7 @@ from .compute import ComputePlan
 from .find_heart import find_heart, roi_center
 from .forward import FLIPS, class_probabilities
 from .model import Model
+from .predict_blocks import find_place, predict_on_blocks
 
 #: The square is moved to the middle of what is seen in it, unless that is so near already.
 NEAR_MM = 3.0
@@ -92,15 +93,19 @@ def segment(  # its options are those of a job, each with a default
         maps: Which of these to compute.
 
     Raises:
-        UserError: If the ROI lies outside the volume, or as `preprocess.stack_fault` says.
+        UserError: If the ROI lies outside the volume, or as `slices.stack_fault` says.
     """
     plan = plan or cpu_plan()
     config = model.config
     stack = as_stack(volume, config.preprocess.plane)
-    if fault := stack_fault(stack):
+    if fault := stack_fault(stack, config.network.dimensions):
         raise UserError(fault[0], where="volume", hint=fault[1])
+    if config.volumetric:
+        place, doubt = find_place(model, volume, stack, plan, roi)
+        seen = predict_on_blocks(model, stack, place, plan, flips=flips, maps=maps)
+        return _prediction(volume, stack, (seen.labels, seen.maps), (seen.middle[1:], doubt), largest_component)
     if roi is None:
-        center, doubt, _ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
+        center, doubt, *_ = find_heart(model.locator, stack, config, plan, model.heart_area_mm2)
     else:
         center, doubt = roi_center(volume, stack, roi), ""
     square = _centered(model, stack, center, plan)
@@ -109,7 +114,19 @@ def segment(  # its options are those of a job, each with a default
         mirrored = class_probabilities(model.network, square.images, plan, FLIPS[1:])
         probability = (probability + len(FLIPS[1:]) * mirrored) / len(FLIPS)
 
-    labels, computed = _on_stack(model, stack, center, probability.cpu().numpy(), maps)
+    found = _on_stack(model, stack, center, probability.cpu().numpy(), maps)
+    return _prediction(volume, stack, found, (center, doubt), largest_component)
+
+
+def _prediction(
+    volume: Volume,
+    stack: Stack,
+    found: tuple[np.ndarray, dict[str, np.ndarray]],
+    where: tuple[Center, str],
+    largest_component: bool,
+) -> Prediction:
+    """Labels and maps of a stack on the volume's grid; where the heart is, and why that may be wrong."""
+    (labels, computed), (center, doubt) = found, where
     if largest_component:
         labels = keep_largest(labels)
     if not labels.any():

@@ -23,7 +23,7 @@ from ..config import NetworkConfig, TrainConfig
 from ..methods import registry
 from ..methods.method import Facts
 from .container import AGAIN
-from .networks import shapes_of
+from .networks import misfit, shapes_of
 from .package import SETTINGS, WEIGHTS, Package, Settings, require_digest
 from .tensor_file import Entry
 
@@ -43,7 +43,7 @@ _EARLIER_OF = {now: before for before, now in _EARLIER.items()}
 
 def locator_config(config: TrainConfig) -> NetworkConfig:
     """What the locator is built from."""
-    return config.network.model_copy(update={"name": "unet", "widths": config.locate.widths})
+    return NetworkConfig(widths=config.locate.widths)
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
@@ -117,15 +117,21 @@ def load_part(network: Network, tensors: dict[str, Tensor], part: str) -> Networ
 
 def _needed(package: Package, settings: Settings) -> dict[str, torch.Size]:
     """The shape of every tensor that a configuration needs."""
-    config, crop, classes = settings.config, settings.config.preprocess.crop, settings.labels.classes
+    config, classes = settings.config, settings.labels.classes
     where = f"{package.place}: {SETTINGS}: config"
     try:
         network = shapes_of(config.network, classes)
     except UserError as error:
         raise UserError(error.what, where=f"{where}.{error.where}", hint=error.hint) from None
-    if not crop or crop % network.stride:
-        what = f"got {crop}, which is no multiple of the {network.stride} of this network"
-        raise UserError(what, where=f"{where}.preprocess.crop", hint=AGAIN)
+    needs: dict[str, float | None] = {"preprocess.crop": config.preprocess.crop}
+    if config.volumetric:
+        needs |= {"preprocess.depth": config.preprocess.depth, "preprocess.slice_mm": config.preprocess.slice_mm}
+        needs |= {"network.anisotropy": config.network.anisotropy}
+    for name, value in needs.items():
+        if value is None:
+            raise UserError("got None, and a model has it chosen", where=f"{where}.{name}", hint=AGAIN)
+    if fault := misfit(network, config.preprocess):
+        raise UserError(fault[1], where=f"{where}.{fault[0]}", hint=AGAIN)
     needed = {f"network.{name}": value.shape for name, value in tensors_of(network).items()}
     if settings.locator:
         try:
@@ -133,7 +139,7 @@ def _needed(package: Package, settings: Settings) -> dict[str, torch.Size]:
         except UserError as error:
             raise UserError(error.what, where=f"{where}.locate.widths", hint=error.hint) from None
         needed |= {f"locator.{name}": value.shape for name, value in tensors_of(locator).items()}
-    facts = Facts(classes, crop, lambda: shapes_of(config.network, classes))
+    facts = Facts(classes, config.shape, lambda: shapes_of(config.network, classes))
     method = registry.build(config, facts, where=f"{package.place}: {SETTINGS}", inside=("config", "method"))
     return needed | {f"method.{name}": value.shape for name, value in tensors_of(method).items()}
 

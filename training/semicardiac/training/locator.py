@@ -146,8 +146,8 @@ def locator_share(config: TrainConfig, patients: int) -> float:
 
 
 def refine_share(config: TrainConfig, patients: int) -> float:
-    """The share of a timed budget for training the locator again: none for 7 labeled patients or more."""
-    return config.locate.refine * (fewness(patients) - 1)
+    """The share of a timed budget for training the locator again: none for 7 labeled patients, and none on volumes."""
+    return 0.0 if config.volumetric else config.locate.refine * (fewness(patients) - 1)
 
 
 def locator_steps(config: TrainConfig, patients: int) -> int:

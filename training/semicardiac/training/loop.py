@@ -13,8 +13,8 @@ import torch
 from ..base.errors import Stopped, UserError
 from ..base.events import Preview, Validation
 from ..base.text import count
-from ..data import augment
 from ..data.batches import Batch, Stream
+from ..data.block_views import draw_view
 from ..models.compute import gpu_memory_mb
 from .log import EVERY
 from .previews import preview_slices, write_preview
@@ -133,7 +133,7 @@ class Loop:
         generator, device = self.learner.generator, torch.device(self.plan.device)
         index, labeled = stream.take(count, generator), stream is self.training.labeled
         drawn = 1 if labeled else self.learner.method.views
-        views = [augment.draw(self.config.augment, count, generator) for _ in range(drawn)]
+        views = [draw_view(self.config, count, generator) for _ in range(drawn)]
         share = self.ranks.share(count)
         if share is not None:
             index, views = index[share.cut], [view.part(share.cut) for view in views]
@@ -207,7 +207,7 @@ class Loop:
         path = training.folder / PREVIEWS / f"step{self.learner.step:06d}.png"
         first = len(training.labeled) if len(training.unlabeled) else 0
         index = preview_slices(first, first + (len(training.unlabeled) or len(training.labeled)))
-        clean = training.bank.clean_crops(index, self.config.preprocess.side)
+        clean = training.bank.clean_crops(index, self.config.shape)
         write_preview(path, self.learner, self.config, self.plan, clean, training.spec.labels)
         self.events.emit(Preview(step=self.learner.step, path=path.relative_to(training.folder).as_posix()))
         self.budget.pause(paused)

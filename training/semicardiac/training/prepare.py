@@ -17,15 +17,17 @@ from ..base.files import sha256
 from ..base.sealed import read_sealed, write_sealed
 from ..base.settings import parse
 from ..base.text import listed
-from ..config import TrainConfig
+from ..config import PreprocessConfig, TrainConfig
+from ..data.blocks import Place, block_of
 from ..data.cases import Case
-from ..data.slice_bank import INDEX, SliceBank, Source, Squares, build_bank
+from ..data.slice_bank import INDEX, Blocks, SliceBank, Source, Squares, build_bank
 from ..data.slices import Center, Stack, as_stack, centroid
 from ..models.compute import ComputePlan, choose_plan, keep_freed_memory, pick_device
-from ..models.find_heart import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_center
-from ..models.model import build_locator
-from ..models.networks import build_network
+from ..models.find_heart import Found, area_bounds, find_in_coarse, heart_area, reconcile, roi_place
+from ..models.model import Model, build_locator
+from ..models.networks import build_network, misfit, strides_of, timed_shape
 from ..models.weights import write_tensors
+from .choose_block import Chosen, choose_block
 from .context import Context
 from .identity import Identity, identify
 from .locator import Course, coarse_bank, load_locator, locator_share, locator_steps, train_locator
@@ -43,6 +45,12 @@ class Findings(BaseModel):
     heart_area_mm2: tuple[float, float]
     centers: dict[str, Center]
     """By case name, (row, col) in mm."""
+    levels: dict[str, float] = {}
+    """By case name, the number of the slice in the heart's middle; in a training on volumes."""
+    depth: int | None = None
+    slice_mm: float | None = None
+    anisotropy: float | None = None
+    """Of its blocks."""
     used_s: float
     """What of the budget is spent."""
     job: str = ""
@@ -56,7 +64,7 @@ class Prepared:
     """All that the training loop starts from."""
 
     config: TrainConfig
-    """With the side of the crop as it was found to be needed, and the batches as they are computed."""
+    """With the side of the crop, or the block, as it was found to be needed, and the batches as they are computed."""
     plan: ComputePlan
     locator: nn.Module | None
     heart_area_mm2: tuple[float, float]
@@ -64,7 +72,7 @@ class Prepared:
     identity: Identity
 
 
-def prepare(context: Context, device: str, start: nn.Module | None = None) -> Prepared:
+def prepare(context: Context, device: str, start: Model | None = None) -> Prepared:
     """Does the first stage, or takes up what an earlier run of the job left of it.
 
     Of several processes the first does all of it, and has the only locator that is trained; then the others open its
@@ -73,7 +81,7 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
     Args:
         context: Of the training.
         device: As asked for.
-        start: A trained locator to start from.
+        start: A model to start from: its locator is trained on.
 
     Raises:
         Stopped: If a stop was asked for.
@@ -83,21 +91,19 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
     keep_freed_memory()
     torch.manual_seed(context.config.seed)
     locator = build_locator(context.config) if context.config.locate.method == "network" else None
-    if locator is not None and start is not None:
-        locator.load_state_dict(start.state_dict())
-    identity, findings = context.ranks.by_first(lambda: _first_findings(context, locator, device))
+    if locator is not None and start is not None and start.locator is not None:
+        locator.load_state_dict(start.locator.state_dict())
+    anisotropy = start.config.network.anisotropy if start is not None else None
+    identity, findings = context.ranks.by_first(lambda: _first_findings(context, locator, device, anisotropy))
     plan = context.ranks.place(findings.plan)
     torch.set_num_threads(plan.threads)
     if locator is not None:
         plan.place(locator)
     context.events.emit(Device(**plan.model_dump(), processes=context.ranks.rank.count))
 
-    settings = context.config.preprocess.model_copy(update={"crop": findings.crop})
+    config = _as_found(context.config, findings)
     source = Source(context.cases, context.labels, context.reader, identity.content)
-    squares = Squares(
-        settings.plane, settings.spacing_mm, settings.side + 2 * settings.margin, settings.clip,
-        place=lambda case, stack: findings.centers[case.name],
-    )  # fmt: skip
+    squares = _cuts(config.preprocess, findings, volumetric=config.volumetric)
     place, report = context.folder / BANK_FOLDER, context.report_cases("preparing slices")
 
     def open_bank() -> SliceBank:
@@ -106,12 +112,12 @@ def prepare(context: Context, device: str, start: nn.Module | None = None) -> Pr
 
     bank = context.ranks.in_turn(open_bank)
     context.reader.clear()
-    optim = context.config.optim.enlarged(plan.batch_times)
-    config = context.config.model_copy(update={"preprocess": settings, "optim": optim})
     return Prepared(config, plan, locator, findings.heart_area_mm2, bank, identity)
 
 
-def _first_findings(context: Context, locator: nn.Module | None, device: str) -> tuple[Identity, Findings]:
+def _first_findings(
+    context: Context, locator: nn.Module | None, device: str, anisotropy: float | None
+) -> tuple[Identity, Findings]:
     """What the training is and what its first stage found; the locator is trained, or gets the weights that it had."""
     identity = identify(context)
     kept, weights = context.folder / FINDINGS, context.folder / LOCATOR
@@ -123,12 +129,38 @@ def _first_findings(context: Context, locator: nn.Module | None, device: str) ->
             findings.plan.place(locator).eval()
         context.budget.used_before = max(context.budget.used_before, findings.used_s)
         return identity, findings
-    findings = _find(context, locator, device, identity)
+    findings = _find(context, locator, device, identity, anisotropy)
     if locator is not None:
         write_tensors(weights, locator.state_dict())
         findings = findings.model_copy(update={"locator_sha256": sha256(weights)})
     write_sealed(kept, findings.model_dump(mode="json"))
     return identity, findings
+
+
+def _as_found(config: TrainConfig, findings: Findings) -> TrainConfig:
+    """The configuration with what was found to be needed."""
+    sides: dict[str, object] = {"crop": findings.crop}
+    network = config.network
+    if config.volumetric:
+        sides |= {"depth": findings.depth, "slice_mm": findings.slice_mm}
+        network = network.model_copy(update={"anisotropy": findings.anisotropy})
+    preprocess = config.preprocess.model_copy(update=sides)
+    optim = config.optim.enlarged(findings.plan.batch_times)
+    return config.model_copy(update={"preprocess": preprocess, "network": network, "optim": optim})
+
+
+def _cuts(settings: PreprocessConfig, findings: Findings, *, volumetric: bool) -> Squares | Blocks:
+    """What the bank holds: the crop, or the block, and the margin around it."""
+    if not volumetric:
+        return Squares(
+            settings.plane, settings.spacing_mm, settings.side + 2 * settings.margin, settings.clip,
+            place=lambda case, stack: findings.centers[case.name],
+        )  # fmt: skip
+
+    def place(case: Case, stack: Stack) -> Place:
+        return (findings.levels[case.name] * stack.spacing[0], *findings.centers[case.name])
+
+    return Blocks(settings.plane, block_of(settings, margin=True), settings.clip, place)
 
 
 def _known_findings(path: Path, context: Context, identity: Identity) -> Findings:
@@ -142,28 +174,22 @@ def _known_findings(path: Path, context: Context, identity: Identity) -> Finding
     return findings
 
 
-def _find(context: Context, locator: nn.Module | None, device: str, identity: Identity) -> Findings:
-    config, plane = context.config, context.config.preprocess.plane
+def _find(
+    context: Context, locator: nn.Module | None, device: str, identity: Identity, anisotropy: float | None
+) -> Findings:
+    plane = context.config.preprocess.plane
+    chosen = choose_block(context, anisotropy) if context.config.volumetric else _choose_square(context)
+    config, centers, levels, areas = chosen
     network = build_network(config.network, context.labels.classes)
-    if (config.preprocess.crop or 0) % network.stride:
-        what = f"got {config.preprocess.crop}, which is no multiple of the {network.stride} of this network"
-        raise UserError(what, where="preprocess.crop", hint="Leave it out, or take the next multiple")
-    areas, reaches, centers = [], [], {}
-    for case in context.labeled:
-        stack = as_stack(context.reader.labels(case, context.labels), plane)
-        centers[case.name] = centroid(stack.array > 0, stack) or stack.middle
-        areas.append(heart_area(stack))
-        reaches.append(reach_mm(stack, centers[case.name]))
     bounds = area_bounds([area for area in areas if area > 0] or [1.0])
-    step = math.lcm(16, network.stride)
-    crop = config.preprocess.crop or fitting_crop(reaches, config.preprocess.spacing_mm, step)
+    device = pick_device(device)
     plan = choose_plan(
-        network, crop, pick_device(device), slices=sum(config.optim.batch_mixed), processes=context.ranks.rank.count,
-        fixed=config.deterministic,
+        network, timed_shape(network, config.shape, device), device, slices=sum(config.optim.batch_mixed),
+        processes=context.ranks.rank.count, fixed=config.deterministic,
     )  # fmt: skip
 
     coarse = coarse_bank(context, identity)
-    middles = coarse.centers
+    middles = {name: (center[0], center[1]) for name, center in coarse.centers.items()}
     found = {case.name: Found(middles[case.name], "") for case in context.cases}
     if locator is not None:
         most = locator_steps(config, context.patients)
@@ -176,13 +202,49 @@ def _find(context: Context, locator: nn.Module | None, device: str, identity: Id
     for case in context.unlabeled:
         if case.roi is not None:
             volume = context.reader.image(case)
-            found[case.name] = Found(roi_center(volume, as_stack(volume, plane), case.roi), "", math.inf)
+            stack = as_stack(volume, plane)
+            level, *center = roi_place(volume, stack, case.roi)
+            found[case.name] = Found((center[0], center[1]), "", math.inf, level / stack.spacing[0])
     moved = reconcile(found, context.unlabeled, middles)
     _tell_doubts(found, moved, context.unlabeled, context.events)
     found |= moved
     centers |= {case.name: found[case.name].center for case in context.unlabeled}
-    used = context.budget.used()
-    return Findings(plan=plan, crop=crop, heart_area_mm2=bounds, centers=centers, used_s=used, job=identity.job)
+    if config.volumetric:
+        levels |= {case.name: _level(found[case.name], coarse.ranges[case.name]) for case in context.unlabeled}
+    used, preprocess = context.budget.used(), config.preprocess
+    return Findings(
+        plan=plan, crop=preprocess.side, depth=preprocess.depth, slice_mm=preprocess.slice_mm,
+        anisotropy=config.network.anisotropy, heart_area_mm2=bounds, centers=centers, levels=levels, used_s=used,
+        job=identity.job,
+    )  # fmt: skip
+
+
+def _choose_square(context: Context) -> Chosen:
+    """The crop that the labeled hearts need, and where they are.
+
+    Raises:
+        UserError: If the given crop does not suit the network.
+    """
+    config, preprocess = context.config, context.config.preprocess
+    network = build_network(config.network, context.labels.classes)
+    if fault := misfit(network, preprocess):
+        raise UserError(fault[1], where=fault[0], hint="Leave it out, or take the next multiple")
+    areas, reaches, centers = [], [], {}
+    for case in context.labeled:
+        stack = as_stack(context.reader.labels(case, context.labels), preprocess.plane)
+        centers[case.name] = centroid(stack.array > 0, stack) or stack.middle
+        areas.append(heart_area(stack))
+        reaches.append(reach_mm(stack, centers[case.name]))
+    step = math.lcm(16, *strides_of(network))
+    crop = preprocess.crop or fitting_crop(reaches, preprocess.spacing_mm, step)
+    return Chosen(
+        config.model_copy(update={"preprocess": preprocess.model_copy(update={"crop": crop})}), centers, {}, areas
+    )
+
+
+def _level(found: Found, held: tuple[int, int]) -> float:
+    """The slice in the middle of the heart, or else of the stack; `held`: where a bank holds the stack's slices."""
+    return (held[1] - held[0] - 1) / 2 if found.level is None else found.level
 
 
 def _tell_doubts(found: dict[str, Found], moved: dict[str, Found], pool: list[Case], events: EventLog) -> None:

@@ -29,23 +29,23 @@ def write_preview(
         learner: Student, teacher and method as they are.
         config: The training's.
         plan: Where to compute.
-        image: A few canonical crops, (B, 1, H, W), on the device.
+        image: A few canonical crops, (B, 1, H, W), on the device; of blocks (B, 1, D, H, W), the middle slice is shown.
         labels: Give the colors.
     """
     clip = config.preprocess.clip
     with plan.autocast():
-        student = learner.student(plan.place(image))[0].argmax(1)
-        teacher = learner.teacher.network(plan.place(image))[0].float().softmax(1)
+        student = _flat(learner.student(plan.place(image))[0]).argmax(1)
+        teacher = _flat(learner.teacher.network(plan.place(image))[0].float().softmax(1))
     confidence, own = teacher.max(1)
     colors = np.array([structure.color for structure in labels.structures])
-    gray = ((image.squeeze(1) - clip[0]) / (clip[1] - clip[0])).clamp(0, 1).cpu().numpy()
+    gray = ((_flat(image).squeeze(1) - clip[0]) / (clip[1] - clip[0])).clamp(0, 1).cpu().numpy()
     columns = [f"student (step {learner.step})", "teacher"]
     tiles = [
         [paint_slice(slices, found, colors, size=(TILE, TILE)) for slices, found in zip(gray, each, strict=True)]
         for each in (student.cpu().numpy(), own.cpu().numpy())
     ]
     if (limits := learner.method.limits()) is not None:
-        limit = limits.to(own.device).expand(len(own), -1, -1, -1).gather(1, own.unsqueeze(1)).squeeze(1)
+        limit = _flat(limits.to(own.device)[None]).expand(len(own), -1, -1, -1).gather(1, own.unsqueeze(1)).squeeze(1)
         # Thresholds lie near 1: on a scale from 0 they would all look the same.
         darkest = min(max(2 * float(limits.min()) - 1, 0.0), 0.9)
         columns += [f"threshold, {darkest:.1f} to 1", "confidence that passed"]
@@ -55,9 +55,15 @@ def write_preview(
     write_png(path, np.concatenate([_header(tuple(columns)), *rows]))
 
 
+def _flat(maps: torch.Tensor) -> torch.Tensor:
+    """Maps of slices (B, K, H, W) as they are, of blocks (B, K, D, H, W) those of the middle slice."""
+    return maps if maps.dim() == 4 else maps[:, :, maps.shape[2] // 2]
+
+
 def preview_slices(first: int, last: int, count: int = 4) -> torch.Tensor:
-    """Slices spread evenly over the unlabeled part of the bank."""
-    return torch.from_numpy(np.linspace(first, last - 1, min(count, last - first) + 2)[1:-1].astype(np.int64))
+    """Slices spread evenly over the unlabeled part of the bank; each once, where there are few."""
+    spread = np.linspace(first, last - 1, min(count, last - first) + 2)[1:-1]
+    return torch.from_numpy(np.unique(spread.astype(np.int64)))
 
 
 def _heat(values: torch.Tensor) -> np.ndarray:

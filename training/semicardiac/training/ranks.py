@@ -247,4 +247,4 @@ def _fresh_store(rank: Rank) -> Any:
             word = store.get("word").decode()
             store.set(f"call {rank.number}", f"{word} {own}")
             time.sleep(_POLL_S)
-    return distributed.PrefixStore(word, store)  # type: ignore[attr-defined]  # its stub lists other stores alone
+    return distributed.PrefixStore(word, store)  # type: ignore[attr-defined]  # exported, but not by name

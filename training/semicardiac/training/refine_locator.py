@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..base.errors import UserError
@@ -90,7 +91,7 @@ def _coarse_heart(
     """The teacher's heart on the coarse slices of a case, (slices, size, size) uint8; None if it is not plausible."""
     settings, fine = ready.config.preprocess, ready.bank
     first, last = fine.ranges[case.name]
-    found = keep_largest(predict_slices(bank, teacher, ready.config, ready.plan, first, last))
+    found = keep_largest(predict_slices(bank, teacher, ready.config, ready.plan, torch.arange(first, last)))
     spacing = settings.spacing_mm
     square = Stack((found > 0).astype(np.uint8), (1.0, spacing, spacing), (0, 1, 2), (False, False, False))
     low, high = ready.heart_area_mm2

@@ -79,7 +79,7 @@ class Training:
         config, plan, classes = self.config, self.plan, self.spec.labels.classes
         torch.manual_seed(config.seed)
         student = plan.place(build_network(config.network, classes)).train()
-        facts = Facts(classes, config.preprocess.side, lambda: plan.place(build_network(config.network, classes)))
+        facts = Facts(classes, config.shape, lambda: plan.place(build_network(config.network, classes)))
         method, optim = registry.build(config, facts).to(plan.device), config.optim
         optimizer = torch.optim.SGD(
             [*student.parameters(), *method.parameters()], optim.learning_rate, momentum=optim.momentum,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..config import TrainConfig
+from ..config import Shape, TrainConfig
 from ..data import augment
 from ..data.batches import Batch
 from ..methods.ema import Teacher
@@ -128,7 +128,7 @@ def see(
     moment: Moment,
 ) -> Step:
     """What a method sees of a step: the student's views, the canonical crops, and the networks."""
-    size, clip = config.preprocess.side, config.preprocess.clip
+    size, clip = config.shape, config.preprocess.clip
 
     def answer(network: nn.Module, image: Tensor) -> Answer:
         with plan.autocast():
@@ -154,9 +154,9 @@ def see(
 
 
 def views_of(
-    batch: Batch, size: int, clip: tuple[float, float]
+    batch: Batch, size: Shape, clip: tuple[float, float]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The views of a batch, each (B, 1, size, size); the grids that made them; and which of them are flipped."""
+    """The views of a batch, each (B, 1, *size); the grids that made them; and which of them are flipped."""
     grids = tuple(augment.grid_of(view, size) for view in batch.views)
     images = tuple(
         augment.recolor(

@@ -16,7 +16,7 @@ from ..base.sealed import read_sealed, write_sealed
 from ..base.settings import parse
 from ..base.swap import present
 from ..base.temporaries import remove_abandoned
-from ..config import ScheduleConfig, TrainConfig
+from ..config import NetworkConfig, ScheduleConfig, TrainConfig
 from ..data.case_reader import CaseReader
 from ..data.cases import Case
 from ..models.compute import make_deterministic
@@ -77,7 +77,7 @@ def train(
     start = None
     if spec.start_from is not None and ranks.rank.first and not (folder / CHECKPOINT).exists():
         start = load_start(spec.start_from, spec)
-    ready = prepare(context, spec.device, start.locator if start is not None else None)
+    ready = prepare(context, spec.device, start)
     training = Training(folder, spec, ready, context)
     if start is not None:
         training.start_from(start)
@@ -196,11 +196,21 @@ def load_start(path: Path, spec: TrainSpec) -> Model:
     if start.labels.names != spec.labels.names:
         what = f"this model segments {', '.join(start.labels.names)}, not {', '.join(spec.labels.names)}"
         raise UserError(what, where=path, hint="Take a model of the same label set, or start without one")
+    told = (start.config.network.dimensions, spec.config.network.dimensions)
+    if told[0] != told[1]:
+        kinds = {2: "slices (network.dimensions=2)", 3: "volumes (network.dimensions=3)"}
+        what = f"this model is one for {kinds[told[0]]}, not for {kinds[told[1]]}"
+        raise UserError(what, where=path, hint="Set it as that model has it, or start without a model")
     theirs, ours = (
-        {"network": config.network, "locate.widths": config.locate.widths} for config in (start.config, spec.config)
+        {"network": _as_asked(config), "locate.widths": config.locate.widths} for config in (start.config, spec.config)
     )
     for name, value in theirs.items():
         if value != ours[name]:
             what = f"this model has the {name} {value}, not {ours[name]}"
             raise UserError(what, where=path, hint="Set it as that model has it, or start without a model")
     return start
+
+
+def _as_asked(config: TrainConfig) -> NetworkConfig:
+    """The network but for its anisotropy, which a training takes from the model that it starts from."""
+    return config.network.model_copy(update={"anisotropy": None})
