@@ -101,7 +101,7 @@ def _parts(trainee: Trainee) -> dict[str, Work]:
 
 def _size(mix: tuple[int, int]) -> dict[str, Any]:
     """Settings by which ours has as many pixels and slices as the reference."""
-    return {"preprocess": {"crop": reference.SIZE}, "optim": {"batch_mixed": mix}}
+    return {"preprocess": {"crop": reference.SIZE}, "optim": {"batch_mixed": mix, "batch_times": 1}}
 
 
 def _mix(setting: Setting) -> tuple[int, int]:
