@@ -47,7 +47,7 @@ class PreprocessConfig(Section):
     clip: Bounds = (-3.0, 4.0)
     """Bounds of the intensities after the z-score over the volume."""
     depth: int | None = Field(None, ge=2, le=512)
-    """Slices of a block around the heart. None: as many as the labeled hearts need."""
+    """Slices of a block around the heart. None: about as many as the labeled hearts take."""
     slice_mm: float | None = Field(None, gt=0.2, le=20)
     """Distance of the slices of a block. None: that of the labeled volumes, or `spacing_mm` where theirs is not much
     larger."""
