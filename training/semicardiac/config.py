@@ -257,7 +257,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 VOLUMETRIC: dict[str, Any] = {
     "preprocess": {"spacing_mm": 2.0, "crop": None, "margin": 16},
-    "optim": {"batch_labeled": 2, "batch_mixed": (1, 2), "ema": 0.99},
+    "augment": {"flip": 0.0, "rotation": 15.0},
+    "optim": {"batch_labeled": 2, "batch_mixed": (1, 2), "ema": 0.99, "learning_rate": 0.1},
     "schedule": {"warmup_steps": 200},
 }
 """What else a preset has with `network.dimensions` 3: a block holds what dozens of slices hold, so that batches are

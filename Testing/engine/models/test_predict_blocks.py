@@ -97,6 +97,17 @@ class TestSegment:
         assert not found.labels.array.any()
         assert found.doubt
 
+    def test_flips_are_averaged_only_if_the_training_saw_some(self):
+        image, _ = volume_with_ball(14.0)
+        calls = []
+        for flip in (0.5, 0.0):
+            model = model_of(halfway(image))
+            augment = model.config.augment.model_copy(update={"flip": flip})
+            model.config = model.config.model_copy(update={"augment": augment})
+            segment(model, image, flips=True)
+            calls.append(model.network.calls)
+        assert calls[0] == calls[1] + 4
+
     def test_a_single_slice_is_an_error(self):
         image = Volume(np.random.default_rng(0).normal(size=(1, 40, 40)).astype(np.float32), ijk_to_ras(SPACING))
         with pytest.raises(UserError, match="single slice") as caught:
