@@ -261,8 +261,12 @@ VOLUMETRIC: dict[str, Any] = {
     "optim": {"batch_labeled": 2, "batch_mixed": (1, 2), "ema": 0.99, "learning_rate": 0.1},
     "schedule": {"warmup_steps": 200},
 }
-"""What else a preset has with `network.dimensions` 3: a block holds what dozens of slices hold, so that batches are
-small and steps are few."""
+"""What else a preset has with `network.dimensions` 3.
+
+A block holds what dozens of slices hold, so that batches are small and steps are few. Whole hearts lie alike in all
+scans: left told from right, the phantom's seven structures are learned in 300 steps, and mirrored at random hardly at all
+in 450.
+"""
 
 
 def upgrade(config: Any) -> Any:
