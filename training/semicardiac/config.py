@@ -264,8 +264,7 @@ VOLUMETRIC: dict[str, Any] = {
 """What else a preset has with `network.dimensions` 3.
 
 A block holds what dozens of slices hold, so that batches are small and steps are few. Whole hearts lie alike in all
-scans: left told from right, the phantom's seven structures are learned in 300 steps, and mirrored at random hardly at all
-in 450.
+scans: left told from right, the phantom's seven structures are learned in 300 steps; mirrored at random, hardly in 450.
 """
 
 
