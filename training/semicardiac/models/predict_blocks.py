@@ -1,7 +1,7 @@
 """What a network of three dimensions says of a volume, on the volume's own grid.
 
 The block around the heart is predicted as a training sees it. Where what is found there reaches the faces of the block,
-what continues beyond is predicted by blocks that overlap by half, in whose middle a voxel counts more than at their rim.
+what continues beyond is predicted by blocks that overlap by half; a voxel counts most in the middle of a block.
 """
 
 from __future__ import annotations
