@@ -45,6 +45,7 @@ class TestVolumes:
         assert config.optim.batch_labeled < make_config().optim.batch_labeled
         assert config.optim.batch_mixed[1] >= 2  # the contrast needs another volume beside each
         assert config.preprocess.spacing_mm > make_config().preprocess.spacing_mm
+        assert config.augment.flip == 0  # left and right are not alike in a whole heart
 
     def test_what_is_asked_for_wins(self):
         asked = {"network": {"dimensions": 3}, "optim": {"batch_labeled": 5}, "preprocess": {"spacing_mm": 1.0}}

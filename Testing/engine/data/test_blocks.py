@@ -121,12 +121,13 @@ class TestChoosing:
     def test_slices_keep_their_distance_where_it_is_large(self, labeled: list[float], chosen: float):
         assert slice_distance(labeled, 2.0) == chosen
 
-    def test_the_block_holds_the_hearts_with_a_tenth_to_spare(self):
+    def test_the_block_is_about_as_large_as_the_hearts(self):
         reaches = np.array([[30.0, 40.0, 20.0], [20.0, 10.0, 50.0]])
-        # Through the slices 2 x 30 x 1.1 = 66 mm: 23 steps of 3 mm and one slice more; within them 110 mm of 2 mm.
-        assert fitting_sides(reaches, (3.0, 2.0), (4, 16, 16)) == (24, 64)
-        assert fitting_sides(np.full((1, 3), 1.0), (8.0, 2.0), (2, 4, 4)) == (2, 32)
+        # Through the slices 60 mm, 20 steps of 3 mm and one slice more; within them 100 mm, 51 pixels of 2 mm.
+        assert fitting_sides(reaches, (3.0, 2.0), (4, 16, 16)) == (20, 48)
         assert fitting_sides(reaches, (3.0, 2.0), (32, 32, 32)) == (32, 64)
+        assert fitting_sides(np.full((1, 3), 1.0), (8.0, 2.0), (2, 4, 4)) == (2, 32)
+        assert fitting_sides(np.full((1, 3), 1.0), (8.0, 2.0), (1, 32, 32)) == (2, 64)
 
     def test_middle_and_reach(self):
         mask = np.zeros((4, 6, 8), bool)

@@ -12,7 +12,7 @@ from semicardiac.images.volumes import Volume
 from semicardiac.models import predict_blocks
 from semicardiac.models.model import Model
 from semicardiac.models.predict import segment
-from semicardiac.models.predict_blocks import Region, grown, predict_region, tiles, weights_of
+from semicardiac.models.predict_blocks import Region, grown, keep_continuations, predict_region, tiles, weights_of
 from torch import nn
 
 from Testing.engine.networks import (
@@ -97,6 +97,17 @@ class TestSegment:
         assert not found.labels.array.any()
         assert found.doubt
 
+    def test_flips_are_averaged_only_if_the_training_saw_some(self):
+        image, _ = volume_with_ball(14.0)
+        calls = []
+        for flip in (0.5, 0.0):
+            model = model_of(halfway(image))
+            augment = model.config.augment.model_copy(update={"flip": flip})
+            model.config = model.config.model_copy(update={"augment": augment})
+            segment(model, image, flips=True)
+            calls.append(model.network.calls)
+        assert calls[0] == calls[1] + 4
+
     def test_a_single_slice_is_an_error(self):
         image = Volume(np.random.default_rng(0).normal(size=(1, 40, 40)).astype(np.float32), ijk_to_ras(SPACING))
         with pytest.raises(UserError, match="single slice") as caught:
@@ -178,3 +189,15 @@ class TestGrowing:
     def test_not_beyond_the_volume(self):
         home = Region(self.block, (17.5, 31.0, 31.0))
         assert grown(np.ones((8, 32, 32), bool), home, self.block, self.stack((8, 32, 32))) == home
+
+
+def test_beyond_the_block_only_what_continues_from_it_is_kept():
+    probability = np.zeros((3, 4, 4, 12), np.float32)
+    probability[0] = 1
+    home = (slice(0, 4), slice(0, 4), slice(0, 6))
+    for value, columns in ((1, slice(3, 8)), (1, slice(10, 12)), (2, slice(8, 9))):
+        probability[:, 1, 1, columns] = 0
+        probability[value, 1, 1, columns] = 1
+    keep_continuations(probability, home)
+    assert probability.argmax(axis=0)[1, 1].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+    np.testing.assert_array_equal(probability.sum(axis=0), 1)

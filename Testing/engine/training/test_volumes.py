@@ -63,7 +63,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, cases: tuple[Case, ...]) -> Pa
 class TestFromLabelsToModel:
     def test_the_block_is_chosen_from_the_labels_and_kept_in_the_package(self, job: Path):
         config = load_model(job).config
-        # The columns of `draw_heart` fill 3 slices, reach 8 mm from their middle, and need 2 x 8 x 1.1 / 8 + 1 slices.
+        # The columns of `draw_heart` fill 3 slices; of multiples of 2, 4 is the next.
         assert (config.preprocess.depth, config.preprocess.slice_mm) == (4, 8.0)
         assert config.network.anisotropy == 4.0
         assert config.shape == (4, 32, 32)

@@ -102,6 +102,7 @@ def segment(  # its options are those of a job, each with a default
         raise UserError(fault[0], where="volume", hint=fault[1])
     if config.volumetric:
         place, doubt = find_place(model, volume, stack, plan, roi)
+        flips = flips and config.augment.flip > 0  # who was never shown mirrored hearts does not know them
         seen = predict_on_blocks(model, stack, place, plan, flips=flips, maps=maps)
         return _prediction(volume, stack, (seen.labels, seen.maps), (seen.middle[1:], doubt), largest_component)
     if roi is None:

@@ -1,7 +1,7 @@
 """What a network of three dimensions says of a volume, on the volume's own grid.
 
 The block around the heart is predicted as a training sees it. Where what is found there reaches the faces of the block,
-the rest is predicted, too, by blocks that overlap by half, in whose middle a voxel counts more than at their rim.
+what continues beyond is predicted by blocks that overlap by half; a voxel counts most in the middle of a block.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from skimage.measure import label as connected_components
 from torch import Tensor
 
 from ..base.settings import Roi
@@ -94,15 +95,17 @@ def predict_on_blocks(
             break
         home = Region(block, better)
         probability = predict_region(model, stack, home, plan, flips=False)
-    region = home
+    if flips:
+        probability = predict_region(model, stack, home, plan, flips=True)
+    seen, region = probability, home
     for _ in range(GROWTHS):
         larger = grown(probability.argmax(axis=0) > 0, region, block, stack)
         if larger == region:
             break
         region = larger
-        probability = predict_region(model, stack, region, plan, flips=False)
-    if flips:
-        probability = predict_region(model, stack, region, plan, flips=True)
+        probability = predict_region(model, stack, region, plan, flips=flips)
+        probability[(slice(None), *place_of(home, region))] = seen  # as trained: the heart in the middle of the block
+        keep_continuations(probability, place_of(home, region))
     labels, computed = _on_stack(model, stack, probability, (region, home), maps)
     return OnBlocks(labels, computed, home.middle)
 
@@ -121,6 +124,30 @@ def centroid_of(labels: np.ndarray, region: Region) -> Place | None:
         return None
     level, row, col = np.asarray(region.middle) + found - region.grid.extent_mm / 2
     return float(level), float(row), float(col)
+
+
+def place_of(home: Region, region: Region) -> tuple[slice, ...]:
+    """Where a block lies in a region that has grown from it."""
+    slice_mm, pixel_mm = region.grid.spacing
+    corners = (np.array(each.middle) - each.grid.extent_mm / 2 for each in (home, region))
+    first, start = corners
+    at = np.rint((first - start) / (slice_mm, pixel_mm, pixel_mm)).astype(int)
+    return tuple(slice(int(each), int(each) + side) for each, side in zip(at, home.grid.shape, strict=True))
+
+
+def keep_continuations(probability: np.ndarray, home: tuple[slice, ...]) -> None:
+    """Makes background, in place, of what lies beyond the block and continues none of its structures.
+
+    Blocks beside the heart show what no training has shown; a network that knows places sees structures in them, too.
+    """
+    labels = probability.argmax(axis=0)
+    kept = labels == 0
+    for value in range(1, len(probability)):
+        parts = connected_components(labels == value, connectivity=3)
+        inside = np.unique(parts[home])
+        kept |= np.isin(parts, inside[inside > 0])
+    probability[:, ~kept] = 0
+    probability[0, ~kept] = 1
 
 
 def grown(heart: np.ndarray, region: Region, block: Block, stack: Stack) -> Region:
