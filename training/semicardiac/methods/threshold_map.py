@@ -64,14 +64,17 @@ def update(
         The new state. Pixels that are not finite leave it as it was.
     """
     classes = probability.shape[1]
-    confidence, label = decide(probability)
+    confidence, label = probability.float().max(dim=1)
     finite = torch.isfinite(confidence)
     confidence = torch.where(finite, confidence, 0.0)
     mean_sum = confidence.sum(dim=0)
     mean_count = finite.sum(dim=0).to(confidence.dtype)
-    weight = _members(label, classes) * finite.flatten()
-    class_count = weight.sum(dim=1)
-    class_sum = weight @ confidence.flatten()
+    values = torch.arange(classes, device=label.device)  # one_hot would read the labels back
+    own = label.unsqueeze(1) == values.view(-1, *[1] * (label.dim() - 1))
+    weight = (own & finite.unsqueeze(1)).to(confidence.dtype)
+    places = (0, *range(2, weight.dim()))
+    class_count = weight.sum(dim=places)
+    class_sum = (weight * confidence.unsqueeze(1)).sum(dim=places)
     sums = (mean_sum, mean_count, class_sum, class_count)
     flat = total(torch.cat([each.flatten() for each in sums])).split([each.numel() for each in sums])
     mean_sum, mean_count, class_sum, class_count = (part.view_as(each) for part, each in zip(flat, sums, strict=True))
@@ -107,36 +110,14 @@ def gate(state: MapState, probability: Tensor, floor: float, kind: str = "confid
         floor: The least threshold, see `limits`.
         kind: `confidence` or `binary`, the value of γ where the gate is open.
     """
-    confidence, label = decide(probability)
+    confidence, label = probability.float().max(dim=1)
     value = confidence if kind == "confidence" else torch.ones_like(confidence)
     return Gated(label, torch.where(confidence > limits(state, label, floor), value, 0.0))
 
 
 def counts(gated: Gated, classes: int) -> dict[str, Tensor]:
     """Pixels of each class among the pseudo-labels that pass the gate, `passed`, and among all, `own`; (C,) float32."""
-    own = _members(gated.label, classes)
-    return {"passed": own @ (gated.gamma.flatten() > 0).float(), "own": own.sum(dim=1)}
-
-
-def decide(probability: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest probability at each place, and whose it is: the first of equals.
-
-    Args:
-        probability: (B, C, *space).
-
-    Returns:
-        (B, *space) float32 and int64.
-    """
-    probability = probability.float()
-    if probability.is_cuda:
-        return probability.max(dim=1)
-    confidence = probability.amax(dim=1)  # on a CPU, with the indices it takes ten times as long
-    label = torch.zeros_like(confidence, dtype=torch.int64)
-    for value in reversed(range(probability.shape[1])):
-        label = torch.where(probability[:, value] == confidence, value, label)
-    return confidence, label
-
-
-def _members(label: Tensor, classes: int) -> Tensor:
-    """Which pixels are of each class, (C, N) float32 of 0 and 1; one_hot would read the labels back."""
-    return (label.flatten() == torch.arange(classes, device=label.device).view(-1, 1)).float()
+    values = torch.arange(classes, device=gated.label.device).view(-1, 1)
+    own = gated.label.flatten() == values
+    passed = own & (gated.gamma.flatten() > 0)
+    return {"passed": passed.sum(dim=1).float(), "own": own.sum(dim=1).float()}
