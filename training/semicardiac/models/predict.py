@@ -31,12 +31,10 @@ from .find_heart import find_heart, roi_center
 from .forward import FLIPS, class_probabilities
 from .model import Model
 from .predict_blocks import find_place, predict_on_blocks
+from .voxel_maps import PIXELS, blank_maps, map_of
 
 #: The square is moved to the middle of what is seen in it, unless that is so near already.
 NEAR_MM = 3.0
-
-#: In slices of so many pixels together the classes come back onto the volume's grid: those of a whole CT would not fit.
-PIXELS = 2**21
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +140,7 @@ def _on_stack(
     """Labels and maps on the pixels of a stack, (slices, rows, cols), from class probabilities on a square."""
     spacing, shape = model.config.preprocess.spacing_mm, stack.array.shape
     labels = np.zeros(shape, np.uint8)
-    computed = {kind: np.zeros(shape, np.uint8 if kind == "pseudo_labels" else np.float32) for kind in maps}
-    if "confidence" in computed:
-        computed["confidence"].fill(1)  # beyond the square everything is background
+    computed = blank_maps(maps, shape)
     under, part, center = under_square(stack, center, spacing, probability.shape[-1])
     limits = _limits(model, part, center) if {"threshold", "pseudo_labels"} & set(maps) else None
     step = max(1, PIXELS // max(1, part.array[0].size))
@@ -152,30 +148,17 @@ def _on_stack(
         place = slice(at, at + step), *under
         restored = restore_probabilities(probability[at : at + step], part, center, spacing)
         labels[place] = found = restored.argmax(axis=1)
+        limit = None if limits is None else np.take_along_axis(limits, found, axis=0)
         for kind, array in computed.items():
-            if kind == "confidence":
-                array[place] = restored.max(axis=1)
-            elif kind == "entropy":
-                array[place] = _entropy(restored)
-            else:
-                assert limits is not None
-                limit = np.take_along_axis(limits, found, axis=0)
-                passes = restored.max(axis=1) > limit
-                array[place] = limit if kind == "threshold" else np.where(passes, found, 0)
+            array[place] = map_of(kind, restored, found, limit)
     return labels, computed
 
 
-def _entropy(probability: np.ndarray) -> np.ndarray:
-    """The entropy over its largest possible value, 0 to 1, of class probabilities (slices, C, rows, cols)."""
-    safe = probability.clip(1e-12, 1)
-    return (-(safe * np.log(safe)).sum(axis=1) / np.log(probability.shape[1])).clip(0, 1)
-
-
-def _limits(model: Model, stack: Stack, center: Center) -> np.ndarray:
-    """What the confidence had to exceed, (C, rows, cols) by class and place; 0 beyond the square, or without limits."""
+def _limits(model: Model, stack: Stack, center: Center) -> np.ndarray | None:
+    """What the confidence had to exceed, (C, rows, cols) by class and place; 0 beyond the square."""
     limits = model.method.limits()
     if limits is None:
-        return np.zeros((model.labels.classes, *stack.array.shape[1:]), np.float32)
+        return None
     spacing = model.config.preprocess.spacing_mm
     return np.stack([restore_maps(each, stack, center, spacing) for each in limits.cpu().numpy()])
 

@@ -25,9 +25,7 @@ from .components import keep_largest
 from .compute import ComputePlan
 from .find_heart import find_heart, roi_place
 from .model import Model
-
-#: In slices of so many pixels together the classes come back onto the volume's grid: those of a whole CT would not fit.
-PIXELS = 2**21
+from .voxel_maps import PIXELS, blank_maps, map_of
 
 #: How often the predicted region grows at most, by half a block on each side.
 GROWTHS = 4
@@ -222,7 +220,7 @@ def _on_stack(
     region, home = regions
     shape = stack.array.shape
     labels = np.zeros(shape, np.uint8)
-    computed = {kind: np.zeros(shape, np.uint8 if kind == "pseudo_labels" else np.float32) for kind in maps}
+    computed = blank_maps(maps, shape)
     limits = model.method.limits() if {"threshold", "pseudo_labels"} & set(maps) else None
     step = max(1, PIXELS // (shape[1] * shape[2]))
     for first in range(0, shape[0], step):
@@ -230,21 +228,10 @@ def _on_stack(
         restored = restore_block(probability, stack, region.middle, region.grid, rows)
         restored[:, 0] += 1 - restored.sum(axis=1)  # outside of the region it is background
         labels[rows] = restored.argmax(axis=1)
-        limit = np.zeros(labels[rows].shape, np.float32)
+        limit = None
         if limits is not None:
             each = restore_block(limits.cpu().numpy(), stack, home.middle, home.grid, rows)
             limit = np.take_along_axis(each, labels[rows, None].astype(np.intp), axis=1)[:, 0]
         for kind, array in computed.items():
-            array[rows] = _told(kind, restored, labels[rows], limit)
+            array[rows] = map_of(kind, restored, labels[rows], limit)
     return labels, computed
-
-
-def _told(kind: str, probability: np.ndarray, labels: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """A map of some slices, see `predict.segment`."""
-    confidence = probability.max(axis=1)
-    if kind == "confidence":
-        return confidence
-    if kind == "entropy":
-        safe = probability.clip(1e-12, 1)
-        return (-(safe * np.log(safe)).sum(axis=1) / np.log(probability.shape[1])).clip(0, 1)
-    return limit if kind == "threshold" else np.where(confidence > limit, labels, 0)
