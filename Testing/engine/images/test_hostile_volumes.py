@@ -28,6 +28,17 @@ try:
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 except (ImportError, ValueError):
     resource = None
+
+
+def peak_bytes():
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux starts ru_maxrss with what the process had that started this one
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return 1024 * int(line.split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
+    return peak * (1 if sys.platform == "darwin" else 1024)
+
+
 labels = get_label_set("acdc")
 for path in map(Path, json.load(sys.stdin)):
     faulthandler.dump_traceback_later(int(sys.argv[1]), exit=True)
@@ -41,8 +52,7 @@ for path in map(Path, json.load(sys.stdin)):
         except Exception as error:
             said.append(f"CRASH {error!r}")
     faulthandler.cancel_dump_traceback_later()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
-    print(json.dumps([said, peak * (1 if sys.platform == "darwin" else 1024)]), flush=True)
+    print(json.dumps([said, peak_bytes()]), flush=True)
 """
 
 

@@ -19,7 +19,7 @@ from semicardiac.images.volumes import Volume, read_labels
 from semicardiac.methods import registry
 from semicardiac.models.model import load_model
 from semicardiac.models.predict import segment
-from semicardiac.training import loop
+from semicardiac.training import recorded
 from semicardiac.training.checkpoint import load_checkpoint
 from semicardiac.training.previews import BAR, TILE, preview_slices, write_preview
 from semicardiac.training.recenter import recenter
@@ -85,7 +85,8 @@ class TestFromLabelsToModel:
         assert read_labels(tmp_path / "good" / "stack.nii.gz", ACDC).array.shape == (4, 40, 40)
         assert main(["segment", str(job), stack, thin, "--device", "cpu", "--out", str(tmp_path / "bad")]) == 2
         assert "single slice" in capsys.readouterr().err
-        assert not (tmp_path / "bad" / "stack.nii.gz").exists()
+        assert (tmp_path / "bad" / "stack.nii.gz").exists()  # it is not kept from the others
+        assert not (tmp_path / "bad" / "thin.nii.gz").exists()
 
     def test_its_history_has_the_terms_of_the_method(self, job: Path):
         last = history(job)[-1]
@@ -128,7 +129,7 @@ class TestInterruptions:
     def test_nor_does_a_crash_between_two_checkpoints(
         self, tmp_path: Path, cases: tuple[Case, ...], job: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        real = loop.train_step
+        real = recorded.train_step
 
         def crashing(learner, *rest) -> Tensor:
             if learner.step == 8:
@@ -137,7 +138,7 @@ class TestInterruptions:
 
         config = config_of(schedule={"checkpoint_s": 0.0})
         with monkeypatch.context() as patched:
-            patched.setattr(loop, "train_step", crashing)
+            patched.setattr(recorded, "train_step", crashing)
             with pytest.raises(OSError, match="no power"):
                 run(tmp_path / "job", cases, config)
         assert load_checkpoint(tmp_path / "job" / "checkpoint.pt", ACDC.names).step == 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..base.tables import read_csv
 from ..config import make_config
 from ..images.labels import get_label_set
 from ..jobs.job import TrainJob, create_job
@@ -57,5 +57,4 @@ def _images_per_s(command: list[str], job: Path, folder: Path) -> float:
         events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         told = [event["what"] for event in events if event["event"] == "error"]
         raise Unmeasured(f"the training did not come to its end: {told[0] if told else done.stderr.strip()[-200:]}")
-    with open(folder / HISTORY, newline="", encoding="utf-8") as file:
-        return statistics.median(float(row["images_per_s"]) for row in csv.DictReader(file))
+    return statistics.median(row["images_per_s"] for row in read_csv(folder / HISTORY, ["stage"], ["images_per_s"]))
