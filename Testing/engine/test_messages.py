@@ -12,7 +12,8 @@ import semicardiac
 
 PACKAGE = Path(semicardiac.__file__).parent
 COMMAND_LINE = (
-    "bench/", "cli/", "config.py", "phantom/study.py", "data/splits.py", "training/ranks.py", "report/write.py", "report/html.py",
+    "bench/", "cli/", "config.py", "phantom/study.py", "data/splits.py", "training/ranks.py", "report/write.py",
+    "report/html.py",
 )  # fmt: skip
 """The command line itself, what only its options or torchrun can ask for, and a style sheet."""
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
