@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.augment import Size, shape_of
-from .compute import ComputePlan
+from .compute import ComputePlan, fastest, speeds_by_turns
 
 #: The axes of (N, 1, H, W) along which the views of a slice are flipped; the first view is the slice as it is.
 FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
@@ -17,9 +17,6 @@ FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 #: Slices a network call, each view counted: on a CPU more do not pay, and on a GPU so many fill it. Where its memory
 #: cannot hold them, it takes half as many, and half of that.
 CPU_BATCH, GPU_BATCH = 16, 1024
-
-#: Another precision or memory layout than the plain one has to be so much faster: below that, noise would decide.
-_WORTH = 1.1
 
 
 def inference_plan(network: nn.Module, size: Size, device: str, *, fixed: bool = False) -> ComputePlan:
@@ -43,20 +40,12 @@ def inference_plan(network: nn.Module, size: Size, device: str, *, fixed: bool =
     if kind == "cuda":
         dtype = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
         return plain.model_copy(update={"dtype": dtype, "channels_last": True})
-    best, image = plain, torch.zeros(1, 1, *shape_of(size))
-    speed = {_name(plain): _slices_per_second(network, image, plain)}
-    for dtype, channels_last in (("float32", True), ("bfloat16", False), ("bfloat16", True)):
-        plan = plain.model_copy(update={"dtype": dtype, "channels_last": channels_last})
-        speed[_name(plan)] = reached = _slices_per_second(network, image, plan)
-        if reached > speed[_name(best)] * (_WORTH if best == plain else 1):
-            best = plan
-        elif dtype == "bfloat16" and reached < speed[_name(plain)] / 2:  # no units for it: the layout changes nothing
-            break
-    return best.model_copy(update={"images_per_s": {name: round(each, 1) for name, each in speed.items()}})
-
-
-def _name(plan: ComputePlan) -> str:
-    return f"{plan.dtype} {'channels_last' if plan.channels_last else 'contiguous'}"
+    image = torch.zeros(1, 1, *shape_of(size))
+    others = (("float32", True), ("bfloat16", False), ("bfloat16", True))
+    plans = [plain, *(plain.model_copy(update={"dtype": dtype, "channels_last": last}) for dtype, last in others)]
+    speed = speeds_by_turns(plans, lambda plan: _slices_per_second(network, image, plan))
+    rounded = {name: round(value, 1) for name, value in speed.items()}
+    return fastest(plans, speed).model_copy(update={"images_per_s": rounded})
 
 
 def _slices_per_second(network: nn.Module, image: Tensor, plan: ComputePlan) -> float:
