@@ -29,18 +29,19 @@ class Facts(NamedTuple):
     classes: int
     """With background."""
     shape: Shape
-    """Of the canonical crop, (H, W) in pixels."""
+    """Of the canonical crop, (H, W) in pixels; of a block, (D, H, W)."""
     build: Callable[[], nn.Module]
     """Another network like the student, with weights of its own."""
 
 
-class _Slices:
+class _Slices(ABC):
     """Slices of a batch: all of them, or where several processes share the batch those of this one."""
 
     share: Share | None
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """How many there are in this process."""
 
     @property
     def whole(self) -> int:
