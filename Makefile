@@ -12,7 +12,7 @@ demo: .venv/.demo
 	$(BIN)/semicardiac demo --out demo
 
 test: .venv/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.test
 	$(BIN)/ruff check SemiCardiacSeg training Testing
@@ -20,7 +20,7 @@ lint: .venv/.test
 	$(BIN)/mypy
 
 coverage: .venv/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov
 
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict

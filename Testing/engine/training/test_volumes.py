@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from semicardiac.base.errors import Stopped, UserError
-from semicardiac.cli.main import main
 from semicardiac.config import TrainConfig
 from semicardiac.data.batches import DeviceBank
 from semicardiac.data.cases import Case
@@ -42,6 +43,7 @@ from Testing.engine.networks import (
     waits,
     write_case,
 )
+from Testing.engine.support import engine_environment
 from Testing.engine.training.support import history, run, weights
 
 STEPS = 12
@@ -50,6 +52,12 @@ STEPS = 12
 def config_of(**changes) -> TrainConfig:
     base = {"schedule": {"steps": STEPS, "warmup": 0.4}, "preprocess": {"spacing_mm": 2.0}}
     return tiny_volumes(**merged(base, changes))
+
+
+def segmented(job: Path, *inputs: str, out: Path) -> subprocess.CompletedProcess:
+    """A segmentation by the command line."""
+    command = [sys.executable, "-m", "semicardiac", "segment", str(job), *inputs, "--device", "cpu", "--out", str(out)]
+    return subprocess.run(command, env=engine_environment(), capture_output=True, encoding="utf-8", check=False)
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +83,15 @@ class TestFromLabelsToModel:
         assert found.maps["confidence"].array.max() <= 1 + 1e-5
         assert found.maps["threshold"].array.max() > 0
 
-    def test_so_does_a_job_which_refuses_a_single_slice(
-        self, tmp_path: Path, job: Path, capsys: pytest.CaptureFixture[str]
-    ):
+    def test_so_does_a_job_which_refuses_a_single_slice(self, tmp_path: Path, job: Path):
         for name, slices in (("stack", 4), ("thin", 1)):
             write_case(tmp_path, name, heart(3, shape=(slices, 40, 40))[0], None, "unlabeled")
         stack, thin = (str(tmp_path / f"{name}.nii.gz") for name in ("stack", "thin"))
-        assert main(["segment", str(job), stack, "--device", "cpu", "--out", str(tmp_path / "good")]) == 0
+        assert segmented(job, stack, out=tmp_path / "good").returncode == 0
         assert read_labels(tmp_path / "good" / "stack.nii.gz", ACDC).array.shape == (4, 40, 40)
-        assert main(["segment", str(job), stack, thin, "--device", "cpu", "--out", str(tmp_path / "bad")]) == 2
-        assert "single slice" in capsys.readouterr().err
+        done = segmented(job, stack, thin, out=tmp_path / "bad")
+        assert done.returncode == 2
+        assert "single slice" in done.stderr
         assert (tmp_path / "bad" / "stack.nii.gz").exists()  # it is not kept from the others
         assert not (tmp_path / "bad" / "thin.nii.gz").exists()
 
